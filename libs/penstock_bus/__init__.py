@@ -1,0 +1,1 @@
+"""Package penstock_bus of Penstock; see ARCHITECTURE.md for the map."""

@@ -1,0 +1,223 @@
+"""What may a service ask of the bus?
+
+The narrow port between Penstock and its message broker: core publish and request-reply, fenced appends
+to streams, ordered readers with cursors the caller keeps, direct reads, purges, a small key-value store
+with compare-and-set, and objects. Two adapters pass one conformance suite: `nats` (the real broker) and
+`memory` (an in-process twin with faults). It does not know what the messages mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+Headers = Mapping[str, str]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message as it arrived. `reply` is empty when nobody waits for an answer."""
+
+    subject: str
+    payload: bytes
+    reply: str = ""
+    headers: Mapping[str, str] | None = None
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """One message of a stream: `seq` counts from 1; `time_ns` is the broker's clock."""
+
+    subject: str
+    payload: bytes
+    seq: int
+    time_ns: int
+    headers: Mapping[str, str] | None = None
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """The broker has stored the message at `seq`; `duplicate` when its id was known already."""
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """`last_seq` is 0 for an empty stream; `first_seq` is `last_seq + 1` when all was purged."""
+
+    first_seq: int
+    last_seq: int
+    messages: int
+    bytes: int
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    """A value of a bucket and the revision that a compare-and-set names. Deleted keys are absent."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+class Outage(Exception):
+    """The broker did not answer in time or is not connected. Whether the effect happened is unknown;
+    repeating is safe only for idempotent operations. `retry_helps` is always true."""
+
+
+class WrongSequence(Exception):
+    """An append was refused (code 10071): `expected_last_seq` is not the stream's last sequence."""
+
+
+class WrongRevision(Exception):
+    """A key-value write was refused: the key's revision is not the expected one."""
+
+
+class BusRefusal(Exception):
+    """The broker refused for a reason that repeating does not mend (size, permission, full stream)."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{code}: {description}")
+        self.code = code
+        self.description = description
+
+
+class NoResponders(Outage):
+    """A request found nobody subscribed."""
+
+
+class Subscription(Protocol):
+    async def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """Delivers every message of a stream in order, from a sequence on, without gap or repeat, across
+    reconnects. `next_batch` waits for at least one message and returns all that have arrived (at most
+    500), so that the caller never pays a task per message."""
+
+    async def next_batch(self) -> list[StoredMessage]: ...
+
+    def take_ready(self) -> list[StoredMessage]:
+        """What has arrived already, possibly nothing; never waits."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Bus(Protocol):
+    # -- core ---------------------------------------------------------------------------------------
+    async def publish(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
+        """Fire and forget: buffered, at most once. Raises Outage when disconnected."""
+        ...
+
+    async def request(
+        self, subject: str, payload: bytes, *, timeout_s: float, headers: Headers | None = None
+    ) -> Message:
+        """One answer, or NoResponders / Outage."""
+        ...
+
+    async def respond(self, message: Message, payload: bytes) -> None:
+        """Answers `message.reply` when it begins `_INBOX` or `_R_`; other replies are dropped and counted
+        (a forged reply subject must not make a service publish where the sender may not)."""
+        ...
+
+    async def subscribe(
+        self,
+        subject: str,
+        handler: Callable[[Message], None],
+        *,
+        queue: str = "",
+    ) -> Subscription:
+        """Calls the plain (not async) handler for each message. The subscription is known to the broker
+        when this returns. A handler that raises is logged and counted; the subscription lives on."""
+        ...
+
+    # -- streams ------------------------------------------------------------------------------------
+    async def append(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        expected_last_seq: int | None = None,
+        message_id: str | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = 5.0,
+    ) -> Appended:
+        """Stores one message and waits for the acknowledgement. Raises WrongSequence, BusRefusal, Outage."""
+        ...
+
+    async def reader(self, stream: str, *, after_seq: int, subject: str = "") -> Reader:
+        """Everything of `stream` behind `after_seq` (0 = from the start), optionally of one subject filter."""
+        ...
+
+    async def read(self, stream: str, seq: int) -> StoredMessage | None: ...
+
+    async def read_last(self, stream: str, subject: str) -> StoredMessage | None: ...
+
+    async def read_next(self, stream: str, from_seq: int, subject: str) -> StoredMessage | None:
+        """The first message with sequence ≥ `from_seq` whose subject matches the filter `subject`."""
+        ...
+
+    async def purge(self, stream: str, *, up_to_seq: int) -> None:
+        """Discards every message with sequence ≤ `up_to_seq`."""
+        ...
+
+    async def stream_state(self, stream: str) -> StreamState: ...
+
+    async def ensure_streams(self, streams: Sequence[StreamConfig]) -> None:
+        """Creates or updates the streams; safe to repeat and to race."""
+        ...
+
+    # -- small state --------------------------------------------------------------------------------
+    async def kv_get(self, bucket: str, key: str) -> KeyValue | None: ...
+
+    async def kv_put(
+        self, bucket: str, key: str, value: bytes, *, expected_revision: int | None = None
+    ) -> int:
+        """Returns the new revision. `expected_revision=0` creates; WrongRevision when it does not match."""
+        ...
+
+    async def kv_all(self, bucket: str) -> list[KeyValue]: ...
+
+    async def kv_delete(self, bucket: str, key: str) -> None: ...
+
+    async def object_put(self, bucket: str, name: str, data: bytes) -> None:
+        """Stored in chunks with a checksum; the name appears only when all of it is stored."""
+        ...
+
+    async def object_get(self, bucket: str, name: str) -> bytes | None:
+        """None when absent; raises BusRefusal when the checksum does not match."""
+        ...
+
+    async def object_delete(self, bucket: str, name: str) -> None: ...
+
+    async def object_names(self, bucket: str) -> list[str]: ...
+
+    # -- life ---------------------------------------------------------------------------------------
+    @property
+    def connected(self) -> bool: ...
+
+    def on_reconnect(self, handler: Callable[[], Awaitable[None]]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as `ensure_streams` makes it. Sizes in bytes, ages in seconds; None = no bound.
+
+    `discard_new` refuses new messages when full instead of dropping old ones; `async_persist` asks the
+    broker not to wait for the disk (telemetry only)."""
+
+    name: str
+    subjects: tuple[str, ...]
+    max_bytes: int
+    max_message_bytes: int | None = None
+    max_messages_per_subject: int | None = None
+    max_age_s: int | None = None
+    discard_new: bool = False
+    discard_new_per_subject: bool = False
+    allow_direct: bool = True
+    memory: bool = False
+    async_persist: bool = False
+    replicas: int = 1
+    duplicate_window_s: int = 120

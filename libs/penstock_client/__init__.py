@@ -1,0 +1,1 @@
+"""Package penstock_client of Penstock; see ARCHITECTURE.md for the map."""

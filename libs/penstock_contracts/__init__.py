@@ -1,0 +1,1 @@
+"""Package penstock_contracts of Penstock; see ARCHITECTURE.md for the map."""

@@ -1,0 +1,1 @@
+"""Package penstock_mesh of Penstock; see ARCHITECTURE.md for the map."""

@@ -1,0 +1,1 @@
+"""Package penstock_inventory of Penstock; see ARCHITECTURE.md for the map."""

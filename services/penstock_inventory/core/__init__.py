@@ -1,0 +1,1 @@
+"""Pure decisions of the inventory: no clock, ids, randomness, asyncio or I/O."""

@@ -1,0 +1,1 @@
+"""Package penstock_metering of Penstock; see ARCHITECTURE.md for the map."""

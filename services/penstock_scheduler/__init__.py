@@ -1,0 +1,1 @@
+"""Package penstock_scheduler of Penstock; see ARCHITECTURE.md for the map."""

@@ -1,0 +1,1 @@
+"""Pure decisions of the scheduler: no clock, ids, randomness, asyncio or I/O."""
