@@ -1,0 +1,43 @@
+"""Why can a request be refused, and what is the user told?
+
+The catalogue of stable refusal codes. A refusal is a value: a code a program can branch on and a sentence
+that says what to do. It does not know who refuses.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`field` names the offending part of the request as a path (`jobs[2].gpus`), when there is one."""
+
+    code: str
+    message: str
+    field: str = ""
+
+
+class InvariantError(Exception):
+    """A bug: the state contradicts itself. The process ends and restarts from its journal."""
+
+
+CODES: dict[str, str] = {
+    "malformed_json": "The payload is not JSON, or not of the documented shape.",
+    "invalid_field": "A field has the wrong type or is out of range.",
+    "invalid_tenant": "The tenant in the subject is not a valid name.",
+    "invalid_job_id": "The job id is not a ULID.",
+    "job_id_too_old": "The job id's timestamp is older than the ids that are remembered.",
+    "job_id_in_future": "The job id's timestamp lies too far ahead.",
+    "job_id_conflict": "The same job id was used before with different content.",
+    "unknown_job": "No such job for this tenant.",
+    "job_finished": "The job has ended; there is nothing to cancel.",
+    "unknown_verb": "The subject's verb is not one of the documented ones.",
+    "request_too_large": "The request is over the size limit.",
+    "too_many_jobs": "The request carries more jobs than one message may.",
+    "backlog_full": "The mesh holds as much unfinished work as it can; submit again later.",
+    "impossible": "The job does not fit all registered nodes together.",
+    "unknown_node": "No such node.",
+    "unauthorized": "The token is missing or wrong.",
+    "not_found": "No such resource.",
+    "unavailable": "The service that would answer is not there now; try again.",
+}

@@ -1,0 +1,173 @@
+"""What do the scheduler and an agent say to each other?
+
+Desired state one way, reports the other. Every order and report names the attempt by `lease_seq` (the
+JOBS sequence of the grant): an older one changes nothing. It does not know how either side decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from penstock_contracts.ids import lease_key
+from penstock_contracts.nodes import NodeDescription
+
+PREPARE = "prepare"
+RUN = "run"
+STOP = "stop"
+
+
+class Rendezvous(msgspec.Struct, frozen=True):
+    """Where rank 0 listens. The port comes from rank 0's agent, bind-tested."""
+
+    address: str
+    port: int
+
+
+class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One rank of one attempt on one node, and what should be true of it now.
+
+    `phase`: `prepare` (hold, report prepared, wait), `run` (be running), `stop` (end: SIGTERM, after
+    `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant. `devices`: UUIDs.
+    """
+
+    lease_seq: int
+    job_id: str
+    tenant: str
+    attempt: int
+    rank: int
+    phase: str
+    granted_ns: int
+    command: tuple[str, ...]
+    ranks: int = 1
+    local_rank: int = 0
+    name: str = ""
+    env: dict[str, str] = {}
+    devices: tuple[str, ...] = ()
+    gpu_milli: int = 1000
+    gpu_memory_mib: int | None = None
+    cpu_milli: int = 0
+    memory_mib: int = 0
+    time_limit_s: int | None = None
+    grace_s: int = 10
+    disconnect_s: int | None = None
+    rendezvous: Rendezvous | None = None
+    stop_reason: str = ""
+
+    @property
+    def key(self) -> str:
+        return lease_key(self.lease_seq, self.job_id, self.rank)
+
+
+class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a node should hold as of JOBS sequence `as_of`.
+
+    With `full` the leases are all there are; else they are changes over `base` (the `as_of` the agent
+    acknowledged last) and `dropped` names keys that are over.
+    """
+
+    as_of: int
+    base: int = 0
+    full: bool = False
+    leases: tuple[LeaseOrder, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class DesiredAck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`ok` false: `base` is not what the agent holds (`as_of`); send it all."""
+
+    as_of: int
+    ok: bool = True
+
+
+class LeaseRenewal(msgspec.Struct, frozen=True):
+    """Answers a heartbeat: leases with a `disconnect_s` hold that long from `sent_boot_ns`."""
+
+    sent_boot_ns: int
+
+
+class LeaseStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every report about a lease carries. `at_ms`: the stamped instant, on the lease's axis."""
+
+    job_id: str
+    attempt: int
+    rank: int
+    lease_seq: int
+    at_ms: int
+
+
+class Preparing(
+    LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="preparing", tag_field="kind"
+):
+    """The agent has the lease in its journal and has begun."""
+
+
+class Prepared(
+    LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="prepared", tag_field="kind"
+):
+    """This rank could start. Rank 0 names where it will listen."""
+
+    rendezvous: Rendezvous | None = None
+
+
+class Started(
+    LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="started", tag_field="kind"
+):
+    """The process runs."""
+
+
+class Exited(LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="exited", tag_field="kind"):
+    """The process is gone. Exactly one of `exit_code`, `signal`, or a `reason` that explains neither.
+
+    `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping: requeue),
+    `disconnected`, `spawn_failed`, `lost` (the reaper died: nothing is guessed). `log_bytes`: the final
+    offset per stream. `segments`: how many usage segments this lease has in all, so that complete and
+    missing look different. `started_ms` None: it never ran.
+    """
+
+    reason: str
+    exit_code: int | None = None
+    signal: int | None = None
+    started_ms: int | None = None
+    message: str = ""
+    log_bytes: dict[str, int] = {}
+    segments: int = 0
+
+
+class Released(
+    LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="released", tag_field="kind"
+):
+    """The release check has passed: nothing of this lease is on the node or its devices any more."""
+
+
+class Declined(
+    LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="declined", tag_field="kind"
+):
+    """The agent cannot take this lease (device gone, no port, disk full); it holds nothing of it."""
+
+    code: str
+    message: str
+
+
+class Described(msgspec.Struct, frozen=True, tag="described", tag_field="kind"):
+    """The node's description; the first report of every agent start."""
+
+    description: NodeDescription
+
+
+ReportItem = Preparing | Prepared | Started | Exited | Released | Declined | Described
+
+
+class NodeReport(msgspec.Struct, frozen=True):
+    """What happened on a node, in order. Repeats are harmless: each item is idempotent by its lease and kind."""
+
+    node: str
+    boot_id: str
+    items: tuple[ReportItem, ...]
+
+
+def lease_digest(keys: Iterable[str]) -> str:
+    """A short digest of a set of lease keys, the same on both sides whatever the order."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
