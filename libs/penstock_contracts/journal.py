@@ -1,0 +1,244 @@
+"""What stands in the JOBS and NODES journals?
+
+The envelope of one transition, and the facts of the JOBS journal, whose only writer is the scheduler. A
+fact is in the past tense and is never taken back. It does not know how facts are decided.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.errors import Refusal
+from penstock_contracts.jobs import JobSpec
+from penstock_contracts.leases import Rendezvous
+
+ENTRY_BYTES_MAX = 512 * 1024
+
+
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One transition. `cursors` are the input sequences it consumed up to, per stream; `now_ns` never goes
+    back. Facts stay raw here; each service decodes its own union (`list[JobFact]`, `list[NodeFact]`)."""
+
+    term: int
+    writer: str
+    entry_id: str
+    now_ns: int
+    cursors: dict[str, int]
+    facts: list[msgspec.Raw]
+
+
+class RefusedItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`index` is the job's place in the request; −1 when the whole request is meant."""
+
+    index: int
+    refusal: Refusal
+    job_id: str = ""
+
+
+class RequestRefused(msgspec.Struct, frozen=True, tag="request_refused", tag_field="fact"):
+    tenant: str
+    request_seq: int
+    items: tuple[RefusedItem, ...]
+
+
+class JobSubmitted(
+    msgspec.Struct, frozen=True, tag="job_submitted", tag_field="fact", omit_defaults=True
+):
+    """Accepted and waiting as attempt 1 (public facts `submitted`, `queued`). `digest` is of its content."""
+
+    tenant: str
+    request_seq: int
+    digest: str
+    spec: JobSpec
+
+
+class JobRejected(msgspec.Struct, frozen=True, tag="job_rejected", tag_field="fact"):
+    """Accepted but can never run."""
+
+    job_id: str
+    refusal: Refusal
+
+
+class RankPlacement(msgspec.Struct, frozen=True, omit_defaults=True):
+    rank: int
+    node: str
+    devices: tuple[str, ...] = ()
+    local_rank: int = 0
+
+
+class LeaseGranted(
+    msgspec.Struct, frozen=True, tag="lease_granted", tag_field="fact", omit_defaults=True
+):
+    """The attempt holds these devices from this entry on (public `placed`). `lease_seq` = the entry's
+    sequence; `now_ns` of the entry is the grant's instant. `cpu_milli` and `memory_mib` per rank."""
+
+    job_id: str
+    attempt: int
+    ranks: tuple[RankPlacement, ...]
+    gpu_milli: int = 1000
+    cpu_milli: int = 0
+    memory_mib: int = 0
+
+
+class AttemptPreparing(msgspec.Struct, frozen=True, tag="attempt_preparing", tag_field="fact"):
+    """The first agent has begun (public `preparing`)."""
+
+    job_id: str
+    attempt: int
+    at_ms: int
+
+
+class RankPrepared(
+    msgspec.Struct, frozen=True, tag="rank_prepared", tag_field="fact", omit_defaults=True
+):
+    job_id: str
+    attempt: int
+    rank: int
+    rendezvous: Rendezvous | None = None
+
+
+class GangReady(msgspec.Struct, frozen=True, tag="gang_ready", tag_field="fact"):
+    """All ranks are prepared: all may start."""
+
+    job_id: str
+    attempt: int
+    rendezvous: Rendezvous
+
+
+class RankStarted(msgspec.Struct, frozen=True, tag="rank_started", tag_field="fact"):
+    job_id: str
+    attempt: int
+    rank: int
+    at_ms: int
+
+
+class AttemptRunning(msgspec.Struct, frozen=True, tag="attempt_running", tag_field="fact"):
+    """Every rank has started (public `running`)."""
+
+    job_id: str
+    attempt: int
+    at_ms: int
+
+
+class RankExited(
+    msgspec.Struct, frozen=True, kw_only=True, tag="rank_exited", tag_field="fact", omit_defaults=True
+):
+    """As the agent's `Exited` report says; `reason` is one of its reasons."""
+
+    job_id: str
+    attempt: int
+    rank: int
+    reason: str
+    at_ms: int
+    exit_code: int | None = None
+    signal: int | None = None
+    started_ms: int | None = None
+    message: str = ""
+    log_bytes: dict[str, int] = {}
+    segments: int = 0
+
+
+class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="fact"):
+    """Its devices are free from this entry on. `evidence`: `release_check`, `new_boot`, `fenced`,
+    `declined`, `node_removed`, or `never_held`. `at_ms` is the agent's instant when it reported one."""
+
+    job_id: str
+    attempt: int
+    rank: int
+    at_ms: int | None
+    evidence: str
+
+
+class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field="fact"):
+    """The attempt is to end. `reason`: `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
+
+    job_id: str
+    attempt: int
+    reason: str
+
+
+class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested", tag_field="fact"):
+    job_id: str
+    request_seq: int
+    reason: str
+
+
+class AttemptEnded(
+    msgspec.Struct, frozen=True, tag="attempt_ended", tag_field="fact", omit_defaults=True
+):
+    """The attempt is over and the job goes back to waiting as attempt + 1 (public `preempted` or `lost`,
+    when `outcome` is one of these, then `queued`). `outcome` also `failed` (a retry) and `stopped`."""
+
+    job_id: str
+    attempt: int
+    outcome: str
+    reason: str = ""
+
+
+class JobFinished(
+    msgspec.Struct, frozen=True, kw_only=True, tag="job_finished", tag_field="fact", omit_defaults=True
+):
+    """The one terminal state. `exit_code` is the gang's (first rank to fail). `log_bytes` per
+    `<attempt>.<rank>.<stream>`: how far a reader must read to have it all."""
+
+    job_id: str
+    attempt: int
+    state: str
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    message: str = ""
+    log_bytes: dict[str, int] = {}
+    lost_before: bool = False
+
+
+class NodeImaged(
+    msgspec.Struct, frozen=True, kw_only=True, tag="node_imaged", tag_field="fact", omit_defaults=True
+):
+    """What the scheduler took from NODES about a node: enough to place on it, and why it may not."""
+
+    node: str
+    boot_id: str
+    cpu_milli: int
+    memory_mib: int
+    devices: tuple[tuple[str, str, int | None], ...] = ()
+    """(UUID, model, memory in MiB) of each device, in order."""
+    unhealthy: tuple[str, ...] = ()
+    liveness: str = "alive"
+    cordoned: bool = False
+    draining: bool = False
+    drain_deadline_ns: int | None = None
+    labels: dict[str, str] = {}
+    address: str = ""
+
+
+class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field="fact"):
+    node: str
+
+
+class JobIdsForgotten(msgspec.Struct, frozen=True, tag="job_ids_forgotten", tag_field="fact"):
+    """Ids older than this are no longer remembered (and are refused)."""
+
+    before_ms: int
+
+
+JobFact = (
+    RequestRefused
+    | JobSubmitted
+    | JobRejected
+    | LeaseGranted
+    | AttemptPreparing
+    | RankPrepared
+    | GangReady
+    | RankStarted
+    | AttemptRunning
+    | RankExited
+    | RankReleased
+    | StopRequested
+    | CancelRequested
+    | AttemptEnded
+    | JobFinished
+    | NodeImaged
+    | NodeForgotten
+    | JobIdsForgotten
+)

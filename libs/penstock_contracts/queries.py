@@ -1,0 +1,227 @@
+"""What can be asked of the services, and what do they answer?
+
+Requests and answers on `query.<service>.<what>`. An answer is either the documented type or
+`{"refusal": {...}}`. Answers speak of committed state only. It does not know how they are computed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from penstock_contracts.errors import Refusal
+from penstock_contracts.jobs import JobSpec
+from penstock_contracts.nodes import NodeView
+
+PAGE_MAX = 1_000
+Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
+
+T = TypeVar("T")
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
+    """Exactly one of the two is set."""
+
+    value: T | None = None
+    refusal: Refusal | None = None
+
+
+class Empty(msgspec.Struct, frozen=True):
+    pass
+
+
+class JobQuery(msgspec.Struct, frozen=True):
+    """`query.scheduler.job`, `query.scheduler.explain`, `query.metering.job`."""
+
+    job_id: str
+
+
+class JobsQuery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`query.scheduler.jobs` (live ones) and `query.metering.jobs` (finished ones, newest first).
+
+    `before` pages: only jobs with a smaller id."""
+
+    tenant: str = ""
+    state: str = ""
+    limit: Limit = 100
+    before: str = ""
+
+
+class RankView(msgspec.Struct, frozen=True, omit_defaults=True):
+    rank: int
+    node: str
+    devices: tuple[str, ...] = ()
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    released: bool = False
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as scheduler (live) or metering (finished) shows it. Times are Unix ms, None = not yet.
+
+    `state` also `stopping` while an ending attempt still holds devices. `gpu_milli_ms` and
+    `cost_micro` are metering's.
+    """
+
+    job_id: str
+    tenant: str
+    state: str
+    attempt: int
+    spec: JobSpec
+    submitted_ms: int
+    placed_ms: int | None = None
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    ranks: tuple[RankView, ...] = ()
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    message: str = ""
+    log_bytes: dict[str, int] | None = None
+    gpu_milli_ms: int | None = None
+    cpu_milli_ms: int | None = None
+    cost_micro: int | None = None
+    currency: str = ""
+
+
+class JobsView(msgspec.Struct, frozen=True):
+    jobs: tuple[JobView, ...]
+    more: bool = False
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a job is where it is. `code` is stable: `waiting_for_devices`, `waiting_behind`, `no_nodes`,
+    `no_schedulable_node`, `running`, `preparing`, `stopping`, `finished`. `sentence` is for a person."""
+
+    job_id: str
+    state: str
+    code: str
+    sentence: str
+    needed: str = ""
+    free: str = ""
+    position: int | None = None
+
+
+class DeviceUse(msgspec.Struct, frozen=True):
+    uuid: str
+    model: str
+    free_milli: int
+    healthy: bool
+
+
+class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as the scheduler sees it: what is free on it, and whether it may get work."""
+
+    node: str
+    schedulable: bool
+    liveness: str
+    cordoned: bool
+    draining: bool
+    cpu_milli: int
+    cpu_milli_free: int
+    memory_mib: int
+    memory_mib_free: int
+    devices: tuple[DeviceUse, ...]
+    leases: int
+
+
+class NodesUseView(msgspec.Struct, frozen=True):
+    """`query.scheduler.nodes`; as of JOBS sequence `seq`."""
+
+    seq: int
+    nodes: tuple[NodeUse, ...]
+
+
+class NodesView(msgspec.Struct, frozen=True):
+    """`query.inventory.nodes`; as of NODES sequence `seq`."""
+
+    seq: int
+    nodes: tuple[NodeView, ...]
+
+
+class NodeQuery(msgspec.Struct, frozen=True):
+    node: str
+
+
+class UsageQuery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`query.metering.usage`. Half-open `[from_ms, to_ms)`; None = unbounded."""
+
+    tenant: str = ""
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tenant's use of one SKU. `quantity` in `unit` (`gpu_milli_ms`, `cpu_milli_ms`); price and cost
+    in micro-currency; `price_micro_per_hour` per whole GPU (or core) and hour."""
+
+    tenant: str
+    sku: str
+    unit: str
+    quantity: int
+    price_micro_per_hour: int
+    cost_micro: int
+    currency: str
+    jobs: int = 0
+
+
+class UsageView(msgspec.Struct, frozen=True):
+    lines: tuple[UsageLine, ...]
+    from_ms: int | None
+    to_ms: int | None
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One violation an audit found."""
+
+    code: str
+    sentence: str
+
+
+class SchedulerAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """`query.scheduler.audit`: invariants over committed state as of JOBS `seq`."""
+
+    seq: int
+    nodes_seq: int
+    accepted: int
+    live: int
+    finished: dict[str, int]
+    leases: int
+    findings: tuple[Finding, ...]
+
+
+class InventoryAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """`query.inventory.audit`."""
+
+    seq: int
+    nodes: int
+    devices: int
+    findings: tuple[Finding, ...]
+
+
+class MeteringAuditQuery(msgspec.Struct, frozen=True):
+    """`query.metering.audit`: answer only when JOBS and NODES are folded up to these, live agents have
+    closed their segments and all of it is ingested (at most ~15 s)."""
+
+    jobs_seq: int
+    nodes_seq: int
+
+
+class MeteringAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """`accepted`/`finished` count jobs as of JOBS ≤ `jobs_seq`. `device_ms` per timeline state, in
+    milli-GPU·ms, sums to capacity. `unaccounted_ms` = Σ|ledger − counters| per device and state, in
+    GPU·ms rounded up; `silent` nodes are compared up to their last report."""
+
+    jobs_seq: int
+    nodes_seq: int
+    watermark_ms: int
+    accepted: int
+    finished: dict[str, int]
+    unaccounted_ms: int
+    device_milli_ms: dict[str, int]
+    capacity_milli_ms: int
+    silent: tuple[str, ...]
+    findings: tuple[Finding, ...]
