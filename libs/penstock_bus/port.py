@@ -1,10 +1,10 @@
 """What may a service ask of the bus?
 
-The narrow port between Penstock and its message broker: core publish and request-reply, fenced appends
-to streams, ordered readers with cursors the caller keeps, direct reads, purges, a small key-value store
-with compare-and-set, and objects. Two adapters pass one conformance suite: `nats` (the real broker) and
-`memory` (an in-process twin with faults). It does not know what the messages mean.
-"""
+The narrow port between Penstock and its message broker: core publish and request-reply, fenced
+appends to streams, ordered readers with cursors the caller keeps, direct reads, purges, a small
+key-value store with compare-and-set, and objects. Two adapters pass one conformance suite: `nats`
+(the real broker) and `memory` (an in-process twin with faults). It does not know what the messages
+mean."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class StreamState(msgspec.Struct, frozen=True):
 
 
 class KeyValue(msgspec.Struct, frozen=True):
-    """A value of a bucket and the revision that a compare-and-set names. Deleted keys are absent."""
+    """A value of a bucket and the revision that a compare-and-set names. Deleted keys are
+    absent."""
 
     key: str
     value: bytes
@@ -63,8 +64,8 @@ class KeyValue(msgspec.Struct, frozen=True):
 
 
 class Outage(Exception):
-    """The broker did not answer in time or is not connected. Whether the effect happened is unknown;
-    repeating is safe only for idempotent operations. `retry_helps` is always true."""
+    """The broker did not answer in time or is not connected. Whether the effect happened is
+    unknown; repeating is safe only for idempotent operations. `retry_helps` is always true."""
 
 
 class WrongSequence(Exception):
@@ -76,7 +77,8 @@ class WrongRevision(Exception):
 
 
 class BusRefusal(Exception):
-    """The broker refused for a reason that repeating does not mend (size, permission, full stream)."""
+    """The broker refused for a reason that repeating does not mend (size, permission, full
+    stream)."""
 
     def __init__(self, code: int, description: str) -> None:
         super().__init__(f"{code}: {description}")
@@ -85,7 +87,14 @@ class BusRefusal(Exception):
 
 
 class NoResponders(Outage):
-    """A request found nobody subscribed."""
+    """A request found nobody subscribed, or an append no stream that takes its subject."""
+
+
+class StreamRewound(Exception):
+    """The stream no longer reaches the reader's cursor, or was made anew: the broker has lost what
+    was read before. Raised by `next_batch` for streams on disk only (a reader of a memory stream
+    starts again with what the new stream holds). Whoever keeps a cursor must decide what that
+    means."""
 
 
 class Subscription(Protocol):
@@ -93,9 +102,9 @@ class Subscription(Protocol):
 
 
 class Reader(Protocol):
-    """Delivers every message of a stream in order, from a sequence on, without gap or repeat, across
-    reconnects. `next_batch` waits for at least one message and returns all that have arrived (at most
-    500), so that the caller never pays a task per message."""
+    """Delivers every message of a stream in order, from a sequence on, without gap or repeat,
+    across reconnects. `next_batch` waits for at least one message and returns all that have arrived
+    (at most 500), so that the caller never pays a task per message."""
 
     async def next_batch(self) -> list[StoredMessage]: ...
 
@@ -107,9 +116,14 @@ class Reader(Protocol):
 
 
 class Bus(Protocol):
-    # -- core ---------------------------------------------------------------------------------------
+    # -- core --------------------------------------------------------------------------------------
     async def publish(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
         """Fire and forget: buffered, at most once. Raises Outage when disconnected."""
+        ...
+
+    def publish_nowait(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
+        """`publish` for the hot path: never waits. Raises Outage when disconnected or when the
+        broker takes nothing more (a bounded amount may be unsent)."""
         ...
 
     async def request(
@@ -118,9 +132,29 @@ class Bus(Protocol):
         """One answer, or NoResponders / Outage."""
         ...
 
+    def request_nowait(
+        self,
+        subject: str,
+        payload: bytes,
+        on_done: Callable[[Message | Exception], None],
+        *,
+        timeout_s: float,
+        headers: Headers | None = None,
+    ) -> None:
+        """`request` for the hot path: no task per message. `on_done` is called exactly once, never
+        before this returns, with the answer or with what `request` would have raised; it must not
+        raise."""
+        ...
+
     async def respond(self, message: Message, payload: bytes) -> None:
-        """Answers `message.reply` when it begins `_INBOX` or `_R_`; other replies are dropped and counted
-        (a forged reply subject must not make a service publish where the sender may not)."""
+        """Answers `message.reply` when it begins `_INBOX` or `_R_`; other replies are dropped and
+        counted (a forged reply subject must not make a service publish where the sender may
+        not)."""
+        ...
+
+    def respond_nowait(self, message: Message, payload: bytes) -> None:
+        """`respond` for plain handlers: never waits; a lost connection drops the answer
+        (counted)."""
         ...
 
     async def subscribe(
@@ -130,11 +164,12 @@ class Bus(Protocol):
         *,
         queue: str = "",
     ) -> Subscription:
-        """Calls the plain (not async) handler for each message. The subscription is known to the broker
-        when this returns. A handler that raises is logged and counted; the subscription lives on."""
+        """Calls the plain (not async) handler for each message. The subscription is known to the
+        broker when this returns. A handler that raises is logged and counted; the subscription
+        lives on."""
         ...
 
-    # -- streams ------------------------------------------------------------------------------------
+    # -- streams -----------------------------------------------------------------------------------
     async def append(
         self,
         subject: str,
@@ -145,11 +180,29 @@ class Bus(Protocol):
         headers: Headers | None = None,
         timeout_s: float = 5.0,
     ) -> Appended:
-        """Stores one message and waits for the acknowledgement. Raises WrongSequence, BusRefusal, Outage."""
+        """Stores one message and waits for the acknowledgement. Raises WrongSequence, BusRefusal,
+        Outage."""
+        ...
+
+    def append_nowait(
+        self,
+        subject: str,
+        payload: bytes,
+        on_done: Callable[[Appended | Exception], None],
+        *,
+        expected_last_seq: int | None = None,
+        message_id: str | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        """`append` for the hot path: no task and no timer per message. `on_done` is called exactly
+        once, never before this returns, with the acknowledgement or with what `append` would have
+        raised (after a lost connection at once, with Outage); it must not raise."""
         ...
 
     async def reader(self, stream: str, *, after_seq: int, subject: str = "") -> Reader:
-        """Everything of `stream` behind `after_seq` (0 = from the start), optionally of one subject filter."""
+        """Everything of `stream` behind `after_seq` (0 = from the start), optionally of one subject
+        filter."""
         ...
 
     async def read(self, stream: str, seq: int) -> StoredMessage | None: ...
@@ -157,7 +210,8 @@ class Bus(Protocol):
     async def read_last(self, stream: str, subject: str) -> StoredMessage | None: ...
 
     async def read_next(self, stream: str, from_seq: int, subject: str) -> StoredMessage | None:
-        """The first message with sequence ≥ `from_seq` whose subject matches the filter `subject`."""
+        """The first message with sequence ≥ `from_seq` whose subject matches the filter
+        `subject`."""
         ...
 
     async def purge(self, stream: str, *, up_to_seq: int) -> None:
@@ -170,13 +224,18 @@ class Bus(Protocol):
         """Creates or updates the streams; safe to repeat and to race."""
         ...
 
-    # -- small state --------------------------------------------------------------------------------
+    async def ensure_buckets(self, names: Sequence[str], *, objects: bool = False) -> None:
+        """Creates the key-value buckets (or, with `objects`, object buckets); safe to repeat."""
+        ...
+
+    # -- small state -------------------------------------------------------------------------------
     async def kv_get(self, bucket: str, key: str) -> KeyValue | None: ...
 
     async def kv_put(
         self, bucket: str, key: str, value: bytes, *, expected_revision: int | None = None
     ) -> int:
-        """Returns the new revision. `expected_revision=0` creates; WrongRevision when it does not match."""
+        """Returns the new revision. `expected_revision=0` creates; WrongRevision when it does not
+        match."""
         ...
 
     async def kv_all(self, bucket: str) -> list[KeyValue]: ...
@@ -195,7 +254,13 @@ class Bus(Protocol):
 
     async def object_names(self, bucket: str) -> list[str]: ...
 
-    # -- life ---------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What went wrong so far, by name (`reconnects`, `slow_consumers`, `permission_refusals`,
+        `forged_replies`, `handler_failures`, …), for the process's metrics."""
+        ...
+
     @property
     def connected(self) -> bool: ...
 
