@@ -58,7 +58,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def fault(self) -> tuple[str, str, str] | None:
         """(code, sentence, field) of the first rule broken that types cannot state; None when fine."""
         if not is_ulid(self.job_id):
-            return "invalid_job_id", "job_id must be a ULID: 26 characters of Crockford base 32", "job_id"
+            return (
+                "invalid_job_id",
+                "job_id must be a ULID: 26 characters of Crockford base 32",
+                "job_id",
+            )
         if not self.command[0]:
             return "invalid_field", "command must name a program", "command[0]"
         if any("\0" in part for part in self.command):
@@ -99,7 +103,9 @@ TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELLED, TIMED_OUT, REJECTED})
 TRANSITIONS: dict[str, frozenset[str]] = {
     "submitted": frozenset({QUEUED, REJECTED}),
     QUEUED: frozenset({PLACED, CANCELLED, REJECTED, FAILED}),
-    PLACED: frozenset({PREPARING, RUNNING, "preempted", "lost", FAILED, CANCELLED, TIMED_OUT, QUEUED}),
+    PLACED: frozenset(
+        {PREPARING, RUNNING, "preempted", "lost", FAILED, CANCELLED, TIMED_OUT, QUEUED}
+    ),
     PREPARING: frozenset({RUNNING, "preempted", "lost", FAILED, CANCELLED, TIMED_OUT, QUEUED}),
     RUNNING: frozenset({SUCCEEDED, "preempted", "lost", FAILED, CANCELLED, TIMED_OUT, QUEUED}),
     "preempted": frozenset({QUEUED}),

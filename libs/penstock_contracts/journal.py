@@ -121,7 +121,12 @@ class AttemptRunning(msgspec.Struct, frozen=True, tag="attempt_running", tag_fie
 
 
 class RankExited(
-    msgspec.Struct, frozen=True, kw_only=True, tag="rank_exited", tag_field="fact", omit_defaults=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="rank_exited",
+    tag_field="fact",
+    omit_defaults=True,
 ):
     """As the agent's `Exited` report says; `reason` is one of its reasons."""
 
@@ -176,7 +181,12 @@ class AttemptEnded(
 
 
 class JobFinished(
-    msgspec.Struct, frozen=True, kw_only=True, tag="job_finished", tag_field="fact", omit_defaults=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="job_finished",
+    tag_field="fact",
+    omit_defaults=True,
 ):
     """The one terminal state. `exit_code` is the gang's (first rank to fail). `log_bytes` per
     `<attempt>.<rank>.<stream>`: how far a reader must read to have it all."""
@@ -193,7 +203,12 @@ class JobFinished(
 
 
 class NodeImaged(
-    msgspec.Struct, frozen=True, kw_only=True, tag="node_imaged", tag_field="fact", omit_defaults=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="node_imaged",
+    tag_field="fact",
+    omit_defaults=True,
 ):
     """What the scheduler took from NODES about a node: enough to place on it, and why it may not."""
 

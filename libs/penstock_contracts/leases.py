@@ -118,7 +118,9 @@ class Started(
     """The process runs."""
 
 
-class Exited(LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="exited", tag_field="kind"):
+class Exited(
+    LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="exited", tag_field="kind"
+):
     """The process is gone. Exactly one of `exit_code`, `signal`, or a `reason` that explains neither.
 
     `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping: requeue),

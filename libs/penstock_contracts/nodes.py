@@ -65,7 +65,9 @@ class NodeRegistered(msgspec.Struct, frozen=True, tag="node_registered", tag_fie
     description: NodeDescription
 
 
-class NodeLivenessChanged(msgspec.Struct, frozen=True, tag="node_liveness_changed", tag_field="fact"):
+class NodeLivenessChanged(
+    msgspec.Struct, frozen=True, tag="node_liveness_changed", tag_field="fact"
+):
     """`liveness` is one of alive, suspect, lost. Only inventory judges it."""
 
     node: str
@@ -99,12 +101,7 @@ class NodeRemoved(msgspec.Struct, frozen=True, tag="node_removed", tag_field="fa
 
 
 NodeFact = (
-    NodeRegistered
-    | NodeLivenessChanged
-    | NodeCordoned
-    | NodeUncordoned
-    | NodeFenced
-    | NodeRemoved
+    NodeRegistered | NodeLivenessChanged | NodeCordoned | NodeUncordoned | NodeFenced | NodeRemoved
 )
 
 

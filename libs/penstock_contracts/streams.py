@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock_contracts.jobs import REQUEST_BYTES_MAX
+
 
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A stream as `ensure_streams` makes it. Sizes in bytes, ages in seconds; None = no bound.
@@ -28,3 +30,85 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     async_persist: bool = False
     replicas: int = 1
     duplicate_window_s: int = 120
+
+
+MIB = 1024 * 1024
+DAY_S = 86_400
+
+STREAMS: tuple[StreamConfig, ...] = (
+    StreamConfig(
+        name="REQUESTS",
+        subjects=("penstock.v1.request.job.*.*",),
+        max_bytes=512 * MIB,
+        max_message_bytes=REQUEST_BYTES_MAX,
+        max_messages_per_subject=50_000,
+        discard_new=True,
+        discard_new_per_subject=True,
+    ),
+    StreamConfig(
+        name="REPORTS",
+        subjects=("penstock.v1.node.*.report",),
+        max_bytes=1024 * MIB,
+        discard_new=True,
+    ),
+    StreamConfig(
+        name="USAGE", subjects=("penstock.v1.usage.*",), max_bytes=1024 * MIB, discard_new=True
+    ),
+    StreamConfig(
+        name="JOBS", subjects=("penstock.v1.journal.jobs",), max_bytes=4096 * MIB, discard_new=True
+    ),
+    StreamConfig(
+        name="NODES",
+        subjects=("penstock.v1.journal.nodes",),
+        max_bytes=512 * MIB,
+        discard_new=True,
+    ),
+    StreamConfig(
+        name="FACTS",
+        subjects=("penstock.v1.job.*.*.*", "penstock.v1.refusal.*.*"),
+        max_bytes=1024 * MIB,
+        max_age_s=7 * DAY_S,
+        async_persist=True,
+    ),
+    StreamConfig(
+        name="LOGS",
+        subjects=("penstock.v1.log.*.*.*.*.*",),
+        max_bytes=4096 * MIB,
+        max_age_s=7 * DAY_S,
+    ),
+    StreamConfig(
+        name="SAMPLES",
+        subjects=("penstock.v1.node.*.sample",),
+        max_bytes=64 * MIB,
+        max_age_s=900,
+        memory=True,
+    ),
+    StreamConfig(
+        name="BUDGETS", subjects=("penstock.v1.budget.*.*",), max_bytes=64 * MIB, discard_new=True
+    ),
+)
+"""Requests, reports, usage and the journals refuse when full and never age: nothing needed is discarded.
+Facts, logs and samples are copies for readers and age out."""
+
+BUCKETS: tuple[str, ...] = ("CURSORS", "LOCKS")
+OBJECT_BUCKETS: tuple[str, ...] = ("SNAPSHOTS",)
+
+OWNERS: dict[str, str] = {
+    "REQUESTS": "scheduler",
+    "REPORTS": "scheduler",
+    "JOBS": "scheduler",
+    "NODES": "inventory",
+    "USAGE": "metering",
+    "BUDGETS": "metering",
+}
+"""Who purges a stream, once every reader has committed what is purged."""
+
+READERS: dict[str, tuple[str, ...]] = {
+    "REQUESTS": ("scheduler",),
+    "REPORTS": ("scheduler", "inventory"),
+    "JOBS": ("facts", "metering"),
+    "NODES": ("scheduler", "metering"),
+    "USAGE": ("metering",),
+    "BUDGETS": ("scheduler",),
+}
+"""Registered readers per stream; each publishes its committed cursor as `<stream>.<reader>` in CURSORS."""

@@ -1,0 +1,187 @@
+"""Who may publish and subscribe what, and what crosses between accounts?
+
+Derived from the registry: services live in account MESH, agents in NODES, users in CLIENTS; NODES and
+CLIENTS reach MESH only through the service and stream exports listed here, because a broker does not
+check rights on reply or deliver subjects inside one account. It does not know how JWTs are made.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.ids import ROOT
+from penstock_contracts.registry import (
+    ADMIN,
+    CLIENT,
+    CORE,
+    GATEWAY,
+    INVENTORY,
+    MESH_ROLES,
+    MESSAGES,
+    METERING,
+    NODE,
+    SCHEDULER,
+    SERVICE,
+    MessageType,
+)
+from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, OWNERS, STREAMS
+
+MESH = "MESH"
+NODES = "NODES"
+CLIENTS = "CLIENTS"
+ACCOUNTS = (MESH, NODES, CLIENTS, "PROVISION")
+
+CLIENT_STREAMS = ("FACTS", "LOGS")
+"""What clients may read of the past, by direct get."""
+
+ACCOUNT_OF = {
+    **dict.fromkeys((*MESH_ROLES, ADMIN), MESH),
+    NODE: NODES,
+    CLIENT: CLIENTS,
+}
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """Permissions of one role. Subjects may hold `{{name()}}`, the user's own name (a node's)."""
+
+    name: str
+    account: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    respond: bool = False
+
+
+class Export(msgspec.Struct, frozen=True):
+    """`subject` of `account`, offered as `service` (requests in) or `stream` (messages out), to `importers`."""
+
+    account: str
+    subject: str
+    kind: str
+    importers: tuple[str, ...]
+
+
+def own_subject(message: MessageType) -> str:
+    """The message's subject with `{node}` as the user's own name and the rest as wildcards."""
+    tokens = message.subject.split(".")
+    own = ("{{name()}}" if t == "{node}" else "*" if t.startswith("{") else t for t in tokens)
+    return ".".join((ROOT, *own))
+
+
+def _subject_for(role: str, message: MessageType) -> str:
+    return own_subject(message) if role == NODE else message.wildcard
+
+
+def _direct_get(stream: str) -> tuple[str, ...]:
+    return (f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.DIRECT.GET.{stream}.>")
+
+
+def _reads(stream: str) -> tuple[str, ...]:
+    return (
+        f"$JS.API.CONSUMER.CREATE.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
+        f"$JS.API.CONSUMER.INFO.{stream}.>",
+        f"$JS.API.CONSUMER.DELETE.{stream}.>",
+        f"$JS.API.STREAM.INFO.{stream}",
+        *_direct_get(stream),
+    )
+
+
+def _small_state() -> tuple[str, ...]:
+    buckets = tuple(f"KV_{name}" for name in BUCKETS) + tuple(
+        f"OBJ_{name}" for name in OBJECT_BUCKETS
+    )
+    return (
+        "$JS.API.INFO",
+        *(f"$KV.{name}.>" for name in BUCKETS),
+        *(f"$O.{name}.>" for name in OBJECT_BUCKETS),
+        *(subject for bucket in buckets for subject in _reads(bucket)),
+        *(f"$JS.API.STREAM.MSG.GET.{bucket}" for bucket in buckets),
+        *(f"$JS.API.STREAM.PURGE.{bucket}" for bucket in buckets),
+    )
+
+
+def _streams_read_by(role: str) -> list[str]:
+    names = {m.carrier for m in MESSAGES if role in m.readers} - {CORE, SERVICE}
+    if role == SCHEDULER:
+        names |= {"JOBS", "FACTS"}
+    if role == INVENTORY:
+        names |= {"NODES"}
+    return sorted(names)
+
+
+def _mesh_role(name: str) -> Role:
+    publish = [m.wildcard for m in MESSAGES if name in m.writers]
+    publish += [subject for stream in _streams_read_by(name) for subject in _reads(stream)]
+    publish += [f"$JS.API.STREAM.PURGE.{s}" for s, owner in sorted(OWNERS.items()) if owner == name]
+    publish += [f"$JS.API.STREAM.INFO.{s}" for s, owner in sorted(OWNERS.items()) if owner == name]
+    publish += _small_state() if name != GATEWAY else ("$JS.API.INFO",)
+    heard = [m.wildcard for m in MESSAGES if name in m.readers]
+    return Role(
+        name=name,
+        account=MESH,
+        publish=tuple(dict.fromkeys(publish)),
+        subscribe=("_INBOX.>", *heard),
+        respond=True,
+    )
+
+
+def _node_role() -> Role:
+    return Role(
+        name=NODE,
+        account=NODES,
+        publish=tuple(own_subject(m) for m in MESSAGES if NODE in m.writers),
+        subscribe=("_INBOX.>", *(own_subject(m) for m in MESSAGES if NODE in m.readers)),
+        respond=True,
+    )
+
+
+def _client_role() -> Role:
+    past = tuple(subject for stream in CLIENT_STREAMS for subject in _direct_get(stream))
+    return Role(
+        name=CLIENT,
+        account=CLIENTS,
+        publish=("$JS.API.INFO", *past, *(m.wildcard for m in MESSAGES if CLIENT in m.writers)),
+        subscribe=("_INBOX.>", *(m.wildcard for m in MESSAGES if CLIENT in m.readers)),
+    )
+
+
+def _admin_role() -> Role:
+    """Creates streams and buckets when a mesh starts; no service holds it."""
+    return Role(
+        name=ADMIN,
+        account=MESH,
+        publish=("$JS.API.>", "$KV.>", "$O.>", f"{ROOT}.query.>"),
+        subscribe=("_INBOX.>",),
+    )
+
+
+ROLES: dict[str, Role] = {
+    **{name: _mesh_role(name) for name in (SCHEDULER, INVENTORY, METERING, GATEWAY)},
+    NODE: _node_role(),
+    CLIENT: _client_role(),
+    ADMIN: _admin_role(),
+}
+
+
+def _exports() -> tuple[Export, ...]:
+    """Requests and stored messages cross as services, live facts and logs as streams."""
+    exports: list[Export] = []
+    for message in MESSAGES:
+        outside_writers = [ACCOUNT_OF[w] for w in message.writers if ACCOUNT_OF[w] != MESH]
+        outside_readers = [ACCOUNT_OF[r] for r in message.readers if ACCOUNT_OF[r] != MESH]
+        if outside_writers:
+            exports.append(Export(MESH, message.wildcard, "service", tuple(outside_writers)))
+        for account in outside_readers:
+            if account == NODES:
+                exports.append(Export(NODES, message.wildcard, "service", (MESH,)))
+            else:
+                exports.append(Export(MESH, message.wildcard, "stream", (account,)))
+    for stream in CLIENT_STREAMS:
+        for subject in _direct_get(stream):
+            exports.append(Export(MESH, subject, "service", (CLIENTS,)))
+    return tuple(exports)
+
+
+EXPORTS: tuple[Export, ...] = _exports()
+STREAM_NAMES: tuple[str, ...] = tuple(stream.name for stream in STREAMS)
