@@ -1,7 +1,7 @@
 """Why can a request be refused, and what is the user told?
 
-The catalogue of stable refusal codes. A refusal is a value: a code a program can branch on and a sentence
-that says what to do. It does not know who refuses.
+The catalogue of stable refusal codes. A refusal is a value: a code a program can branch on and a
+sentence that says what to do. It does not know who refuses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import msgspec
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`field` names the offending part of the request as a path (`jobs[2].gpus`), when there is one."""
+    """`field` names the offending part of the request as a path (`jobs[2].gpus`), when there is
+    one.
+    """
 
     code: str
     message: str

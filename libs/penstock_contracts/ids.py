@@ -1,8 +1,8 @@
 """What does a valid name or id look like?
 
-Names become subject tokens, so they are validated where they are made: a `.`, `*` or `>` in one would
-silently form another subject. ULIDs are chosen by requesters; this file reads and forms them from given
-time and randomness and never draws either.
+Names become subject tokens, so they are validated where they are made: a `.`, `*` or `>` in one
+would silently form another subject. ULIDs are chosen by requesters; this file reads and forms them
+from given time and randomness and never draws either.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def trace_id(job_id: str) -> str:
 
 
 def span_id(job_id: str, attempt: int, phase: str) -> str:
-    """The W3C span id of one phase of an attempt, 16 hex digits; the root is phase `job`, attempt 0."""
+    """The W3C span id of one phase of an attempt, 16 hex digits; the root is phase `job`, attempt
+    0.
+    """
     return hashlib.sha256(f"span/{job_id}/{attempt}/{phase}".encode()).hexdigest()[:16]
 
 

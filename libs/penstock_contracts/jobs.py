@@ -1,7 +1,8 @@
 """What may a requester ask for, and which states can a job be in?
 
-`JobSpec` is the request as tenants write it, with its bounds; `TRANSITIONS` is the one table of the job's
-life, from which the diagram in the docs is drawn. It does not know how jobs are placed or run.
+`JobSpec` is the request as tenants write it, with its bounds; `TRANSITIONS` is the one table of
+the job's life, from which the diagram in the docs is drawn. It does not know how jobs are placed
+or run.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job as requested. Only `job_id` and `command` are required.
 
-    `job_id`: a ULID the requester chose, so that a repeat is the same job. `gpus` are per rank, `gpu_milli`
-    per device (below 1000 only with one GPU). `cpu_milli` and `memory_mib` are per rank; None = the default
-    reserve. `priority`: 9 goes first. `time_limit_s` counts from start; None = none. `retries`: further
-    attempts after a failure or loss. `grace_s` lies between SIGTERM and SIGKILL. `disconnect_s`: how long
-    the work may go on without contact to the mesh; None = as long as it takes, and no retry before evidence.
+    `job_id`: a ULID the requester chose, so that a repeat is the same job. `gpus` are per rank,
+    `gpu_milli` per device (below 1000 only with one GPU). `cpu_milli` and `memory_mib` are per
+    rank; None = the default reserve. `priority`: 9 goes first. `time_limit_s` counts from start;
+    None = none. `retries`: further attempts after a failure or loss. `grace_s` lies between
+    SIGTERM and SIGKILL. `disconnect_s`: how long the work may go on without contact to the mesh;
+    None = as long as it takes, and no retry before evidence.
     """
 
     job_id: str
@@ -56,7 +58,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[Text, Text] = {}
 
     def fault(self) -> tuple[str, str, str] | None:
-        """(code, sentence, field) of the first rule broken that types cannot state; None when fine."""
+        """(code, sentence, field) of the first rule broken that types cannot state; None when
+        fine.
+        """
         if not is_ulid(self.job_id):
             return (
                 "invalid_job_id",
@@ -112,7 +116,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "lost": frozenset({QUEUED, FAILED, CANCELLED}),
     **{state: frozenset() for state in sorted(TERMINAL)},
 }
-"""The life of a job. `submitted`, `preempted` and `lost` pass at once; a job rests in the others."""
+"""The life of a job. `submitted`, `preempted` and `lost` pass at once; a job rests in the others.
+"""
 
 FACT_NAMES: tuple[str, ...] = (
     "submitted",

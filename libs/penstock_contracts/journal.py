@@ -1,7 +1,8 @@
 """What stands in the JOBS and NODES journals?
 
-The envelope of one transition, and the facts of the JOBS journal, whose only writer is the scheduler. A
-fact is in the past tense and is never taken back. It does not know how facts are decided.
+The envelope of one transition, and the facts of the JOBS journal, whose only writer is the
+scheduler. A fact is in the past tense and is never taken back. It does not know how facts are
+decided.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ ENTRY_BYTES_MAX = 512 * 1024
 
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One transition. `cursors` are the input sequences it consumed up to, per stream; `now_ns` never goes
-    back. Facts stay raw here; each service decodes its own union (`list[JobFact]`, `list[NodeFact]`)."""
+    """One transition. `cursors` are the input sequences it consumed up to, per stream; `now_ns`
+    never goes back. Facts stay raw here; each service decodes its own union (`list[JobFact]`,
+    `list[NodeFact]`).
+    """
 
     term: int
     writer: str
@@ -44,7 +47,9 @@ class RequestRefused(msgspec.Struct, frozen=True, tag="request_refused", tag_fie
 class JobSubmitted(
     msgspec.Struct, frozen=True, tag="job_submitted", tag_field="fact", omit_defaults=True
 ):
-    """Accepted and waiting as attempt 1 (public facts `submitted`, `queued`). `digest` is of its content."""
+    """Accepted and waiting as attempt 1 (public facts `submitted`, `queued`). `digest` is of its
+    content.
+    """
 
     tenant: str
     request_seq: int
@@ -69,8 +74,10 @@ class RankPlacement(msgspec.Struct, frozen=True, omit_defaults=True):
 class LeaseGranted(
     msgspec.Struct, frozen=True, tag="lease_granted", tag_field="fact", omit_defaults=True
 ):
-    """The attempt holds these devices from this entry on (public `placed`). `lease_seq` = the entry's
-    sequence; `now_ns` of the entry is the grant's instant. `cpu_milli` and `memory_mib` per rank."""
+    """The attempt holds these devices from this entry on (public `placed`). `lease_seq` = the
+    entry's sequence; `now_ns` of the entry is the grant's instant. `cpu_milli` and `memory_mib`
+    per rank.
+    """
 
     job_id: str
     attempt: int
@@ -145,7 +152,9 @@ class RankExited(
 
 class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="fact"):
     """Its devices are free from this entry on. `evidence`: `release_check`, `new_boot`, `fenced`,
-    `declined`, `node_removed`, or `never_held`. `at_ms` is the agent's instant when it reported one."""
+    `declined`, `node_removed`, or `never_held`. `at_ms` is the agent's instant when it reported
+    one.
+    """
 
     job_id: str
     attempt: int
@@ -171,8 +180,10 @@ class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested", tag_f
 class AttemptEnded(
     msgspec.Struct, frozen=True, tag="attempt_ended", tag_field="fact", omit_defaults=True
 ):
-    """The attempt is over and the job goes back to waiting as attempt + 1 (public `preempted` or `lost`,
-    when `outcome` is one of these, then `queued`). `outcome` also `failed` (a retry) and `stopped`."""
+    """The attempt is over and the job goes back to waiting as attempt + 1 (public `preempted` or
+    `lost`, when `outcome` is one of these, then `queued`). `outcome` also `failed` (a retry) and
+    `stopped`.
+    """
 
     job_id: str
     attempt: int

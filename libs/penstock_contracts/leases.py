@@ -1,7 +1,8 @@
 """What do the scheduler and an agent say to each other?
 
-Desired state one way, reports the other. Every order and report names the attempt by `lease_seq` (the
-JOBS sequence of the grant): an older one changes nothing. It does not know how either side decides.
+Desired state one way, reports the other. Every order and report names the attempt by `lease_seq`
+(the JOBS sequence of the grant): an older one changes nothing. It does not know how either side
+decides.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Rendezvous(msgspec.Struct, frozen=True):
 class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rank of one attempt on one node, and what should be true of it now.
 
-    `phase`: `prepare` (hold, report prepared, wait), `run` (be running), `stop` (end: SIGTERM, after
-    `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant. `devices`: UUIDs.
+    `phase`: `prepare` (hold, report prepared, wait), `run` (be running), `stop` (end: SIGTERM,
+    after `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant.
+    `devices`: UUIDs.
     """
 
     lease_seq: int
@@ -64,8 +66,8 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node should hold as of JOBS sequence `as_of`.
 
-    With `full` the leases are all there are; else they are changes over `base` (the `as_of` the agent
-    acknowledged last) and `dropped` names keys that are over.
+    With `full` the leases are all there are; else they are changes over `base` (the `as_of` the
+    agent acknowledged last) and `dropped` names keys that are over.
     """
 
     as_of: int
@@ -121,12 +123,13 @@ class Started(
 class Exited(
     LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="exited", tag_field="kind"
 ):
-    """The process is gone. Exactly one of `exit_code`, `signal`, or a `reason` that explains neither.
+    """The process is gone. Exactly one of `exit_code`, `signal`, or a `reason` that explains
+    neither.
 
-    `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping: requeue),
-    `disconnected`, `spawn_failed`, `lost` (the reaper died: nothing is guessed). `log_bytes`: the final
-    offset per stream. `segments`: how many usage segments this lease has in all, so that complete and
-    missing look different. `started_ms` None: it never ran.
+    `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping:
+    requeue), `disconnected`, `spawn_failed`, `lost` (the reaper died: nothing is guessed).
+    `log_bytes`: the final offset per stream. `segments`: how many usage segments this lease has in
+    all, so that complete and missing look different. `started_ms` None: it never ran.
     """
 
     reason: str
@@ -163,7 +166,9 @@ ReportItem = Preparing | Prepared | Started | Exited | Released | Declined | Des
 
 
 class NodeReport(msgspec.Struct, frozen=True):
-    """What happened on a node, in order. Repeats are harmless: each item is idempotent by its lease and kind."""
+    """What happened on a node, in order. Repeats are harmless: each item is idempotent by its
+    lease and kind.
+    """
 
     node: str
     boot_id: str

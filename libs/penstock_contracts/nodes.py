@@ -1,7 +1,7 @@
 """What is a node, and what does inventory say about it?
 
-Devices and nodes as agents describe them, heartbeats, and the facts of the NODES journal, whose only
-writer is inventory. It does not know who uses the devices.
+Devices and nodes as agents describe them, heartbeats, and the facts of the NODES journal, whose
+only writer is inventory. It does not know who uses the devices.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ LOST = "lost"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One accelerator. `memory_mib` and `numa_node` None = unknown. `healthy` false = not to be used."""
+    """One accelerator. `memory_mib` and `numa_node` None = unknown. `healthy` false = not to be
+    used.
+    """
 
     uuid: str
     index: int
@@ -31,8 +33,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A node as its agent describes it when it starts and whenever that changes.
 
-    `boot_id` is new with every boot of the host (a changed one proves that nothing of before still runs).
-    `joined_ms` is the agent's own instant from which it counts its devices' time in this boot.
+    `boot_id` is new with every boot of the host (a changed one proves that nothing of before still
+    runs). `joined_ms` is the agent's own instant from which it counts its devices' time in this
+    boot.
     """
 
     node: str
@@ -48,8 +51,10 @@ class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Once a second from each agent. `sent_boot_ns` is the host's CLOCK_BOOTTIME at sending: a renewal
-    counts from it. `as_of` and `digest` (lease_digest of the keys held) let the scheduler see a mismatch."""
+    """Once a second from each agent. `sent_boot_ns` is the host's CLOCK_BOOTTIME at sending: a
+    renewal counts from it. `as_of` and `digest` (lease_digest of the keys held) let the scheduler
+    see a mismatch.
+    """
 
     node: str
     boot_id: str
@@ -89,7 +94,9 @@ class NodeUncordoned(msgspec.Struct, frozen=True, tag="node_uncordoned", tag_fie
 
 
 class NodeFenced(msgspec.Struct, frozen=True, tag="node_fenced", tag_field="fact"):
-    """An operator vouches that nothing of this boot runs any more: its attempts are lost, devices free."""
+    """An operator vouches that nothing of this boot runs any more: its attempts are lost, devices
+    free.
+    """
 
     node: str
     boot_id: str

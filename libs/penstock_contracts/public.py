@@ -1,7 +1,8 @@
 """What does the mesh tell those outside about a job?
 
-The public fact on `job.<tenant>.<job>.<fact>` and the answer to a refused request. Both carry the journal
-position they come from, so that a repeat is recognised. It does not know the journal's own facts.
+The public fact on `job.<tenant>.<job>.<fact>` and the answer to a refused request. Both carry the
+journal position they come from, so that a repeat is recognised. It does not know the journal's own
+facts.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from penstock_contracts.journal import RefusedItem
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One public fact of a job. (`seq`, `index`) is its place in the JOBS journal: unique, ascending.
+    """One public fact of a job. (`seq`, `index`) is its place in the JOBS journal: unique,
+    ascending.
 
     `fact` is one of `FACT_NAMES`; `at_ms` Unix ms; `exit_code`, `signal`, `reason`, `message` and
-    `log_bytes` (final offset per `<attempt>.<rank>.<stream>`) stand on terminal facts; `nodes` on `placed`;
-    a `rejected` carries its code as `reason`.
+    `log_bytes` (final offset per `<attempt>.<rank>.<stream>`) stand on terminal facts; `nodes` on
+    `placed`; a `rejected` carries its code as `reason`.
     """
 
     seq: int

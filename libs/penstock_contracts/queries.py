@@ -93,8 +93,10 @@ class JobsView(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a job is where it is. `code` is stable: `waiting_for_devices`, `waiting_behind`, `no_nodes`,
-    `no_schedulable_node`, `running`, `preparing`, `stopping`, `finished`. `sentence` is for a person."""
+    """Why a job is where it is. `code` is stable: `waiting_for_devices`, `waiting_behind`,
+    `no_nodes`, `no_schedulable_node`, `running`, `preparing`, `stopping`, `finished`. `sentence`
+    is for a person.
+    """
 
     job_id: str
     state: str
@@ -155,8 +157,9 @@ class UsageQuery(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant's use of one SKU. `quantity` in `unit` (`gpu_milli_ms`, `cpu_milli_ms`); price and cost
-    in micro-currency; `price_micro_per_hour` per whole GPU (or core) and hour."""
+    """One tenant's use of one SKU. `quantity` in `unit` (`gpu_milli_ms`, `cpu_milli_ms`); price
+    and cost in micro-currency; `price_micro_per_hour` per whole GPU (or core) and hour.
+    """
 
     tenant: str
     sku: str
@@ -203,8 +206,9 @@ class InventoryAudit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeteringAuditQuery(msgspec.Struct, frozen=True):
-    """`query.metering.audit`: answer only when JOBS and NODES are folded up to these, live agents have
-    closed their segments and all of it is ingested (at most ~15 s)."""
+    """`query.metering.audit`: answer only when JOBS and NODES are folded up to these, live agents
+    have closed their segments and all of it is ingested (at most ~15 s).
+    """
 
     jobs_seq: int
     nodes_seq: int

@@ -1,7 +1,8 @@
 """Which messages exist, where do they go, and who may say or hear them?
 
-Each message is declared once. Stream configuration, NATS permissions, the AsyncAPI document and the
-subject table are derived from this file and `streams`. It does not know how a broker enforces any of it.
+Each message is declared once. Stream configuration, NATS permissions, the AsyncAPI document and
+the subject table are derived from this file and `streams`. It does not know how a broker enforces
+any of it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ ASKERS = (CLIENT, GATEWAY)
 
 
 class MessageType(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of message. `subject` is a template below the root with `{parameters}`; `carrier` is a
-    stream's name, `core`, or `request-reply`; `payload` None = raw bytes; `answer` for request-reply;
-    `key` says what makes two of them the same."""
+    """One kind of message. `subject` is a template below the root with `{parameters}`; `carrier`
+    is a stream's name, `core`, or `request-reply`; `payload` None = raw bytes; `answer` for
+    request-reply; `key` says what makes two of them the same.
+    """
 
     name: str
     subject: str

@@ -1,8 +1,9 @@
 """Who may publish and subscribe what, and what crosses between accounts?
 
-Derived from the registry: services live in account MESH, agents in NODES, users in CLIENTS; NODES and
-CLIENTS reach MESH only through the service and stream exports listed here, because a broker does not
-check rights on reply or deliver subjects inside one account. It does not know how JWTs are made.
+Derived from the registry: services live in account MESH, agents in NODES, users in CLIENTS; NODES
+and CLIENTS reach MESH only through the service and stream exports listed here, because a broker
+does not check rights on reply or deliver subjects inside one account. It does not know how JWTs
+are made.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Export(msgspec.Struct, frozen=True):
-    """`subject` of `account`, offered as `service` (requests in) or `stream` (messages out), to `importers`."""
+    """`subject` of `account`, offered as `service` (requests in) or `stream` (messages out), to
+    `importers`.
+    """
 
     account: str
     subject: str

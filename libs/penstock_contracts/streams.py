@@ -1,7 +1,7 @@
 """What is a stream, and which streams does the mesh have?
 
-One record per stream: everything the broker is configured with. Which message lives in which stream stands
-with the message (`registry`). It does not know how a broker is asked to make one.
+One record per stream: everything the broker is configured with. Which message lives in which
+stream stands with the message (`registry`). It does not know how a broker is asked to make one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from penstock_contracts.jobs import REQUEST_BYTES_MAX
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A stream as `ensure_streams` makes it. Sizes in bytes, ages in seconds; None = no bound.
 
-    `discard_new` refuses new messages when full instead of dropping old ones; `async_persist` asks the
-    broker not to wait for the disk (telemetry only)."""
+    `discard_new` refuses new messages when full instead of dropping old ones; `async_persist` asks
+    the broker not to wait for the disk (telemetry only).
+    """
 
     name: str
     subjects: tuple[str, ...]
@@ -87,8 +88,9 @@ STREAMS: tuple[StreamConfig, ...] = (
         name="BUDGETS", subjects=("penstock.v1.budget.*.*",), max_bytes=64 * MIB, discard_new=True
     ),
 )
-"""Requests, reports, usage and the journals refuse when full and never age: nothing needed is discarded.
-Facts, logs and samples are copies for readers and age out."""
+"""Requests, reports, usage and the journals refuse when full and never age: nothing needed is
+discarded. Facts, logs and samples are copies for readers and age out.
+"""
 
 BUCKETS: tuple[str, ...] = ("CURSORS", "LOCKS")
 OBJECT_BUCKETS: tuple[str, ...] = ("SNAPSHOTS",)
@@ -111,4 +113,6 @@ READERS: dict[str, tuple[str, ...]] = {
     "USAGE": ("metering",),
     "BUDGETS": ("scheduler",),
 }
-"""Registered readers per stream; each publishes its committed cursor as `<stream>.<reader>` in CURSORS."""
+"""Registered readers per stream; each publishes its committed cursor as `<stream>.<reader>` in
+CURSORS.
+"""

@@ -1,7 +1,7 @@
 """What does an agent say about use?
 
-Segments (who ran on what, from when to when) and counters (what the agent itself counted per device):
-two accounts of the same time, made apart, which must agree. It does not know prices.
+Segments (who ran on what, from when to when) and counters (what the agent itself counted per
+device): two accounts of the same time, made apart, which must agree. It does not know prices.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from penstock_contracts.ids import segment_id
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Running time `[t0_ms, t1_ms)` of one rank on all its devices, `gpu_milli` of each.
 
-    `seq` counts from 0 within the lease; segment n starts where n−1 ended. `energy_mj` None = unknown.
-    A job without GPUs has no devices and is metered by `cpu_milli`.
+    `seq` counts from 0 within the lease; segment n starts where n−1 ended. `energy_mj` None =
+    unknown. A job without GPUs has no devices and is metered by `cpu_milli`.
     """
 
     lease_seq: int
@@ -38,9 +38,11 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DeviceCounter(msgspec.Struct, frozen=True):
-    """What the agent counted for one device in this boot, from `since_ms` to `upto_ms` on its own axis.
+    """What the agent counted for one device in this boot, from `since_ms` to `upto_ms` on its own
+    axis.
 
-    `running_milli_ms`: milli-GPU times ms in which work ran. `observed_ms` = `upto_ms` − `since_ms`.
+    `running_milli_ms`: milli-GPU times ms in which work ran. `observed_ms` = `upto_ms` −
+    `since_ms`.
     """
 
     uuid: str
@@ -50,8 +52,9 @@ class DeviceCounter(msgspec.Struct, frozen=True):
 
 
 class UsageBatch(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All a node owes in one message. `batch` counts up within a boot; counters are cumulative, and are
-    exact as of all segments of this and earlier batches."""
+    """All a node owes in one message. `batch` counts up within a boot; counters are cumulative,
+    and are exact as of all segments of this and earlier batches.
+    """
 
     node: str
     boot_id: str
