@@ -54,13 +54,14 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 class Export(msgspec.Struct, frozen=True):
     """`subject` of `account`, offered as `service` (requests in) or `stream` (messages out), to
-    `importers`.
+    `importers`. `many_answers`: one request may be answered by several messages.
     """
 
     account: str
     subject: str
     kind: str
     importers: tuple[str, ...]
+    many_answers: bool = False
 
 
 def own_subject(message: MessageType) -> str:
@@ -168,7 +169,11 @@ ROLES: dict[str, Role] = {
 
 
 def _exports() -> tuple[Export, ...]:
-    """Requests and stored messages cross as services, live facts and logs as streams."""
+    """Requests and stored messages cross as services, live facts and logs as streams.
+
+    A stream is exported by the account it is published in: a broker does not pass on as a stream
+    what came in as a service.
+    """
     exports: list[Export] = []
     for message in MESSAGES:
         outside_writers = [ACCOUNT_OF[w] for w in message.writers if ACCOUNT_OF[w] != MESH]
@@ -179,10 +184,12 @@ def _exports() -> tuple[Export, ...]:
             if account == NODES:
                 exports.append(Export(NODES, message.wildcard, "service", (MESH,)))
             else:
-                exports.append(Export(MESH, message.wildcard, "stream", (account,)))
+                home = outside_writers[0] if outside_writers else MESH
+                exports.append(Export(home, message.wildcard, "stream", (account,)))
+    exports.append(Export(MESH, "$JS.API.INFO", "service", (CLIENTS,)))
     for stream in CLIENT_STREAMS:
         for subject in _direct_get(stream):
-            exports.append(Export(MESH, subject, "service", (CLIENTS,)))
+            exports.append(Export(MESH, subject, "service", (CLIENTS,), many_answers=True))
     return tuple(exports)
 
 
