@@ -214,8 +214,17 @@ class Bus(Protocol):
         `subject`."""
         ...
 
-    async def purge(self, stream: str, *, up_to_seq: int) -> None:
-        """Discards every message with sequence ≤ `up_to_seq`."""
+    async def read_many(
+        self, stream: str, from_seq: int, subject: str, *, limit: int = 256
+    ) -> list[StoredMessage]:
+        """Up to `limit` (at most 1,000) messages as `read_next` would give them one by one, in one
+        question; [] at the end. Not through an account import, which passes one reply only unless
+        its export says `response_type: stream`."""
+        ...
+
+    async def purge(self, stream: str, *, up_to_seq: int | None = None, subject: str = "") -> None:
+        """Discards every message with sequence ≤ `up_to_seq` (None = all), of one subject filter
+        when given. Sequences are never given out again."""
         ...
 
     async def stream_state(self, stream: str) -> StreamState: ...

@@ -1,0 +1,181 @@
+"""How do bytes get to the broker and back?
+
+The one module that knows nats-py's insides (pinned to 2.16.x for that reason): raw handlers instead
+of a task per subscription, a buffered write without awaiting, a flush that is a barrier, and what
+nats-py leaves out on a lost connection. It does not know streams, requests or the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from penstock_bus.port import Outage
+from penstock_bus.wire import check_subject
+
+log = logging.getLogger(__name__)
+
+# What may wait unsent before a publisher is refused; the server closes slow readers at 64 MiB.
+UNSENT_BYTES_MAX = 32 * 1024 * 1024
+# Above this the socket's own buffer is full: keep ours back until it drains.
+SOCKET_BUFFER_BYTES_MAX = 4 * 1024 * 1024
+FULL_SOCKET_RETRY_S = 0.002
+CLOSE_TIMEOUT_S = 2.0
+
+RawHandler = Callable[[bytes, bytes, bytes, "bytes | None"], None]
+"""(subject, reply, payload, header block)"""
+
+
+class Connection(Client):
+    """A nats-py client whose subscriptions are plain functions called in the read loop.
+
+    Measured (256 B, asyncio, loopback): see `benchmarks`; nothing waits in a queue of ours, so a
+    slow handler holds back the socket instead of dropping messages.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counters: Counter[str] = Counter()
+        self.on_lost: Callable[[], None] = lambda: None
+        self._handlers: dict[int, RawHandler] = {}
+        self._flush_scheduled = False
+
+    # -- sending ------------------------------------------------------------------------------
+    def send(self, command: bytes) -> None:
+        """Queues a protocol command for this turn of the loop; Outage when it cannot leave."""
+        if self._status != Client.CONNECTED:
+            raise Outage("not connected to the broker")
+        if self._pending_data_size > UNSENT_BYTES_MAX:
+            self.counters["unsent_overflows"] += 1
+            raise Outage("the broker does not take what is sent")
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush_turn)
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._pending_data_size
+
+    def _flush_turn(self) -> None:
+        self._flush_scheduled = False
+        if self._status != Client.CONNECTED or not self._pending:
+            return
+        if self._socket_buffer_bytes() > SOCKET_BUFFER_BYTES_MAX:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_later(FULL_SOCKET_RETRY_S, self._flush_turn)
+            return
+        self._write_pending()
+
+    def _write_pending(self) -> None:
+        pending = self._pending
+        self._pending = []
+        self._pending_data_size = 0
+        if self._transport is not None and pending:
+            self._transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+
+    def _socket_buffer_bytes(self) -> int:
+        transport = self._socket_transport()
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+    def _socket_transport(self) -> asyncio.WriteTransport | None:
+        writer = getattr(self._transport, "_io_writer", None)
+        return None if writer is None else writer.transport
+
+    async def barrier(self, timeout_s: float) -> None:
+        """Returns when the broker has processed all that was sent before. nats-py's `flush` alone
+        is none: its PING overtakes what is still buffered."""
+        if self._status != Client.CONNECTED:
+            raise Outage("not connected to the broker")
+        self._write_pending()
+        try:
+            await self.flush(timeout=timeout_s)  # type: ignore[arg-type]
+        except (errors.Error, OSError, AttributeError) as error:
+            raise Outage(f"the broker did not answer a ping: {error!r}") from error
+
+    # -- receiving ----------------------------------------------------------------------------
+    def listen(self, subject: str, handler: RawHandler, queue: str = "") -> int:
+        """Calls `handler` in the read loop for each message; survives reconnects. Returns the
+        id."""
+        check_subject(subject)
+        if queue:
+            check_subject(queue)
+        self._sid += 1
+        sid = self._sid
+        self._handlers[sid] = handler
+        self._subs[sid] = Subscription(self, sid, subject, queue=queue)
+        if self._status == Client.CONNECTED:
+            self.send(f"SUB {subject} {queue} {sid}\r\n".encode())
+        return sid
+
+    def unlisten(self, sid: int) -> None:
+        self._handlers.pop(sid, None)
+        if self._subs.pop(sid, None) is not None and self._status == Client.CONNECTED:
+            self.send(f"UNSUB {sid}\r\n".encode())
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        handler = self._handlers.get(sid)
+        if handler is None:
+            return
+        try:
+            handler(subject, reply, data, headers)
+        except Exception:  # a handler's bug must not end the read loop
+            self.counters["handler_failures"] += 1
+            log.exception("handler of %s failed", subject.decode("utf-8", "replace"))
+
+    async def _process_pong(self) -> None:
+        """As nats-py's, but a pong for a ping that gave up does not kill the read loop."""
+        if self._pongs:
+            future = self._pongs.pop(0)
+            if not future.done():
+                future.set_result(True)
+            self._pongs_received += 1
+            self._pings_outstanding = 0
+
+    # -- losing and leaving -------------------------------------------------------------------
+    async def _attempt_reconnect(self) -> None:
+        """Drops what is unsent (a command must not arrive after its sender gave up) and the socket
+        with it: closing it politely would wait for a peer that may be frozen."""
+        self._drop_unsent()
+        await super()._attempt_reconnect()
+
+    def _drop_unsent(self) -> None:
+        self._pending.clear()
+        self._pending_data_size = 0
+        transport = self._socket_transport()
+        if transport is not None:
+            transport.abort()
+        self.on_lost()
+
+    @property
+    def read_loop_died(self) -> bool:
+        """nats-py can lose its read loop to an exception and still call itself connected."""
+        task = self._reading_task
+        return self._status == Client.CONNECTED and (task is None or task.done())
+
+    async def reconnect_now(self) -> None:
+        transport = self._socket_transport()
+        if transport is not None:
+            transport.abort()
+        await self.force_reconnect()
+
+    async def leave(self) -> None:
+        """Closes for good; what was sent before still leaves when the broker takes it."""
+        if self._status == Client.CONNECTED:
+            self._write_pending()
+        closing = asyncio.ensure_future(self.close())
+        done, _ = await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+        if not done:
+            transport = self._socket_transport()
+            if transport is not None:
+                transport.abort()
+            await closing

@@ -1,0 +1,258 @@
+"""How does a process reach the real broker?
+
+`connect` gives a `NatsBus`: the bus port over nats-py, which reconnects for ever, watches its own
+connection, counts what goes wrong, and needs no rights but the subjects it is asked to use and its
+inbox. It does not start a broker and does not know accounts; nats-py itself is touched in
+`connection` only."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+
+from penstock_bus import buckets, wire
+from penstock_bus.buckets import KeyValueOverStreams
+from penstock_bus.connection import Connection
+from penstock_bus.nats_reader import NatsReader
+from penstock_bus.nats_session import SUBSCRIBE_TIMEOUT_S, NatsSession
+from penstock_bus.nats_streams import Streams
+from penstock_bus.objects import ObjectsOverStreams
+from penstock_bus.port import (
+    Appended,
+    BusRefusal,
+    Headers,
+    Message,
+    Outage,
+    StoredMessage,
+    StreamState,
+)
+from penstock_contracts.streams import StreamConfig
+
+CONNECT_TIMEOUT_S = 10.0
+PUBLISH_PAUSE_BYTES = 4 * 1024 * 1024  # above this `publish` waits until the broker has taken it
+PUBLISH_PAUSE_TIMEOUT_S = 10.0
+REPLY_PREFIXES = ("_INBOX.", "_INBOX_", "_R_")
+
+
+async def connect(
+    url: str | Sequence[str],
+    *,
+    name: str,
+    credentials: str | None = None,
+    inbox_prefix: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    tls_hostname: str | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    on_closed: Callable[[Exception | None], None] | None = None,
+) -> NatsBus:
+    """Connects once (Outage after `connect_timeout_s`, BusRefusal when the broker knows us not),
+    then stays connected for ever. `credentials` is the path of a .creds file, read again on every
+    connect; `on_closed` hears of a connection that the broker has closed for good (expired or
+    revoked)."""
+    bus = NatsBus(inbox_prefix or "_INBOX", on_closed)
+    options: dict[str, object] = {}
+    if tls is not None:
+        options["tls"] = tls
+    if tls_hostname is not None:
+        options["tls_hostname"] = tls_hostname
+    if credentials is not None:
+        options["user_credentials"] = credentials
+    await bus.open(url if isinstance(url, str) else list(url), name, connect_timeout_s, options)
+    return bus
+
+
+class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
+    """The port over one connection. Made by `connect`."""
+
+    def __init__(
+        self, inbox_prefix: str, on_closed: Callable[[Exception | None], None] | None
+    ) -> None:
+        super().__init__(inbox_prefix, on_closed)
+        self._streams = Streams(self._calls)
+
+    # -- core -----------------------------------------------------------------------------------
+    def publish_nowait(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
+        wire.check_subject(subject)
+        self._connection.send(wire.publish_line(subject, "", payload, headers))
+
+    async def publish(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
+        self.publish_nowait(subject, payload, headers)
+        if self._connection.unsent_bytes > PUBLISH_PAUSE_BYTES:
+            await self._connection.barrier(PUBLISH_PAUSE_TIMEOUT_S)
+
+    async def request(
+        self, subject: str, payload: bytes, *, timeout_s: float, headers: Headers | None = None
+    ) -> Message:
+        answer, block = await self._calls.ask(subject, payload, timeout_s, headers)
+        return _message(subject.encode(), b"", answer, block)
+
+    def request_nowait(
+        self,
+        subject: str,
+        payload: bytes,
+        on_done: Callable[[Message | Exception], None],
+        *,
+        timeout_s: float,
+        headers: Headers | None = None,
+    ) -> None:
+        def on_reply(payload: bytes, block: bytes | None, error: Exception | None) -> None:
+            error = error or wire.error_of_reply(payload, wire.decode_status(block), subject)
+            on_done(error or _message(subject.encode(), b"", payload, block))
+
+        self._calls.ask_nowait(subject, payload, on_reply, timeout_s, headers)
+
+    async def respond(self, message: Message, payload: bytes) -> None:
+        self.respond_nowait(message, payload)
+
+    def respond_nowait(self, message: Message, payload: bytes) -> None:
+        if not message.reply.startswith(REPLY_PREFIXES):
+            if message.reply:
+                self._connection.counters["forged_replies"] += 1
+            return
+        try:
+            self.publish_nowait(message.reply, payload)
+        except Outage:
+            self._connection.counters["lost_responses"] += 1
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[Message], None], *, queue: str = ""
+    ) -> NatsSubscription:
+        def on_message(subject: bytes, reply: bytes, payload: bytes, block: bytes | None) -> None:
+            handler(_message(subject, reply, payload, block))
+
+        self._refused_subscriptions.discard(subject.lower())
+        sid = self._connection.listen(subject, on_message, queue)
+        try:
+            await self._connection.barrier(SUBSCRIBE_TIMEOUT_S)
+        except Outage:
+            self._connection.unlisten(sid)
+            raise
+        if subject.lower() in self._refused_subscriptions:
+            self._connection.unlisten(sid)
+            raise BusRefusal(wire.ERROR_PERMISSION, f"not permitted to subscribe to {subject}")
+        return NatsSubscription(self._connection, sid)
+
+    # -- streams --------------------------------------------------------------------------------
+    async def append(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        expected_last_seq: int | None = None,
+        message_id: str | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = 5.0,
+    ) -> Appended:
+        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+
+        def on_done(result: Appended | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.append_nowait(
+            subject,
+            payload,
+            on_done,
+            expected_last_seq=expected_last_seq,
+            message_id=message_id,
+            headers=headers,
+            timeout_s=timeout_s,
+        )
+        return await future
+
+    def append_nowait(
+        self,
+        subject: str,
+        payload: bytes,
+        on_done: Callable[[Appended | Exception], None],
+        *,
+        expected_last_seq: int | None = None,
+        message_id: str | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        if expected_last_seq is not None or message_id is not None:
+            merged = dict(headers) if headers else {}
+            if expected_last_seq is not None:
+                merged[wire.HEADER_EXPECTED_LAST_SEQUENCE] = str(expected_last_seq)
+            if message_id is not None:
+                merged[wire.HEADER_MESSAGE_ID] = message_id
+            headers = merged
+
+        def on_reply(payload: bytes, block: bytes | None, error: Exception | None) -> None:
+            on_done(error or _appended(payload, block, subject))
+
+        self._calls.ask_nowait(subject, payload, on_reply, timeout_s, headers)
+
+    async def reader(self, stream: str, *, after_seq: int, subject: str = "") -> NatsReader:
+        reader = NatsReader(
+            self._connection,
+            self._calls,
+            f"{self._inbox}.reader",
+            stream,
+            after_seq,
+            subject,
+            self._readers.remove,
+        )
+        self._readers.append(reader)
+        try:
+            await reader.open()
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def read(self, stream: str, seq: int) -> StoredMessage | None:
+        return await self._streams.read(stream, seq)
+
+    async def read_last(self, stream: str, subject: str) -> StoredMessage | None:
+        return await self._streams.read_last(stream, subject)
+
+    async def read_next(self, stream: str, from_seq: int, subject: str) -> StoredMessage | None:
+        return await self._streams.read_next(stream, from_seq, subject)
+
+    async def read_many(
+        self, stream: str, from_seq: int, subject: str, *, limit: int = 256
+    ) -> list[StoredMessage]:
+        return await self._streams.read_many(stream, from_seq, subject, limit)
+
+    async def purge(self, stream: str, *, up_to_seq: int | None = None, subject: str = "") -> None:
+        await self._streams.purge(stream, up_to_seq, subject)
+
+    async def stream_state(self, stream: str) -> StreamState:
+        return await self._streams.state(stream)
+
+    async def ensure_streams(self, streams: Sequence[StreamConfig]) -> None:
+        await self._streams.ensure(streams)
+
+    async def ensure_buckets(self, names: Sequence[str], *, objects: bool = False) -> None:
+        await self._streams.ensure(buckets.streams_of(names, objects=objects))
+
+
+class NatsSubscription:
+    def __init__(self, connection: Connection, sid: int) -> None:
+        self._connection = connection
+        self._sid = sid
+
+    async def close(self) -> None:
+        self._connection.unlisten(self._sid)
+
+
+def _message(subject: bytes, reply: bytes, payload: bytes, block: bytes | None) -> Message:
+    headers = None if block is None else wire.decode_headers(block)
+    return Message(subject.decode(), payload, reply.decode(), headers)
+
+
+def _appended(payload: bytes, block: bytes | None, subject: str) -> Appended | Exception:
+    if not payload:
+        refusal = wire.error_of_reply(payload, wire.decode_status(block), subject)
+        return refusal or Outage(f"{subject}: an empty acknowledgement")
+    ack = wire.decode_publish_ack(payload)
+    if ack.error is not None:
+        return wire.error_of_api(ack.error, subject)
+    return Appended(ack.stream, ack.seq, ack.duplicate)

@@ -1,0 +1,174 @@
+"""How does a connection to the broker live?
+
+Opening, the watchdog, reconnects, what the broker complains about, and the end. It does not know
+what is published or read over it (`nats`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+
+from nats import errors
+
+from penstock_bus import wire
+from penstock_bus.connection import Connection
+from penstock_bus.nats_calls import Calls
+from penstock_bus.nats_reader import NatsReader
+from penstock_bus.port import BusRefusal, Outage
+from penstock_bus.replies import ReplyBox
+
+log = logging.getLogger(__name__)
+
+SOCKET_TIMEOUT_S = 2
+RECONNECT_WAIT_S = 0.2
+WATCHDOG_S = 2.0
+WATCHDOG_TIMEOUT_S = 3.0
+SUBSCRIBE_TIMEOUT_S = 5.0
+
+_PERMISSION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"")
+
+
+class NatsSession:
+    """One connection with its reply inbox, readers and watchdog."""
+
+    def __init__(
+        self, inbox_prefix: str, on_closed: Callable[[Exception | None], None] | None
+    ) -> None:
+        wire.check_subject(inbox_prefix)
+        self._connection = Connection()
+        self._inbox = f"{inbox_prefix}.{secrets.token_hex(8)}"
+        self._box = ReplyBox(self._inbox)
+        self._calls = Calls(self._connection, self._box)
+        self._on_closed = on_closed
+        self._readers: list[NatsReader] = []
+        self._reconnect_handlers: list[Callable[[], Awaitable[None]]] = []
+        self._refused_subscriptions: set[str] = set()
+        self._refused: asyncio.Event = asyncio.Event()
+        self._watchdog: asyncio.Task[None] | None = None
+        self._leaving = False
+
+    async def open(
+        self, url: str | list[str], name: str, timeout_s: float, options: dict[str, object]
+    ) -> None:
+        connection = self._connection
+        connection.on_lost = self._connection_lost
+        connecting = asyncio.ensure_future(
+            connection.connect(
+                url,
+                name=name,
+                error_cb=self._count_error,
+                closed_cb=self._connection_closed,
+                reconnected_cb=self._connection_back,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                connect_timeout=SOCKET_TIMEOUT_S,
+                pending_size=-1,
+                **options,  # type: ignore[arg-type]
+            )
+        )
+        refused = asyncio.ensure_future(self._refused.wait())
+        await asyncio.wait(
+            {connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        refused.cancel()
+        if not connecting.done():
+            self._leaving = True
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            await connection.leave()
+            if self._refused.is_set():
+                raise BusRefusal(wire.ERROR_PERMISSION, f"{url} refuses these credentials")
+            raise Outage(f"no broker at {url} within {timeout_s} s: {connection.last_error!r}")
+        connecting.result()
+        connection.listen(self._box.subject, self._box.deliver)
+        await connection.barrier(SUBSCRIBE_TIMEOUT_S)
+        self._watchdog = asyncio.get_running_loop().create_task(self._watch())
+
+    # -- the port's life ------------------------------------------------------------------------
+    @property
+    def connected(self) -> bool:
+        return self._connection.is_connected
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._connection.counters
+
+    def on_reconnect(self, handler: Callable[[], Awaitable[None]]) -> None:
+        self._reconnect_handlers.append(handler)
+
+    async def close(self) -> None:
+        self._leaving = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for reader in list(self._readers):
+            await reader.close()
+        await self._connection.leave()
+        self._box.fail_all("the bus is closed")
+
+    # -- what happens to it ---------------------------------------------------------------------
+    async def _watch(self) -> None:
+        """A dead connection can look alive: ask, and reconnect when nobody answers."""
+        while True:
+            await asyncio.sleep(WATCHDOG_S)
+            if not self._connection.is_connected:
+                continue
+            try:
+                if self._connection.read_loop_died:
+                    raise Outage("the read loop has ended")
+                await self._connection.barrier(WATCHDOG_TIMEOUT_S)
+            except Outage as error:
+                if self._connection.is_connected:
+                    log.warning("watchdog reconnects: %s", error)
+                    self._connection.counters["watchdog_reconnects"] += 1
+                    await self._connection.reconnect_now()
+
+    def _connection_lost(self) -> None:
+        self._connection.counters["disconnects"] += 1
+        self._box.fail_all("the connection was lost")
+        for reader in self._readers:
+            reader.connection_lost()
+
+    async def _connection_back(self) -> None:
+        self._connection.counters["reconnects"] += 1
+        for reader in self._readers:
+            reader.connection_back()
+        for handler in self._reconnect_handlers:
+            try:
+                await handler()
+            except Exception:  # one handler must not keep the others from running
+                self._connection.counters["handler_failures"] += 1
+                log.exception("a reconnect handler failed")
+
+    async def _connection_closed(self) -> None:
+        if self._leaving:
+            return
+        error = self._connection.last_error
+        log.error("the broker has closed the connection for good: %r", error)
+        self._connection.counters["closed"] += 1
+        self._box.fail_all("the connection is closed for good")
+        if self._on_closed is not None:
+            self._on_closed(error)
+
+    async def _count_error(self, error: Exception) -> None:
+        counters = self._connection.counters
+        if isinstance(error, errors.SlowConsumerError):
+            counters["slow_consumers"] += 1
+            return
+        text = str(error)
+        refused = _PERMISSION.search(text)
+        if refused is not None:
+            counters["permission_refusals"] += 1
+            log.warning("the broker refuses: %s", text)
+            if refused[1] == "publish":
+                self._box.refuse(refused[2])
+            else:
+                self._refused_subscriptions.add(refused[2])
+        elif "authorization violation" in text.lower():
+            counters["authorization_refusals"] += 1
+            self._refused.set()
+        else:
+            counters["async_errors"] += 1
+            log.info("connection: %r", error)

@@ -1,0 +1,140 @@
+"""How are the broker's streams made, read and emptied?
+
+Stream configuration, direct reads and purges over JetStream's JSON API. Reads use direct get only,
+so that a client needs no other right. It does not know appends (`nats`) or readers (`nats_reader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from penstock_bus import wire
+from penstock_bus.nats_calls import API_TIMEOUT_S, Calls, is_refusal
+from penstock_bus.port import BusRefusal, Outage, StoredMessage, StreamState
+from penstock_contracts.streams import StreamConfig
+
+NANOSECONDS = 1_000_000_000
+CREATE_TIMEOUT_S = 15.0  # a fresh broker answers late while JetStream recovers its streams
+RETRY_S = 0.1
+READ_MANY_MAX = 1_000
+READ_MANY_BYTES_MAX = 8 * 1024 * 1024
+
+
+class Streams:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def ensure(self, streams: Sequence[StreamConfig]) -> None:
+        """Creates each stream or brings it up to date; repeats while JetStream is starting."""
+        for stream in streams:
+            await self._ensure_one(_json_of_stream(stream))
+
+    async def _ensure_one(self, config: dict[str, Any]) -> None:
+        deadline = asyncio.get_running_loop().time() + CREATE_TIMEOUT_S
+        name = config["name"]
+        while True:
+            try:
+                await self._calls.api(f"STREAM.CREATE.{name}", config)
+                return
+            except Outage:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(RETRY_S)
+            except BusRefusal as error:
+                if not is_refusal(error, wire.ERROR_STREAM_NAME_IN_USE):
+                    raise
+                await self._calls.api(f"STREAM.UPDATE.{name}", config)
+                return
+
+    async def info(self, stream: str) -> dict[str, Any]:
+        return await self._calls.api(f"STREAM.INFO.{stream}")
+
+    async def state(self, stream: str) -> StreamState:
+        state = (await self.info(stream))["state"]
+        last_seq = int(state["last_seq"])
+        messages = int(state["messages"])
+        first_seq = int(state["first_seq"]) if messages else last_seq + 1
+        return StreamState(first_seq, last_seq, messages, int(state["bytes"]))
+
+    async def purge(self, stream: str, up_to_seq: int | None, subject: str) -> None:
+        """Never past the end: JetStream would then skip sequences that were never given out."""
+        body: dict[str, Any] = {}
+        if subject:
+            body["filter"] = subject
+        if up_to_seq is not None:
+            last_seq = (await self.state(stream)).last_seq
+            up_to_seq = min(up_to_seq, last_seq)
+            if up_to_seq < 1:
+                return
+            body["seq"] = up_to_seq + 1
+        await self._calls.api(f"STREAM.PURGE.{stream}", body)
+
+    # -- direct reads ---------------------------------------------------------------------------
+    async def read(self, stream: str, seq: int) -> StoredMessage | None:
+        return await self._get(f"$JS.API.DIRECT.GET.{stream}", {"seq": seq})
+
+    async def read_last(self, stream: str, subject: str) -> StoredMessage | None:
+        if "*" in subject or ">" in subject:
+            return await self._get(f"$JS.API.DIRECT.GET.{stream}", {"last_by_subj": subject})
+        return await self._get(f"$JS.API.DIRECT.GET.{stream}.{subject}", None)
+
+    async def read_next(self, stream: str, from_seq: int, subject: str) -> StoredMessage | None:
+        return await self._get(
+            f"$JS.API.DIRECT.GET.{stream}", {"seq": max(from_seq, 1), "next_by_subj": subject}
+        )
+
+    async def read_many(
+        self, stream: str, from_seq: int, subject: str, limit: int
+    ) -> list[StoredMessage]:
+        """Up to `limit` messages in one question (batched direct get, server 2.11+)."""
+        body = {
+            "seq": max(from_seq, 1),
+            "next_by_subj": subject,
+            "batch": min(limit, READ_MANY_MAX),
+            "max_bytes": READ_MANY_BYTES_MAX,
+        }
+        replies = await self._calls.ask_many(
+            f"$JS.API.DIRECT.GET.{stream}", wire.encode_json(body), API_TIMEOUT_S
+        )
+        _, end = replies.pop()
+        status = wire.decode_status(end)
+        if status not in (wire.END_OF_BATCH, wire.NOT_FOUND):
+            raise BusRefusal(status, f"{stream}: {wire.decode_status_text(end or b'')}")
+        return [wire.decode_direct(payload, block or b"") for payload, block in replies]
+
+    async def _get(self, subject: str, body: dict[str, Any] | None) -> StoredMessage | None:
+        payload = b"" if body is None else wire.encode_json(body)
+        answer, block = await self._calls.ask(subject, payload, API_TIMEOUT_S)
+        status = wire.decode_status(block)
+        if status == wire.NOT_FOUND:
+            return None
+        if status or block is None:
+            text = wire.decode_status_text(block or b"")
+            raise BusRefusal(status, f"{subject}: {text or 'no answer of a direct get'}")
+        return wire.decode_direct(answer, block)
+
+
+def _json_of_stream(stream: StreamConfig) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "name": stream.name,
+        "subjects": list(stream.subjects),
+        "retention": "limits",
+        "storage": "memory" if stream.memory else "file",
+        "num_replicas": stream.replicas,
+        "discard": "new" if stream.discard_new or stream.discard_new_per_subject else "old",
+        "max_bytes": stream.max_bytes,
+        "max_msgs": -1,
+        "max_consumers": -1,
+        "max_msgs_per_subject": stream.max_messages_per_subject or -1,
+        "max_msg_size": stream.max_message_bytes or -1,
+        "max_age": (stream.max_age_s or 0) * NANOSECONDS,
+        "duplicate_window": stream.duplicate_window_s * NANOSECONDS,
+        "allow_direct": stream.allow_direct,
+    }
+    if stream.discard_new_per_subject:
+        config["discard_new_per_subject"] = True
+    if stream.async_persist:
+        config["persist_mode"] = "async"
+    return config
