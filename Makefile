@@ -1,0 +1,63 @@
+# Everything a contributor runs. `make` lists the targets; each makes what it needs.
+
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+MESH := .penstock/mesh
+SIMULATE ?= 2x8xH100
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-long lint bench up down clean lock
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make .venv with pinned, hash-checked packages and the penstock command
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## From nothing to a metered job: four simulated hosts, 40 jobs, a bill, an audit
+	$(BIN)/python examples/demo.py
+
+test: setup ## Everything but the long tests
+	$(BIN)/python -m pytest -q -m "not long" $(ARGS)
+
+test-long: setup ## All tests with their full counts
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: setup ## Style, types, dependency rules and sizes
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q tests/tidy
+
+bench: setup ## Print the measurements as JSON lines
+	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit 1; done
+
+up: setup ## Run a mesh here in the foreground (SIMULATE=NxGxMODEL)
+	$(BIN)/penstock up --data $(MESH) --simulate $(SIMULATE) $(ARGS)
+
+down: ## Stop the mesh that `make up` runs
+	@echo later
+
+clean: ## Remove what setup, tests and builds made (not a mesh's data)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+lock: ## Pin the newest releases anew in constraints.txt
+	rm -rf build/lock && $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
+	echo 'setuptools>=77' > build/lock/build.in
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url \
+		pyproject.toml build/lock/build.in --extra dev -o constraints.txt
