@@ -1,0 +1,75 @@
+"""Which meshes do the end-to-end tests share?
+
+One gentle mesh for the session, one that tests of kills share, and connections to them. Tests that
+stop or break a mesh for good make their own with `mesh_factory`. It does not know what is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.mesh import Mesh
+from e2e.otlp import Receiver, receiving
+from e2e.raw import RawClient
+
+MeshFactory = Callable[..., Mesh]
+
+
+@pytest.fixture(scope="session")
+def otlp() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def _running(mesh: Mesh) -> Iterator[Mesh]:
+    mesh.start()
+    yield mesh
+    if mesh.is_up:
+        mesh.stop()
+    else:
+        mesh.destroy()
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory, otlp: Receiver) -> Iterator[Mesh]:
+    """Two simulated nodes of eight H100 for tests that leave it as they found it."""
+    home = tmp_path_factory.mktemp("mesh")
+    yield from _running(Mesh(home, env={"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint}))
+
+
+@pytest.fixture(scope="module")
+def rough_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """The same for tests that kill its parts; it must be whole again at the end."""
+    yield from _running(Mesh(tmp_path_factory.mktemp("rough")))
+
+
+@pytest.fixture
+def mesh_factory(tmp_path: Path) -> Iterator[MeshFactory]:
+    """`mesh_factory("--simulate", "1x2xH100")` makes a mesh, not yet started."""
+    made: list[Mesh] = []
+
+    def make(*arguments: str, **options: object) -> Mesh:
+        home = tmp_path / f"home{len(made)}"
+        home.mkdir()
+        made.append(Mesh(home, *arguments, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.destroy()
+
+
+@pytest.fixture
+async def client(mesh: Mesh) -> AsyncIterator[RawClient]:
+    """The local user on the shared mesh, by nats-py alone."""
+    async with await RawClient.connect(mesh.nats_url, mesh.creds) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def rough_client(rough_mesh: Mesh) -> AsyncIterator[RawClient]:
+    async with await RawClient.connect(rough_mesh.nats_url, rough_mesh.creds) as connected:
+        yield connected
