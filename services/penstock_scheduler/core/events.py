@@ -1,0 +1,58 @@
+"""What can happen to the scheduler?
+
+Decoded inputs, one class each. They carry no time and no cursor: the runtime adds both. It does
+not know where they come from.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.errors import Refusal
+from penstock_contracts.jobs import JobSpec
+from penstock_contracts.journal import RefusedItem
+from penstock_contracts.leases import ReportItem
+from penstock_contracts.nodes import NodeFact
+
+
+class JobsRequested(msgspec.Struct, frozen=True):
+    """A submit. `items` in order: a spec, or why that part was refused already."""
+
+    tenant: str
+    request_seq: int
+    items: tuple[JobSpec | RefusedItem, ...]
+
+
+class CancelAsked(msgspec.Struct, frozen=True):
+    tenant: str
+    request_seq: int
+    job_id: str
+    reason: str
+
+
+class RequestBroken(msgspec.Struct, frozen=True):
+    """A request nothing can be made of."""
+
+    tenant: str
+    request_seq: int
+    refusal: Refusal
+
+
+class NodeReported(msgspec.Struct, frozen=True):
+    """One item of a node's report; `node` comes from the subject, so from the credential."""
+
+    node: str
+    boot_id: str
+    item: ReportItem
+
+
+class NodeChanged(msgspec.Struct, frozen=True):
+    """One fact of the NODES journal."""
+
+    fact: NodeFact
+
+
+class Ticked(msgspec.Struct, frozen=True):
+    """About a second has passed. `contact_ns` is when each node was last heard, on this clock."""
+
+    contact_ns: dict[str, int]

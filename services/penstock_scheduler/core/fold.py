@@ -1,0 +1,303 @@
+"""How does a fact change the state?
+
+`State.apply` is the only mutation, the same live, replayed and on a standby. A fact that does not
+fit the state is a bug and raises InvariantError with the job's story. It does not decide anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock_contracts import journal
+from penstock_contracts.errors import InvariantError
+from penstock_contracts.ids import lease_key, ulid_time_ms
+from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
+from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Rank, Shape, new_node
+
+
+class State:
+    """Everything the scheduler knows. `touched` collects, per node, the lease keys whose order
+    changed since the shell last took them; it and the caches are derived and not part of a
+    snapshot.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.leases: dict[LeaseId, Lease] = {}
+        self.nodes: dict[str, Node] = {}
+        self.remembered: dict[str, str] = {}
+        self.accepted = 0
+        self.finished: dict[str, int] = {}
+        self.order = 0
+        self.fleet_changed_ns = 0
+        self.forgotten_before_ms = 0
+        self.line = Line()
+        self.passed_over: set[Shape] = set()
+        self.touched: dict[str, set[str]] = {}
+        self._possible: set[Shape] = set()
+
+    # -- asked by decisions -------------------------------------------------------------------------
+
+    def digest_of(self, job_id: str) -> str | None:
+        """The digest under which a job id is known, live or remembered."""
+        job = self.jobs.get(job_id)
+        return job.digest if job is not None else self.remembered.get(job_id)
+
+    def known_possible(self, shape: Shape) -> bool:
+        """Whether the shape was found to fit the present fleet when empty."""
+        return shape in self._possible
+
+    def note_possible(self, shape: Shape) -> None:
+        """Caches what `fits_when_empty` found; forgotten when the fleet changes."""
+        self._possible.add(shape)
+
+    # -- the one mutation door ----------------------------------------------------------------------
+
+    def apply(self, fact: journal.JobFact, seq: int, now_ns: int) -> None:
+        """Folds one fact of the entry `seq`, committed at `now_ns`."""
+        _FOLDS[type(fact)](self, fact, seq, now_ns)
+
+    # -- folds, one per fact ------------------------------------------------------------------------
+
+    def _request_refused(self, fact: journal.RequestRefused, seq: int, now_ns: int) -> None:
+        """Nothing of the state changes: the fact is for the requester."""
+
+    def _job_submitted(self, fact: journal.JobSubmitted, seq: int, now_ns: int) -> None:
+        job_id = fact.spec.job_id
+        if self.digest_of(job_id) is not None:
+            raise InvariantError(f"job {job_id} submitted twice")
+        self.order += 1
+        self.accepted += 1
+        job = Job(
+            tenant=fact.tenant,
+            spec=fact.spec,
+            digest=fact.digest,
+            order=self.order,
+            submitted_ns=now_ns,
+        )
+        self.jobs[job_id] = job
+        self.line.add(job)
+
+    def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
+        self._end(self._job(fact.job_id), "rejected")
+
+    def _lease_granted(self, fact: journal.LeaseGranted, seq: int, now_ns: int) -> None:
+        job = self._job(fact.job_id)
+        self._move(job, PLACED)
+        self.line.remove(fact.job_id)
+        job.lease_seq, job.placed_ns = seq, now_ns
+        job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
+        for placement in fact.ranks:
+            lease = Lease(
+                job_id=fact.job_id,
+                tenant=job.tenant,
+                attempt=fact.attempt,
+                rank=placement.rank,
+                lease_seq=seq,
+                granted_ns=now_ns,
+                node=placement.node,
+                uuids=placement.devices,
+                gpu_milli=fact.gpu_milli,
+                cpu_milli=fact.cpu_milli,
+                memory_mib=fact.memory_mib,
+                local_rank=placement.local_rank,
+                spec=job.spec,
+            )
+            self._take(lease)
+
+    def _attempt_preparing(self, fact: journal.AttemptPreparing, seq: int, now_ns: int) -> None:
+        job = self._job(fact.job_id)
+        self._move(job, PREPARING)
+
+    def _rank_prepared(self, fact: journal.RankPrepared, seq: int, now_ns: int) -> None:
+        rank = self._job(fact.job_id).ranks[fact.rank]
+        rank.prepared, rank.rendezvous = True, fact.rendezvous
+
+    def _gang_ready(self, fact: journal.GangReady, seq: int, now_ns: int) -> None:
+        for lease in self._leases_of(fact.job_id, fact.attempt):
+            lease.ready = fact.rendezvous
+            self._touch(lease)
+
+    def _rank_started(self, fact: journal.RankStarted, seq: int, now_ns: int) -> None:
+        self._job(fact.job_id).ranks[fact.rank].started = True
+
+    def _attempt_running(self, fact: journal.AttemptRunning, seq: int, now_ns: int) -> None:
+        job = self._job(fact.job_id)
+        self._move(job, RUNNING)
+        job.started_ms, job.declines = fact.at_ms, 0
+        for rank in job.ranks:
+            rank.started = True
+
+    def _rank_exited(self, fact: journal.RankExited, seq: int, now_ns: int) -> None:
+        job = self._job(fact.job_id)
+        job.ranks[fact.rank].exited = fact
+        for stream, size in fact.log_bytes.items():
+            job.log_bytes[f"{fact.attempt}.{fact.rank}.{stream}"] = size
+        if job.first_failure is None and not job.stop_reason and is_failure(fact):
+            job.first_failure = fact.rank
+        if fact.reason == "declined":
+            job.declines += 1
+            job.avoid = (*job.avoid, job.ranks[fact.rank].node)
+
+    def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
+        lease = self.leases.pop((fact.job_id, fact.attempt, fact.rank), None)
+        if lease is None:
+            raise InvariantError(f"{fact} releases what is not held")
+        self._touch(lease)
+        node = self.nodes.get(lease.node)
+        if node is None or lease.id not in node.leases:
+            return
+        node.leases.discard(lease.id)
+        self._charge(node, lease, -1)
+        self.passed_over.clear()
+
+    def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
+        self._job(fact.job_id).stop_reason = fact.reason
+        for lease in self._leases_of(fact.job_id, fact.attempt):
+            lease.stop_reason = fact.reason
+            self._touch(lease)
+
+    def _cancel_requested(self, fact: journal.CancelRequested, seq: int, now_ns: int) -> None:
+        self._job(fact.job_id).cancel_reason = fact.reason
+
+    def _attempt_ended(self, fact: journal.AttemptEnded, seq: int, now_ns: int) -> None:
+        job = self._job(fact.job_id)
+        self._end_leases(job)
+        self._move(job, QUEUED)
+        if fact.outcome in ("failed", "lost"):
+            job.retries_used += 1
+        if fact.reason != "declined" or len(job.avoid) >= len(self.nodes):
+            job.avoid = ()
+        job.attempt = fact.attempt + 1
+        job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
+        job.stop_reason, job.first_failure = "", None
+        self.line.add(job)
+
+    def _job_finished(self, fact: journal.JobFinished, seq: int, now_ns: int) -> None:
+        job = self._job(fact.job_id)
+        if fact.state not in TRANSITIONS[job.state] and not fact.lost_before:
+            raise InvariantError(f"job {fact.job_id} cannot go from {job.state} to {fact.state}")
+        self._end(job, fact.state)
+
+    def _node_imaged(self, fact: journal.NodeImaged, seq: int, now_ns: int) -> None:
+        old = self.nodes.get(fact.node)
+        node = new_node(fact)
+        self.nodes[fact.node] = node
+        if old is None or old.image.devices != fact.devices:
+            self.fleet_changed_ns = now_ns
+            self._possible.clear()
+        for lease_id in old.leases if old is not None else self._leases_left_on(fact.node):
+            node.leases.add(lease_id)
+            self._charge(node, self.leases[lease_id], 1)
+        self.passed_over.clear()
+        self.touched.setdefault(fact.node, set())
+
+    def _node_forgotten(self, fact: journal.NodeForgotten, seq: int, now_ns: int) -> None:
+        self.nodes.pop(fact.node, None)
+        self.fleet_changed_ns = now_ns
+        self._possible.clear()
+
+    def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
+        self.forgotten_before_ms = fact.before_ms
+        old = [job_id for job_id in self.remembered if ulid_time_ms(job_id) < fact.before_ms]
+        for job_id in old:
+            del self.remembered[job_id]
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def _job(self, job_id: str) -> Job:
+        job = self.jobs.get(job_id)
+        if job is None:
+            raise InvariantError(f"a fact speaks of job {job_id}, which is not live")
+        return job
+
+    def _move(self, job: Job, state: str) -> None:
+        if state not in TRANSITIONS[job.state]:
+            raise InvariantError(f"job {job.spec.job_id} cannot go from {job.state} to {state}")
+        job.state = state
+
+    def _end(self, job: Job, state: str) -> None:
+        job_id = job.spec.job_id
+        self._end_leases(job)
+        self.line.remove(job_id)
+        del self.jobs[job_id]
+        self.remembered[job_id] = job.digest
+        self.finished[state] = self.finished.get(state, 0) + 1
+
+    def _leases_left_on(self, name: str) -> list[LeaseId]:
+        """What is still held on a node that was removed and comes back."""
+        return [lease.id for lease in self.leases.values() if lease.node == name]
+
+    def _end_leases(self, job: Job) -> None:
+        """What the ended attempt still holds is to end, if it has not."""
+        for lease in self.leases_of(job):
+            lease.stop_reason = lease.stop_reason or "ended"
+            self._touch(lease)
+
+    def leases_of(self, job: Job) -> list[Lease]:
+        """What the job's current attempt still holds."""
+        return self._leases_of(job.spec.job_id, job.attempt)
+
+    def _leases_of(self, job_id: str, attempt: int) -> list[Lease]:
+        job = self._job(job_id)
+        ids = ((job_id, attempt, rank) for rank in range(len(job.ranks)))
+        return [self.leases[i] for i in ids if i in self.leases]
+
+    def restore_lease(self, lease: Lease) -> None:
+        """Puts back a lease of a snapshot; its node may have been removed since the grant."""
+        self.leases[lease.id] = lease
+        node = self.nodes.get(lease.node)
+        if node is not None:
+            node.leases.add(lease.id)
+            self._charge(node, lease, 1)
+
+    def _take(self, lease: Lease) -> None:
+        node = self.nodes.get(lease.node)
+        if node is None:
+            raise InvariantError(f"lease {lease.id} on unknown node {lease.node}")
+        self.restore_lease(lease)
+        if min(node.free, default=0) < 0 or node.cpu_free < 0 or node.memory_free < 0:
+            raise InvariantError(f"node {lease.node} is over-committed by lease {lease.id}")
+        self._touch(lease)
+
+    def _charge(self, node: Node, lease: Lease, sign: int) -> None:
+        node.cpu_free -= sign * lease.cpu_milli
+        node.memory_free -= sign * lease.memory_mib
+        if lease.uuids:
+            held = set(lease.uuids)
+            for index, (uuid, _, _) in enumerate(node.image.devices):
+                if uuid in held:
+                    node.free[index] -= sign * lease.gpu_milli
+
+    def _touch(self, lease: Lease) -> None:
+        key = lease_key(lease.lease_seq, lease.job_id, lease.rank)
+        self.touched.setdefault(lease.node, set()).add(key)
+
+
+def is_failure(exit_: journal.RankExited) -> bool:
+    """Whether a rank's end is a failure of its own."""
+    return not (exit_.reason == "exited" and exit_.exit_code == 0)
+
+
+_FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
+    journal.RequestRefused: State._request_refused,
+    journal.JobSubmitted: State._job_submitted,
+    journal.JobRejected: State._job_rejected,
+    journal.LeaseGranted: State._lease_granted,
+    journal.AttemptPreparing: State._attempt_preparing,
+    journal.RankPrepared: State._rank_prepared,
+    journal.GangReady: State._gang_ready,
+    journal.RankStarted: State._rank_started,
+    journal.AttemptRunning: State._attempt_running,
+    journal.RankExited: State._rank_exited,
+    journal.RankReleased: State._rank_released,
+    journal.StopRequested: State._stop_requested,
+    journal.CancelRequested: State._cancel_requested,
+    journal.AttemptEnded: State._attempt_ended,
+    journal.JobFinished: State._job_finished,
+    journal.NodeImaged: State._node_imaged,
+    journal.NodeForgotten: State._node_forgotten,
+    journal.JobIdsForgotten: State._job_ids_forgotten,
+}

@@ -1,0 +1,87 @@
+"""Who is next?
+
+The waiting jobs, grouped by shape: when one job of a shape does not fit, none of that shape does,
+so a round looks at each shape once, however many wait. Order is priority (9 first), then age. It
+does not know what fits.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from penstock_scheduler.core.state import Job, Shape
+
+Place = tuple[int, int, str]
+"""(minus priority, order, job id): the smallest goes first."""
+
+
+def place_of(job: Job) -> Place:
+    """A job's place in line."""
+    return (-job.spec.priority, job.order, job.spec.job_id)
+
+
+class Line:
+    """Waiting jobs. Removal is lazy: `waiting` says which entries still count."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[Shape, list[Place]] = {}
+        self._waiting: dict[str, tuple[Shape, Place]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._waiting
+
+    def add(self, job: Job) -> None:
+        """Puts a job in line; adding it twice changes nothing."""
+        shape, place = job.shape, place_of(job)
+        if job.spec.job_id in self._waiting:
+            return
+        self._waiting[job.spec.job_id] = (shape, place)
+        heappush(self._heaps.setdefault(shape, []), place)
+
+    def remove(self, job_id: str) -> None:
+        """Takes a job out of line; a missing one changes nothing."""
+        entry = self._waiting.pop(job_id, None)
+        if entry is not None:
+            self._head(entry[0])
+
+    def shapes(self) -> list[Shape]:
+        """The shapes that wait, in no particular order."""
+        return list(self._heaps)
+
+    def best(self, passed_over: set[Shape]) -> tuple[Shape, str] | None:
+        """The first in line among the shapes not in `passed_over`: its shape and id."""
+        best: tuple[Place, Shape] | None = None
+        for shape in list(self._heaps):
+            if shape in passed_over:
+                continue
+            place = self._head(shape)
+            if place is not None and (best is None or place < best[0]):
+                best = (place, shape)
+        return None if best is None else (best[1], best[0][2])
+
+    def jobs_of(self, shape: Shape) -> list[str]:
+        """Ids of the waiting jobs of a shape, first come first."""
+        return [p[2] for p in sorted(self._heaps.get(shape, ())) if self._counts(shape, p)]
+
+    def position(self, job_id: str) -> int | None:
+        """How many are ahead in line, whatever their shape; None when not waiting."""
+        entry = self._waiting.get(job_id)
+        if entry is None:
+            return None
+        return sum(1 for _, place in self._waiting.values() if place < entry[1])
+
+    def _counts(self, shape: Shape, place: Place) -> bool:
+        entry = self._waiting.get(place[2])
+        return entry is not None and entry == (shape, place)
+
+    def _head(self, shape: Shape) -> Place | None:
+        heap = self._heaps.get(shape)
+        while heap:
+            if self._counts(shape, heap[0]):
+                return heap[0]
+            heappop(heap)
+        self._heaps.pop(shape, None)
+        return None

@@ -1,0 +1,134 @@
+"""How do events become facts, and facts state?
+
+The scheduler's core as the journaled service drives it: `decide` and `settle` return facts and
+change nothing; `apply` is the one mutation door; `snapshot` and `restore` carry the state over a
+restart. It does not know the journal, the bus, or what time it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock_contracts.errors import InvariantError
+from penstock_contracts.jobs import QUEUED
+from penstock_contracts.journal import JobFact, LeaseGranted, NodeImaged
+from penstock_scheduler.core.events import (
+    CancelAsked,
+    JobsRequested,
+    NodeChanged,
+    NodeReported,
+    RequestBroken,
+    Ticked,
+)
+from penstock_scheduler.core.fleet import decide_node, decide_tick
+from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.reports import decide_report
+from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
+from penstock_scheduler.core.state import Job, Lease
+
+
+class Snapshot(msgspec.Struct, kw_only=True):
+    """All of a state that is not derived."""
+
+    jobs: list[Job]
+    leases: list[Lease]
+    nodes: list[NodeImaged]
+    remembered: dict[str, str]
+    accepted: int
+    finished: dict[str, int]
+    order: int
+    fleet_changed_ns: int
+    forgotten_before_ms: int
+
+
+class SchedulerCore:
+    """See the module. `state` is for reading only."""
+
+    def __init__(self) -> None:
+        self.state = State()
+
+    def decide(self, event: object, now_ns: int, next_seq: int) -> Sequence[JobFact]:
+        """Facts that an event causes, given the state; `next_seq` is the entry they will stand in."""
+        if isinstance(event, NodeReported):
+            return decide_report(self.state, event)
+        if isinstance(event, JobsRequested):
+            return decide_submit(self.state, event, now_ns)
+        if isinstance(event, CancelAsked):
+            return decide_cancel(self.state, event)
+        if isinstance(event, Ticked):
+            return decide_tick(self.state, event.contact_ns, now_ns)
+        if isinstance(event, NodeChanged):
+            return decide_node(self.state, event.fact, now_ns)
+        if isinstance(event, RequestBroken):
+            return decide_broken(event)
+        raise InvariantError(f"the scheduler knows no event {type(event).__name__}")
+
+    def settle(self, now_ns: int, next_seq: int) -> Sequence[JobFact]:
+        """Grants the first job in line that fits; nothing when none does. Called until it returns
+        none.
+
+        Shapes found not to fit are passed over until something is freed: a cache, not state.
+        """
+        state = self.state
+        while (head := state.line.best(state.passed_over)) is not None:
+            shape, job_id = head
+            ranks = place(shape, state.nodes)
+            if ranks is None:
+                state.passed_over.add(shape)
+                continue
+            job = state.jobs[job_id]
+            grant = LeaseGranted(
+                job_id,
+                job.attempt,
+                ranks,
+                shape.gpu_milli,
+                shape.cpu_milli,
+                shape.memory_mib,
+                job.tenant,
+            )
+            return (grant,)
+        return ()
+
+    def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:
+        """Folds one fact; the only mutation."""
+        self.state.apply(fact, seq, now_ns)
+
+    def snapshot(self) -> bytes:
+        """The state as bytes; `restore` of them gives an equal state."""
+        state = self.state
+        return msgspec.json.encode(
+            Snapshot(
+                jobs=list(state.jobs.values()),
+                leases=list(state.leases.values()),
+                nodes=[node.image for node in state.nodes.values()],
+                remembered=state.remembered,
+                accepted=state.accepted,
+                finished=state.finished,
+                order=state.order,
+                fleet_changed_ns=state.fleet_changed_ns,
+                forgotten_before_ms=state.forgotten_before_ms,
+            )
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Replaces the state by that of a snapshot. Raises msgspec.DecodeError on foreign bytes."""
+        snapshot = msgspec.json.decode(data, type=Snapshot)
+        state = State()
+        for image in snapshot.nodes:
+            state.apply(image, 0, snapshot.fleet_changed_ns)
+        state.jobs = {job.spec.job_id: job for job in snapshot.jobs}
+        for lease in snapshot.leases:
+            state.restore_lease(lease)
+        for job in snapshot.jobs:
+            if job.state == QUEUED:
+                state.line.add(job)
+        state.remembered = snapshot.remembered
+        state.accepted = snapshot.accepted
+        state.finished = snapshot.finished
+        state.order = snapshot.order
+        state.fleet_changed_ns = snapshot.fleet_changed_ns
+        state.forgotten_before_ms = snapshot.forgotten_before_ms
+        self.state = state

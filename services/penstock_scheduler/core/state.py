@@ -1,0 +1,130 @@
+"""What does the scheduler know?
+
+The state that `apply` alone changes: jobs that have not ended, leases whose release is not proven,
+nodes with what is free on them, and the ids remembered. Leases stand apart from jobs, because a
+device stays taken until its node proves the release, whatever became of the job. It does not know
+how facts are decided.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, JobSpec
+from penstock_contracts.journal import NodeImaged, RankExited
+from penstock_contracts.leases import Rendezvous
+
+LeaseId = tuple[str, int, int]
+"""(job id, attempt, rank)."""
+
+
+class Lease(msgspec.Struct, kw_only=True):
+    """One rank's hold on its node. `uuids` name its devices."""
+
+    job_id: str
+    tenant: str
+    attempt: int
+    rank: int
+    lease_seq: int
+    granted_ns: int
+    node: str
+    uuids: tuple[str, ...]
+    gpu_milli: int
+    cpu_milli: int
+    memory_mib: int
+    local_rank: int
+    spec: JobSpec
+    ready: Rendezvous | None = None
+    running: bool = False
+    stop_reason: str = ""
+
+    @property
+    def id(self) -> LeaseId:
+        return (self.job_id, self.attempt, self.rank)
+
+
+class Rank(msgspec.Struct):
+    """Progress of one rank of the current attempt."""
+
+    node: str
+    uuids: tuple[str, ...] = ()
+    prepared: bool = False
+    started: bool = False
+    rendezvous: Rendezvous | None = None
+    exited: RankExited | None = None
+
+
+class Job(msgspec.Struct, kw_only=True):
+    """A job that has not ended. `order` is its place in line, kept over retries."""
+
+    tenant: str
+    spec: JobSpec
+    digest: str
+    order: int
+    submitted_ns: int
+    state: str = QUEUED
+    attempt: int = 1
+    retries_used: int = 0
+    declines: int = 0
+    avoid: tuple[str, ...] = ()
+    ranks: list[Rank] = []
+    lease_seq: int = 0
+    placed_ns: int | None = None
+    started_ms: int | None = None
+    preparing: bool = False
+    stop_reason: str = ""
+    cancel_reason: str | None = None
+    first_failure: int | None = None
+    log_bytes: dict[str, int] = {}
+
+    @property
+    def shape(self) -> Shape:
+        return shape_of(self.spec, self.avoid)
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What two jobs have in common when one fits exactly where the other does."""
+
+    ranks: int
+    gpus: int
+    gpu_milli: int
+    gpu_memory_mib: int | None
+    gpu_models: tuple[str, ...]
+    cpu_milli: int
+    memory_mib: int
+    avoid: tuple[str, ...] = ()
+
+
+class Node(msgspec.Struct):
+    """A node's image and what is free of it. `free` is milli-GPU per device, in the image's order."""
+
+    image: NodeImaged
+    free: list[int]
+    cpu_free: int
+    memory_free: int
+    leases: set[LeaseId]
+
+    @property
+    def schedulable(self) -> bool:
+        return self.image.liveness == "alive" and not (self.image.cordoned or self.image.draining)
+
+
+def shape_of(spec: JobSpec, avoid: tuple[str, ...] = ()) -> Shape:
+    """The spec's shape with the default reserve filled in."""
+    return Shape(
+        spec.ranks,
+        spec.gpus,
+        spec.gpu_milli,
+        spec.gpu_memory_mib,
+        spec.gpu_models,
+        CPU_MILLI_DEFAULT if spec.cpu_milli is None else spec.cpu_milli,
+        spec.memory_mib or 0,
+        avoid,
+    )
+
+
+def new_node(image: NodeImaged) -> Node:
+    """A node with nothing on it."""
+    return Node(
+        image, [GPU_MILLI_WHOLE] * len(image.devices), image.cpu_milli, image.memory_mib, set()
+    )
