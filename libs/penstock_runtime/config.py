@@ -35,6 +35,7 @@ from msgspec.structs import FieldInfo
 EXIT_BAD_CONFIG = 2
 ENV_PREFIX = "PENSTOCK_"
 ENV_CONFIG_FILE = ENV_PREFIX + "CONFIG"
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 C = TypeVar("C", bound=msgspec.Struct)
@@ -62,6 +63,10 @@ class CommonConfig(msgspec.Struct, frozen=True, kw_only=True):
     http_port: Annotated[
         Port | None, Meta(description="Port for health and metrics; unset = off, 0 = a free one.")
     ] = None
+    tls_cert: Annotated[
+        Path | None, Meta(description="Certificate; needed where http_host is not loopback.")
+    ] = None
+    tls_key: Annotated[Path | None, Meta(description="Private key of the certificate.")] = None
     log_level: Annotated[LogLevel, Meta(description="Least level that is logged.")] = "info"
     otlp_endpoint: Annotated[
         str | None, Meta(description="OTLP/HTTP base URL that traces go to.")

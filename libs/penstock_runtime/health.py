@@ -9,10 +9,14 @@ function.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 
+from penstock_runtime.config import ConfigError
 from penstock_runtime.metrics import CONTENT_TYPE, Metrics
 
 REQUEST_BYTES_MAX = 8 * 1024
@@ -34,14 +38,30 @@ class Health:
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
-    async def start(self, host: str, port: int | None) -> int | None:
+    async def start(
+        self,
+        host: str,
+        port: int | None,
+        *,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+    ) -> int | None:
         """Listen and return the port really bound (for 0 a free one); None = off, nothing listens.
 
-        Raises OSError when the address is taken.
+        With a certificate it speaks HTTPS only. Raises OSError when the address is taken or the
+        certificate cannot be read, ConfigError for an address of the network without certificate.
         """
         if port is None:
             return None
-        self._server = await asyncio.start_server(self._serve, host, port, limit=REQUEST_BYTES_MAX)
+        tls = None
+        if tls_cert is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(tls_cert, tls_key)
+        elif not _is_loopback(host):
+            raise ConfigError(f"setting http_host is {host}, not loopback: tls_cert must be set")
+        self._server = await asyncio.start_server(
+            self._serve, host, port, limit=REQUEST_BYTES_MAX, ssl=tls
+        )
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -92,6 +112,13 @@ class Health:
         if path == "/metrics":
             return HTTPStatus.OK, CONTENT_TYPE, self.metrics.render()
         return _text(HTTPStatus.NOT_FOUND, "try /healthz, /readyz or /metrics")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _text(status: HTTPStatus, sentence: str) -> _Response:

@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from penstock_contracts.errors import InvariantError
+from penstock_runtime.config import ConfigError
 
 DRAIN_S_MAX = 10.0
 EXIT_OK = 0
@@ -71,6 +72,9 @@ def run_service(main: Main, name: str) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(main, name, watchdog))
+    except ConfigError as error:  # what only a try could find out: a taken address, a lost file
+        log.error("%s", error.message)
+        return error.exit_code
     except (Exception, asyncio.CancelledError):  # the one place where a crash becomes an exit code
         log.critical("%s crashed", name, exc_info=True)
         return EXIT_CRASHED

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
+from pathlib import Path
+from shutil import which
 
 import pytest
 
 from penstock_runtime import health as health_module
+from penstock_runtime.config import ConfigError
 from penstock_runtime.health import Health
 from penstock_runtime.metrics import Metric, Metrics
 
@@ -20,6 +24,16 @@ async def close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
+
+
+def a_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    request = "openssl req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=penstock"
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    paths = ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*request.split(), *names, *paths], check=True, capture_output=True)
+    return cert, key
 
 
 class Service:
@@ -115,6 +129,24 @@ async def test_an_asker_who_says_nothing_is_cut_off(
 ) -> None:
     monkeypatch.setattr(health_module, "REQUEST_S_MAX", 0.01)
     assert await service.send(b"GET /hea") == ""
+
+
+async def test_an_address_of_the_network_needs_a_certificate() -> None:
+    with pytest.raises(ConfigError, match="tls_cert"):
+        await Health(why_not_ready=lambda: None).start("0.0.0.0", 0)
+
+
+@pytest.mark.skipif(which("openssl") is None, reason="openssl makes the certificate")
+async def test_with_a_certificate_it_speaks_https(tmp_path: Path) -> None:
+    cert, key = a_certificate(tmp_path)
+    health = Health(why_not_ready=lambda: None)
+    port = await health.start("127.0.0.1", 0, tls_cert=cert, tls_key=key)
+    trust = ssl.create_default_context(cafile=cert)
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=trust)
+    writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+    await close(writer)
+    await health.stop()
 
 
 async def test_without_a_port_nothing_listens() -> None:
