@@ -1,0 +1,87 @@
+"""When may a question be answered?
+
+Only from committed state: at once while nothing is speculative, else after the append that is in
+flight. It does not know the questions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+
+from penstock_bus.port import Bus, Message, Subscription
+from penstock_contracts.errors import InvariantError, Refusal
+from penstock_contracts.queries import Answer, Empty
+from penstock_runtime.entries import encode_json
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Message], bytes]
+
+WAITING_MAX = 1_000
+PER_GAP_MAX = 32
+"""Questions answered between two transitions: a burst of them must not hold up the journal."""
+UNAVAILABLE = encode_json(
+    Answer[Empty](refusal=Refusal("unavailable", "The service cannot answer this now; try again."))
+)
+
+
+class Answers:
+    """Queries of one service, and plain subscriptions that live as long."""
+
+    def __init__(self, bus: Bus, *, is_committed: Callable[[], bool]) -> None:
+        self.counters: Counter[str] = Counter()
+        self._bus = bus
+        self._is_committed = is_committed
+        self._declared: list[tuple[str, Callable[[Message], None]]] = []
+        self._subscriptions: list[Subscription] = []
+        self._waiting: deque[tuple[Message, Handler]] = deque()
+
+    def answer(self, subject: str, handler: Handler) -> None:
+        """Answer `subject` with what the handler makes of committed state. Before `open`."""
+        self._declared.append((subject, lambda message: self._receive(message, handler)))
+
+    def listen(self, subject: str, handler: Callable[[Message], None]) -> None:
+        """Call a plain handler at once, whatever state is in flight. Before `open`."""
+        self._declared.append((subject, handler))
+
+    async def open(self) -> None:
+        for subject, receive in self._declared:
+            self._subscriptions.append(await self._bus.subscribe(subject, receive))
+
+    async def close(self) -> None:
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            await subscription.close()
+        self._waiting.clear()
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def answer_waiting(self) -> None:
+        """Answer some of what had to wait, on committed state."""
+        for _ in range(min(PER_GAP_MAX, len(self._waiting))):
+            self._reply(*self._waiting.popleft())
+
+    def _receive(self, message: Message, handler: Handler) -> None:
+        if self._is_committed() and not self._waiting:
+            self._reply(message, handler)
+        elif len(self._waiting) < WAITING_MAX:
+            self._waiting.append((message, handler))
+        else:
+            self.counters["queries_refused"] += 1
+            self._bus.respond_nowait(message, UNAVAILABLE)
+
+    def _reply(self, message: Message, handler: Handler) -> None:
+        self.counters["queries"] += 1
+        try:
+            payload = handler(message)
+        except InvariantError:
+            raise
+        except Exception:  # one question that cannot be answered must not end the service
+            log.exception("query failed", extra={"subject": message.subject})
+            self.counters["queries_failed"] += 1
+            payload = UNAVAILABLE
+        self._bus.respond_nowait(message, payload)

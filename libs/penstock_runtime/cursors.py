@@ -1,0 +1,122 @@
+"""How far has each reader of a stream come, and what may be discarded?
+
+Readers publish their committed cursors; the owner of a stream purges up to the least of them. A
+reader that never published counts as 0, so nothing it needs is ever discarded. It does not know
+what the streams hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from penstock_bus.port import Bus, Outage, Reader, StoredMessage
+from penstock_runtime.entries import encode_json
+
+log = logging.getLogger(__name__)
+
+BUCKET = "CURSORS"
+PUBLISH_S = 2.0
+"""Cursors are for purging and for lag alerts only: a late one costs space, never truth."""
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Everything up to `seq` is committed by the reader and needed by it no more."""
+
+    seq: int
+
+
+_decode_cursor = msgspec.json.Decoder(Cursor).decode
+
+
+def cursor_key(stream: str, reader: str) -> str:
+    return f"{stream}.{reader}"
+
+
+async def publish_cursor(bus: Bus, stream: str, reader: str, seq: int) -> None:
+    """Say that `reader` needs nothing of `stream` up to `seq` any more. Raises Outage."""
+    await bus.kv_put(BUCKET, cursor_key(stream, reader), encode_json(Cursor(seq)))
+
+
+async def read_cursors(bus: Bus) -> dict[str, int]:
+    """Every published cursor by its key. Raises Outage."""
+    found: dict[str, int] = {}
+    for item in await bus.kv_all(BUCKET):
+        try:
+            found[item.key] = _decode_cursor(item.value).seq
+        except msgspec.DecodeError as error:
+            log.error("undecodable cursor %s counts as 0: %s", item.key, error)
+    return found
+
+
+async def purge_consumed(
+    bus: Bus, stream: str, readers: Iterable[str], published: Mapping[str, int]
+) -> int:
+    """Discard what every reader has committed; returns up to where. Raises Outage."""
+    up_to = min((published.get(cursor_key(stream, name), 0) for name in readers), default=0)
+    if up_to > 0 and (await bus.stream_state(stream)).first_seq <= up_to:
+        await bus.purge(stream, up_to_seq=up_to)
+    return up_to
+
+
+class Follower:
+    """Reads a stream in order for somebody who commits its cursor in a storage of its own.
+
+    `committed(seq)` says what is stored; it is published now and then by a task of the follower.
+    """
+
+    def __init__(self, bus: Bus, *, stream: str, name: str, after_seq: int) -> None:
+        self.stream = stream
+        self.name = name
+        self.seq_committed = after_seq
+        self._bus = bus
+        self._seq_published: int | None = None
+        self._reader: Reader | None = None
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def open(self, *, subject: str = "") -> None:
+        """Begin behind the cursor. Raises Outage."""
+        self._reader = await self._bus.reader(
+            self.stream, after_seq=self.seq_committed, subject=subject
+        )
+        self._publishing = asyncio.create_task(self._publish_for_ever())
+
+    async def next_batch(self) -> list[StoredMessage]:
+        """As the port's: at least one message, at most 500. Raises StreamRewound."""
+        if self._reader is None:
+            raise RuntimeError(f"the follower of {self.stream} is not open")
+        return await self._reader.next_batch()
+
+    def committed(self, seq: int) -> None:
+        """Everything up to `seq` is stored and will not be asked for again."""
+        self.seq_committed = seq
+
+    async def close(self) -> None:
+        """Publish the last cursor, as far as the broker answers, and stop reading."""
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+            await self._publish()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+
+    async def _publish_for_ever(self) -> None:
+        while True:
+            await self._publish()
+            await asyncio.sleep(PUBLISH_S)
+
+    async def _publish(self) -> None:
+        seq = self.seq_committed
+        if seq == self._seq_published:
+            return
+        try:
+            await publish_cursor(self._bus, self.stream, self.name, seq)
+        except Outage as error:
+            log.warning("cursor of %s on %s waits: %s", self.name, self.stream, error)
+            return
+        self._seq_published = seq

@@ -1,0 +1,237 @@
+"""How does input become committed state?
+
+One state and its journal: recover, open a term, gather, decide speculatively, commit; and when an
+older writer got in between, recover and decide the same input again. It does not know who leads,
+nor what becomes of committed facts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock_bus.port import Bus, StoredMessage, StreamRewound
+from penstock_runtime.clock import Clock
+from penstock_runtime.entries import Committed
+from penstock_runtime.inputs import Input, InputQueue
+from penstock_runtime.journal import JournalConflict, JournalWriter, SteppedDown, until_answered
+from penstock_runtime.keeping import Keeper
+from penstock_runtime.recovery import Recovered, recover
+from penstock_runtime.transition import Core, Draft, Offer, Transition
+
+log = logging.getLogger(__name__)
+
+OFFERS_MAX = 50_000
+"""Events without a cursor that may wait for the next transition."""
+CURSOR_LAG_MAX = 10_000
+"""Messages without consequence after which the cursors alone are worth an entry,"""
+CURSOR_AGE_NS = 10 * 10**9
+"""or the time after which they are."""
+
+
+class Outcome(msgspec.Struct):
+    """What a transition has come to. `done`: whom to tell, with the entry of the event's facts."""
+
+    entries: list[Committed] = []
+    done: list[tuple[Offer, Committed | None]] = []
+    recovered: bool = False
+
+
+class Engine:
+    """`core`, `cursors` and `journal.last_seq` speak of committed state unless `speculative`."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        stream: str,
+        journal: JournalWriter,
+        keeper: Keeper,
+        core_factory: Callable[[], Core],
+        decode: Callable[[StoredMessage], Committed | None],
+        inputs: Sequence[Input],
+        clock: Clock,
+        wake: Callable[[], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.core = core_factory()
+        self.cursors: dict[str, int] = {}
+        self.offers: deque[Offer] = deque()
+        self.speculative = False
+        self.counters: Counter[str] = Counter()
+        self._bus = bus
+        self._stream = stream
+        self._journal = journal
+        self._keeper = keeper
+        self._new_core = core_factory
+        self._decode = decode
+        self._clock = clock
+        self._stopping = stopping
+        self._inputs = deque(InputQueue(bus, item, wake) for item in inputs)
+        self._opened = False
+        self._unsettled = True
+        self._now_ns = 0
+        self._cursors_committed: dict[str, int] = {}
+        self._committed_at_ns = 0
+        self._messages_idle = 0
+
+    async def start(self) -> None:
+        """Recover, open a term with an entry of its own, and begin to read the inputs.
+
+        Raises SteppedDown, JournalLost, Stopping."""
+        while not self._opened:
+            await self._recover()
+            self._now_ns = max(self._clock.now_ns(), self._now_ns)
+            try:
+                await self._journal.commit(Draft(dict(self.cursors), [], [], []), self._now_ns)
+                self._opened = True
+            except JournalConflict as conflict:
+                log.warning("recovering again: %s", conflict)
+        await self._open_inputs()
+
+    def gather(self) -> list[InputQueue]:
+        """Take in what has arrived; returns the inputs whose streams have lost what they had."""
+        cut = []
+        for queue in self._inputs:
+            try:
+                queue.gather()
+            except StreamRewound:
+                cut.append(queue)
+        return cut
+
+    async def reopen(self, queue: InputQueue) -> None:
+        """Go on with an input as far as its stream still reaches (counted and logged there)."""
+        self.cursors[queue.stream] = await until_answered(
+            lambda: queue.open(self.cursors.get(queue.stream, 0)), self._stopping
+        )
+
+    @property
+    def idle(self) -> bool:
+        return not (self.offers or self._unsettled or any(q.buffer for q in self._inputs))
+
+    def watch(self) -> None:
+        """Have the next message of any input wake the service."""
+        for queue in self._inputs:
+            queue.watch()
+
+    def decide(self) -> Transition:
+        """Decide what was gathered, as far as one entry holds it. The state is speculative then."""
+        self._now_ns = max(self._clock.now_ns(), self._now_ns)
+        transition = Transition(
+            self.core,
+            now_ns=self._now_ns,
+            next_seq=self._journal.last_seq + 1,
+            cursors=self.cursors,
+        )
+        self.speculative = True
+        while self.offers and not transition.full:
+            transition.take_offer(self.offers.popleft())
+        for queue in self._inputs:
+            buffer, decode = queue.buffer, queue.decode
+            while buffer and not transition.full:
+                message = buffer.popleft()
+                for event in decode(message):
+                    transition.take(event)
+                transition.move_cursor(queue.stream, message.seq)
+                self._messages_idle += 1
+        self._inputs.rotate(-1)  # so that a flood of one input does not starve the others
+        if transition.events or self._unsettled:
+            self._unsettled = not transition.settle()
+        transition.close(even_if_empty=not transition.drafts and self._cursors_are_due(transition))
+        return transition
+
+    def _cursors_are_due(self, transition: Transition) -> bool:
+        if transition.cursors == self._cursors_committed:
+            return False
+        age_ns = self._clock.monotonic_ns() - self._committed_at_ns
+        return self._messages_idle >= CURSOR_LAG_MAX or age_ns >= CURSOR_AGE_NS
+
+    async def commit(self, transition: Transition) -> Outcome:
+        """Append what was decided; afterwards the state is committed.
+
+        Raises SteppedDown, JournalLost, Stopping."""
+        outcome = Outcome()
+        try:
+            for draft in transition.drafts:
+                entry = await self._journal.commit(draft, transition.now_ns)
+                outcome.entries.append(entry)
+                outcome.done.extend((offer, entry) for offer in draft.offers)
+        except JournalConflict as conflict:
+            log.warning("deciding again: %s", conflict)
+            again = [o for d in transition.drafts[len(outcome.entries) :] for o in d.offers]
+            self.offers.extendleft(reversed(again + transition.offers_without_facts))
+            outcome.recovered = True
+            await self._recover()
+            await self._open_inputs()
+            return outcome
+        outcome.done.extend((offer, None) for offer in transition.offers_without_facts)
+        self.cursors = transition.cursors
+        self.speculative = False
+        if outcome.entries:
+            self._cursors_committed = dict(outcome.entries[-1].cursors)
+            self._committed_at_ns = self._clock.monotonic_ns()
+            self._messages_idle = 0
+        return outcome
+
+    def snapshot_if_due(self, *, at_end: bool = False) -> None:
+        """Take a snapshot of committed state when it is time, or before the end."""
+        written = self._journal.counters["entry_bytes"]
+        if self._keeper.is_due(self._journal.last_seq, written, at_end=at_end):
+            self._keeper.take_snapshot(
+                self.core,
+                seq=self._journal.last_seq,
+                term=self._journal.term,
+                now_ns=self._now_ns,
+                cursors=self._cursors_committed,
+                entry_bytes=written,
+            )
+
+    def rewinds(self) -> int:
+        return sum(queue.rewinds for queue in self._inputs)
+
+    async def close(self) -> None:
+        for queue in self._inputs:
+            await queue.close()
+
+    async def _recover(self) -> None:
+        begun_ns = self._clock.monotonic_ns()
+        found: Recovered = await until_answered(self._find_state, self._stopping)
+        if not self._opened:
+            self._journal.term = found.term + 1
+        elif found.term > self._journal.term:
+            raise SteppedDown(f"term {found.term} is open, ours is {self._journal.term}")
+        self.core = found.core
+        self.cursors = dict(found.cursors)
+        self.speculative = False
+        self._cursors_committed = dict(found.cursors)
+        self._journal.last_seq = found.seq
+        self._now_ns = max(self._now_ns, found.now_ns)
+        self._unsettled = True
+        self.counters["entries_skipped"] += found.entries_skipped
+        self._keeper.begin(
+            found.snapshot_seq, found.snapshot_cursors, self._journal.counters["entry_bytes"]
+        )
+        facts: dict[str, Any] = {
+            "seq": found.seq,
+            "snapshot_seq": found.snapshot_seq,
+            "term": self._journal.term,
+            "took_ms": round((self._clock.monotonic_ns() - begun_ns) / 1e6, 1),
+        }
+        log.info("recovered", extra=facts)
+
+    async def _find_state(self) -> Recovered:
+        return await recover(
+            self._bus,
+            stream=self._stream,
+            snapshots=self._keeper.store,
+            new_core=self._new_core,
+            decode=self._decode,
+        )
+
+    async def _open_inputs(self) -> None:
+        for queue in self._inputs:
+            await self.reopen(queue)

@@ -1,0 +1,151 @@
+"""What does a journaled service keep tidy while it works?
+
+Writes snapshots in the background, publishes its cursors and purges the streams it owns. Late or
+failed housekeeping costs space, never truth. It does not know what the state means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from penstock_bus.port import Bus, BusRefusal, Outage
+from penstock_runtime.clock import Clock
+from penstock_runtime.cursors import cursor_key, publish_cursor, purge_consumed, read_cursors
+from penstock_runtime.snapshots import SnapshotStore
+from penstock_runtime.transition import Core
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_BYTES = 64 * 1024 * 1024
+"""Journal bytes after which a snapshot is due: what a restart replays at most."""
+SNAPSHOT_AGE_NS = 60 * 10**9
+SNAPSHOT_REST = 50
+"""A snapshot rests this many times the time it took: at most 2 % of the loop goes into them."""
+
+
+class Keeper:
+    """Snapshots, cursors and purges of one journaled service."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        service: str,
+        journal: str,
+        inputs: Sequence[str],
+        owns: Sequence[str],
+        readers: Mapping[str, Sequence[str]],
+        clock: Clock,
+        snapshot_every: int,
+    ) -> None:
+        self.store = SnapshotStore(bus, service)
+        self.counters: Counter[str] = Counter()
+        self.snapshot_ms: float | None = None
+        self.snapshot_bytes: int | None = None
+        self._bus = bus
+        self._service = service
+        self._journal = journal
+        self._inputs = inputs
+        self._owns = owns
+        self._readers = readers
+        self._clock = clock
+        self._every = snapshot_every
+        self._seq = 0
+        self._seq_before = 0
+        self._cursors: dict[str, int] = {}
+        self._bytes_at = 0
+        self._taken_ns = clock.monotonic_ns()
+        self._rest_ns = 0
+        self._published: dict[str, int] = {}
+        self._purged: dict[str, int] = {}
+        self._uploading: asyncio.Task[None] | None = None
+
+    def begin(self, snapshot_seq: int, cursors: Mapping[str, int], entry_bytes: int) -> None:
+        """State was recovered from the snapshot at `snapshot_seq` (0 = none)."""
+        self._seq, self._seq_before = snapshot_seq, 0
+        self._cursors = dict(cursors)
+        self._bytes_at = entry_bytes
+
+    def is_due(self, seq: int, entry_bytes: int, *, at_end: bool = False) -> bool:
+        """Whether a snapshot should be taken now that the journal has come to `seq`."""
+        if seq <= self._seq or (self._uploading is not None and not self._uploading.done()):
+            return False
+        if at_end:
+            return True
+        age_ns = self._clock.monotonic_ns() - self._taken_ns
+        return age_ns >= self._rest_ns and (
+            seq - self._seq >= self._every
+            or entry_bytes - self._bytes_at >= SNAPSHOT_BYTES
+            or age_ns >= SNAPSHOT_AGE_NS
+        )
+
+    def take_snapshot(
+        self, core: Core, *, seq: int, term: int, now_ns: int, cursors: Mapping[str, int],
+        entry_bytes: int,
+    ) -> None:  # fmt: skip
+        """Encode committed state now and store it in the background."""
+        begun_ns = self._clock.monotonic_ns()
+        data = core.snapshot()
+        self._taken_ns = self._clock.monotonic_ns()
+        took_ns = self._taken_ns - begun_ns
+        self._rest_ns = took_ns * SNAPSHOT_REST
+        self._bytes_at = entry_bytes
+        self.snapshot_ms = took_ns / 1e6
+        self.snapshot_bytes = len(data)
+        log.info(
+            "snapshot",
+            extra={"seq": seq, "bytes": len(data), "encode_ms": round(self.snapshot_ms, 1)},
+        )
+        self._uploading = asyncio.create_task(
+            self._upload(data, seq=seq, term=term, now_ns=now_ns, cursors=dict(cursors))
+        )
+
+    async def finish_upload(self) -> None:
+        """Wait until no snapshot is under way."""
+        if self._uploading is not None:
+            await self._uploading
+
+    async def _upload(
+        self, data: bytes, *, seq: int, term: int, now_ns: int, cursors: dict[str, int]
+    ) -> None:
+        try:
+            await self.store.write(data, seq=seq, term=term, now_ns=now_ns, cursors=cursors)
+        except (Outage, BusRefusal) as error:
+            self.counters["snapshot_failures"] += 1
+            log.error("snapshot at %d is not stored: %s", seq, error)
+            return
+        self.counters["snapshots"] += 1
+        self._seq_before, self._seq, self._cursors = self._seq, seq, cursors
+
+    async def tidy(self) -> None:
+        """Publish what this service needs no more, and purge what nobody needs."""
+        try:
+            await self._publish()
+            if self._owns:
+                await self._purge()
+        except (Outage, BusRefusal) as error:
+            self.counters["tidy_failures"] += 1
+            log.warning("cursors and purges wait: %s", error)
+
+    async def _publish(self) -> None:
+        """Inputs: what the newest snapshot holds. Own journal: up to the snapshot before it, from
+        which the state can be had also when the newest turns out damaged."""
+        needless = {name: self._cursors.get(name, 0) for name in self._inputs}
+        needless[self._journal] = self._seq_before
+        for stream, seq in needless.items():
+            if seq > 0 and self._published.get(stream) != seq:
+                await publish_cursor(self._bus, stream, self._service, seq)
+                self._published[stream] = seq
+
+    async def _purge(self) -> None:
+        published = await read_cursors(self._bus)
+        for stream in self._owns:
+            names = set(self._readers.get(stream, ()))
+            if stream == self._journal or stream in self._inputs:
+                names.add(self._service)
+            least = min((published.get(cursor_key(stream, name), 0) for name in names), default=0)
+            if least > self._purged.get(stream, 0):
+                self._purged[stream] = await purge_consumed(self._bus, stream, names, published)

@@ -1,0 +1,171 @@
+"""Which of several instances of a service works now?
+
+A lock in a key-value bucket, refreshed by its holder; others wait until it is released, has not
+moved for a while by their own clock, or its holder's process is provably gone. It serves
+liveness only: that two never both commit is the journal's doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from penstock_bus.port import Bus, Outage, WrongRevision
+from penstock_runtime.clock import Clock
+from penstock_runtime.entries import encode_json
+
+log = logging.getLogger(__name__)
+
+BUCKET = "LOCKS"
+REFRESH_S = 1.0
+SILENCE_S = 3.0
+"""A holder that misses three refreshes is taken for frozen or cut off."""
+POLL_S = 0.2
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a lock. `host` names boot and process namespace; `pid` is valid within it."""
+
+    writer: str
+    host: str
+    pid: int
+    pid_start: int
+    released: bool = False
+
+
+_decode_holder = msgspec.json.Decoder(Holder).decode
+
+
+def this_process(writer: str) -> Holder:
+    """Who we are, to others who share this host's boot and process namespace."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    start = _start_of(os.getpid())
+    return Holder(
+        writer=writer,
+        host=f"{boot_id}/{os.readlink('/proc/self/ns/pid')}",
+        pid=os.getpid(),
+        pid_start=start if start is not None else 0,
+    )
+
+
+def is_gone(holder: Holder, us: Holder) -> bool:
+    """Whether the holder's process certainly does not run: only seen from its own host."""
+    return holder.host == us.host and _start_of(holder.pid) != holder.pid_start
+
+
+def _start_of(pid: int) -> int | None:
+    """The start time of a live process in clock ticks since boot (proc(5), field 22)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+class Leadership:
+    """One service's lock as one instance sees it."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        service: str,
+        us: Holder,
+        clock: Clock,
+        silence_s: float = SILENCE_S,
+        refresh_s: float = REFRESH_S,
+    ) -> None:
+        self.holder: Holder | None = None
+        self._bus = bus
+        self._key = service
+        self._us = us
+        self._clock = clock
+        self._silence_ns = int(silence_s * 1e9)
+        self._refresh_s = refresh_s
+        self._revision = 0
+
+    async def acquire(self, stopping: Callable[[], bool]) -> bool:
+        """Wait until the lock is ours; False when asked to stop before."""
+        seen_revision = -1
+        seen_since_ns = 0
+        while not stopping():
+            try:
+                found = await self._bus.kv_get(BUCKET, self._key)
+                revision = 0 if found is None else found.revision
+                now_ns = self._clock.monotonic_ns()
+                if revision != seen_revision:
+                    seen_revision, seen_since_ns = revision, now_ns
+                silent = now_ns - seen_since_ns >= self._silence_ns
+                self.holder = None if found is None else _read_holder(found.value)
+                if silent or self._is_free():
+                    self._revision = await self._put(self._us, revision)
+                    self.holder = self._us
+                    return True
+            except (Outage, WrongRevision):
+                pass  # ask again: a rival was faster, or the broker is away
+            await asyncio.sleep(POLL_S)
+        return False
+
+    def _is_free(self) -> bool:
+        holder = self.holder
+        return (
+            holder is None
+            or holder.released
+            or holder.writer == self._us.writer
+            or is_gone(holder, self._us)
+        )
+
+    async def hold(self) -> str:
+        """Refresh until somebody else has the lock; returns who. Outages are waited out."""
+        while True:
+            await asyncio.sleep(self._refresh_s)
+            try:
+                self._revision = await self._put(self._us, self._revision)
+            except Outage:
+                continue
+            except WrongRevision:
+                rival = await self._rival()
+                if rival is not None:
+                    return rival
+
+    async def _rival(self) -> str | None:
+        """Who has the lock, None when we do (a refresh landed whose answer was lost)."""
+        try:
+            found = await self._bus.kv_get(BUCKET, self._key)
+        except Outage:
+            return None
+        if found is None:
+            self._revision = 0
+            return None
+        self.holder = _read_holder(found.value)
+        if self.holder is not None and self.holder.writer == self._us.writer:
+            self._revision = found.revision
+            return None
+        return "somebody unknown" if self.holder is None else self.holder.writer
+
+    async def release(self) -> None:
+        """Let the next one start at once, when the lock is still ours."""
+        try:
+            await self._put(msgspec.structs.replace(self._us, released=True), self._revision)
+        except (Outage, WrongRevision) as error:
+            log.info("lock %s is not released: %s", self._key, error)
+
+    async def _put(self, holder: Holder, revision: int) -> int:
+        return await self._bus.kv_put(
+            BUCKET, self._key, encode_json(holder), expected_revision=revision
+        )
+
+
+def _read_holder(value: bytes) -> Holder | None:
+    """None counts as free: rubbish in a lock must not keep a service from starting."""
+    try:
+        return _decode_holder(value)
+    except msgspec.DecodeError as error:
+        log.error("undecodable lock: %s", error)
+        return None

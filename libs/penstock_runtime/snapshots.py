@@ -1,0 +1,95 @@
+"""Where does a service keep its state apart from the journal?
+
+Snapshots in an object bucket, the newest KEPT of a service, each named by the journal sequence
+it stands for, with a header and a checksum of its own. It does not know what the state means.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from penstock_bus.port import Bus, BusRefusal
+from penstock_runtime.entries import encode_json
+
+log = logging.getLogger(__name__)
+
+BUCKET = "SNAPSHOTS"
+FORMAT = 1
+KEPT = 2
+"""The newest one may turn out damaged: the one before it must lead to the same state."""
+
+
+class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """`seq`, `term`, `now_ns` and `cursors` are those of the last journal entry that is in it."""
+
+    format: int = FORMAT
+    service: str
+    seq: int
+    term: int
+    now_ns: int
+    cursors: dict[str, int]
+    size_bytes: int
+    crc32: int
+
+
+_decode_header = msgspec.json.Decoder(SnapshotHeader).decode
+
+
+class SnapshotStore:
+    """The snapshots of one service."""
+
+    def __init__(self, bus: Bus, service: str) -> None:
+        self._bus = bus
+        self._service = service
+
+    async def write(
+        self, data: bytes, *, seq: int, term: int, now_ns: int, cursors: dict[str, int]
+    ) -> None:
+        """Store a snapshot and drop the ones that are older than the newest KEPT."""
+        header = SnapshotHeader(
+            service=self._service,
+            seq=seq,
+            term=term,
+            now_ns=now_ns,
+            cursors=cursors,
+            size_bytes=len(data),
+            crc32=zlib.crc32(data),
+        )
+        name = f"{self._service}.{seq:020d}"
+        await self._bus.object_put(BUCKET, name, encode_json(header) + b"\n" + data)
+        for old in (await self._names())[KEPT:]:
+            await self._bus.object_delete(BUCKET, old)
+
+    async def newest_first(self) -> AsyncIterator[tuple[SnapshotHeader, bytes]]:
+        """The snapshots that are whole; damaged ones are logged and passed over."""
+        for name in await self._names():
+            try:
+                found = await self._bus.object_get(BUCKET, name)
+            except BusRefusal as error:
+                log.error("damaged snapshot %s: %s", name, error)
+                continue
+            if found is None:
+                continue
+            try:
+                yield _open_snapshot(found)
+            except (ValueError, msgspec.DecodeError) as error:
+                log.error("damaged snapshot %s: %s", name, error)
+
+    async def _names(self) -> list[str]:
+        prefix = f"{self._service}."
+        names = await self._bus.object_names(BUCKET)
+        return sorted((name for name in names if name.startswith(prefix)), reverse=True)
+
+
+def _open_snapshot(found: bytes) -> tuple[SnapshotHeader, bytes]:
+    head, _, data = found.partition(b"\n")
+    header = _decode_header(head)
+    if header.format != FORMAT:
+        raise ValueError(f"format {header.format} is not {FORMAT}")
+    if len(data) != header.size_bytes or zlib.crc32(data) != header.crc32:
+        raise ValueError("checksum does not match")
+    return header, data
