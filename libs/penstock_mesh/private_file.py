@@ -17,8 +17,8 @@ def make_private_directory(path: Path) -> None:
     path.mkdir(mode=PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replaces `path` with `data`, mode 0600, on disk when this returns."""
+def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replaces `path` with `data`, mode 0600; on disk when this returns if `durable`."""
     make_private_directory(path.parent)
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
@@ -26,5 +26,6 @@ def write_private(path: Path, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     os.replace(fresh, path)

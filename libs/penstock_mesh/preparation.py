@@ -1,0 +1,119 @@
+"""What has to be chosen and written before the processes of an embedded mesh can start?
+
+Addresses, keys, credentials, the broker's configuration, the HTTP token, and the user's context
+file. It starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from penstock_contracts.registry import ADMIN, CLIENT, NODE
+from penstock_mesh import nats_server
+from penstock_mesh.command_lines import SERVICES, Addresses, node_creds
+from penstock_mesh.credentials import Trust
+from penstock_mesh.data_directory import DataDirectory
+from penstock_mesh.fleet import Node, SimulatedGroup
+from penstock_mesh.ports import any_free_port, choose_port
+from penstock_mesh.private_file import write_private
+
+LOOPBACK = "127.0.0.1"
+WILDCARDS = ("0.0.0.0", "::")
+NATS_PORT = 4222
+HTTP_PORT = 8470
+GATEWAY = "gateway"
+TOKEN_BYTES = 32
+
+
+class MeshOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `penstock up` was asked for. Ports: None = the default or a free one, 0 = a free one.
+    `sync_interval`: how long the broker may wait until it syncs to disk; `always` = not at all.
+    """
+
+    data: Path
+    bind: str = LOOPBACK
+    port: int | None = None
+    http_port: int | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    simulate: tuple[SimulatedGroup, ...] = ()
+    local_node: bool = True
+    sync_interval: str = "10s"
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user's other commands need to find the mesh."""
+
+    nats_url: str
+    creds: str
+    http_url: str
+    http_token_file: str
+
+
+def choose_addresses(options: MeshOptions) -> Addresses:
+    """Raises PortsError."""
+    port = choose_port(options.bind, options.port, NATS_PORT, flag="--port")
+    http_port = choose_port(options.bind, options.http_port, HTTP_PORT, flag="--http-port")
+    secure = options.tls_certificate is not None
+    host = _host(options.bind)
+    return Addresses(
+        bind=options.bind,
+        nats_url=f"{'tls' if secure else 'nats'}://{host}:{port}",
+        nats_port=port,
+        monitor_port=any_free_port(LOOPBACK),
+        http_url=f"{'https' if secure else 'http'}://{host}:{http_port}",
+        http_port=http_port,
+        health_ports={name: any_free_port(LOOPBACK) for name in SERVICES if name != GATEWAY},
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+    )
+
+
+def write_files(
+    options: MeshOptions, addresses: Addresses, directory: DataDirectory, fleet: Sequence[Node]
+) -> None:
+    """Keys and credentials that exist stay; everything is readable by its owner only."""
+    now_s = int(time.time())
+    trust = Trust.load_or_create(directory.keys)
+    trust.ensure_creds(directory.client_creds, CLIENT, "local", now_s)
+    for role in (ADMIN, *SERVICES):
+        trust.ensure_creds(directory.creds(role), role, role, now_s)
+    for node in fleet:
+        trust.ensure_creds(node_creds(node), NODE, node.name, now_s)
+    if not directory.http_token.exists():
+        write_private(directory.http_token, secrets.token_urlsafe(TOKEN_BYTES).encode("ascii"))
+    settings = nats_server.ServerSettings(
+        name="penstock",
+        bind=options.bind,
+        port=addresses.nats_port,
+        monitor_port=addresses.monitor_port,
+        store_directory=directory.nats_store,
+        sync_interval=options.sync_interval,
+        operator_jwt=trust.operator_jwt(now_s),
+        system_account=trust.system_account,
+        account_jwts=trust.account_jwts(now_s),
+        tls_certificate=addresses.tls_certificate,
+        tls_key=addresses.tls_key,
+    )
+    write_private(directory.nats_config, nats_server.render_config(settings).encode("utf-8"))
+
+
+def write_context(context: Context) -> Path:
+    """Leaves the user's context file, which commands without flags read. Returns its path."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    path = home / "penstock" / "context.json"
+    write_private(path, msgspec.json.format(msgspec.json.encode(context)) + b"\n")
+    return path
+
+
+def _host(bind: str) -> str:
+    """Where processes on this machine reach a server that listens on `bind`."""
+    if bind in WILDCARDS:
+        return "localhost"
+    return f"[{bind}]" if ":" in bind else bind
