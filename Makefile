@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 	&& echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.setup-done
 MESH := .penstock/mesh
 SIMULATE ?= 2x8xH100
@@ -21,8 +22,10 @@ setup: $(STAMP) ## Make .venv with pinned, hash-checked packages and the penstoc
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	awk '/^setuptools==/, !/\\$$/' constraints.txt > $(VENV)/build-pins.txt
+	$(PIP) --require-hashes -r $(VENV)/build-pins.txt
+	$(PIP) --require-hashes --no-build-isolation -r constraints.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## From nothing to a metered job: four simulated hosts, 40 jobs, a bill, an audit
@@ -48,7 +51,11 @@ up: setup ## Run a mesh here in the foreground (SIMULATE=NxGxMODEL)
 	$(BIN)/penstock up --data $(MESH) --simulate $(SIMULATE) $(ARGS)
 
 down: ## Stop the mesh that `make up` runs
-	@echo later
+	@if [ ! -e $(MESH)/lock ] || flock --nonblock $(MESH)/lock true; then \
+		echo "no mesh runs in $(MESH)"; \
+	else \
+		pid=$$(cat $(MESH)/lock) && kill -TERM $$pid && timeout 20 tail --pid=$$pid -f /dev/null; \
+	fi
 
 clean: ## Remove what setup, tests and builds made (not a mesh's data)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
