@@ -27,12 +27,12 @@ from penstock_bus.port import (
     StoredMessage,
     StreamState,
 )
+from penstock_bus.replies import settle_future
 from penstock_contracts.streams import StreamConfig
 
 CONNECT_TIMEOUT_S = 10.0
 PUBLISH_PAUSE_BYTES = 4 * 1024 * 1024  # above this `publish` waits until the broker has taken it
 PUBLISH_PAUSE_TIMEOUT_S = 10.0
-REPLY_PREFIXES = ("_INBOX.", "_INBOX_", "_R_")
 
 
 async def connect(
@@ -106,7 +106,7 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
         self.respond_nowait(message, payload)
 
     def respond_nowait(self, message: Message, payload: bytes) -> None:
-        if not message.reply.startswith(REPLY_PREFIXES):
+        if not wire.is_reply_subject(message.reply):
             if message.reply:
                 self._connection.counters["forged_replies"] += 1
             return
@@ -145,19 +145,10 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
         timeout_s: float = 5.0,
     ) -> Appended:
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-
-        def on_done(result: Appended | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
         self.append_nowait(
             subject,
             payload,
-            on_done,
+            settle_future(future),
             expected_last_seq=expected_last_seq,
             message_id=message_id,
             headers=headers,
@@ -176,13 +167,7 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
         headers: Headers | None = None,
         timeout_s: float = 5.0,
     ) -> None:
-        if expected_last_seq is not None or message_id is not None:
-            merged = dict(headers) if headers else {}
-            if expected_last_seq is not None:
-                merged[wire.HEADER_EXPECTED_LAST_SEQUENCE] = str(expected_last_seq)
-            if message_id is not None:
-                merged[wire.HEADER_MESSAGE_ID] = message_id
-            headers = merged
+        headers = wire.append_headers(headers, expected_last_seq, message_id)
 
         def on_reply(payload: bytes, block: bytes | None, error: Exception | None) -> None:
             on_done(error or _appended(payload, block, subject))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 
 import msgspec
 
@@ -19,6 +18,7 @@ CHUNK_BYTES = 256 * 1024  # a quarter of the broker's default message limit
 NAME_BYTES_MAX = 128
 REPLACED_WHILE_READ_MAX = 3
 CHECKSUM_MISMATCH = 1
+UPLOAD_DIGITS = 16
 
 
 class ObjectRecord(msgspec.Struct, frozen=True):
@@ -41,7 +41,8 @@ class ObjectsOverStreams:
 
     async def object_put(self: Streams, bucket: str, name: str, data: bytes) -> None:
         record_subject, chunks_prefix = _subjects(bucket, name)
-        upload = secrets.token_hex(8)
+        digest = hashlib.sha256(data).hexdigest()
+        upload = digest[:UPLOAD_DIGITS]
         chunks = range(0, len(data), CHUNK_BYTES)
         first_seq = 0
         for start in chunks:
@@ -49,7 +50,6 @@ class ObjectsOverStreams:
                 f"{chunks_prefix}.{upload}", data[start : start + CHUNK_BYTES]
             )
             first_seq = first_seq or stored.seq
-        digest = hashlib.sha256(data).hexdigest()
         record = ObjectRecord(name, upload, len(data), len(chunks), digest, first_seq)
         stored = await self.append(record_subject, _encode(record))
         stream = f"OBJ_{bucket}"

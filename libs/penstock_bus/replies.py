@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 from penstock_bus.port import BusRefusal, Outage
 from penstock_bus.wire import ERROR_PERMISSION
+
+T = TypeVar("T")
 
 SWEEP_S = 0.05  # deadlines are met to this precision
 WAITING_MAX = 100_000
@@ -93,3 +96,17 @@ class ReplyBox:
         """In a turn of its own: a callback that calls again must not grow what is being walked."""
         if self._waiting.pop(number, None) is not None:
             asyncio.get_running_loop().call_soon(on_reply, b"", None, error)
+
+
+def settle_future(future: asyncio.Future[T]) -> Callable[[T | Exception], None]:
+    """A callback that ends the future, unless its awaiter has gone."""
+
+    def on_done(result: T | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    return on_done

@@ -39,7 +39,8 @@ CODE_UNAVAILABLE = 503
 HEADER_EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 HEADER_EXPECTED_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 HEADER_MESSAGE_ID = "Nats-Msg-Id"
-HEADER_ROLLUP = "Nats-Rollup"
+
+REPLY_PREFIXES = ("_INBOX.", "_INBOX_", "_R_")
 
 _HEADER_KEY = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_START = "NATS/1.0\r\n"
@@ -95,6 +96,26 @@ def encode_headers(headers: Headers) -> bytes:
             raise ValueError(f"not a header: {key!r}: {value!r}")
         text += f"{key}: {value}\r\n"
     return (text + "\r\n").encode()
+
+
+def append_headers(
+    headers: Headers | None, expected_last_seq: int | None, message_id: str | None
+) -> Headers | None:
+    """The caller's headers with the fence and the id of an append."""
+    if expected_last_seq is None and message_id is None:
+        return headers
+    merged = dict(headers) if headers else {}
+    if expected_last_seq is not None:
+        merged[HEADER_EXPECTED_LAST_SEQUENCE] = str(expected_last_seq)
+    if message_id is not None:
+        merged[HEADER_MESSAGE_ID] = message_id
+    return merged
+
+
+def is_reply_subject(reply: str) -> bool:
+    """May a service answer there? Only to inboxes: on any other subject a forged `reply` would make
+    it publish where the asker may not."""
+    return reply.startswith(REPLY_PREFIXES)
 
 
 def decode_headers(block: bytes) -> dict[str, str]:

@@ -1,0 +1,226 @@
+"""What does the broker do when there is no broker?
+
+The in-memory twin's middle: it routes messages between its clients, keeps the streams, and fails on
+request (crashes, partitions, faulty links). It runs on the event loop's clock alone, so a
+virtual-time loop can drive it. It does not know the clients' half of the port (`memory`)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from penstock_bus import wire
+from penstock_bus.memory_link import NO_FAULTS, Faults
+from penstock_bus.memory_stream import MemoryStream
+from penstock_bus.port import Appended, BusRefusal, Message, Outage, WrongSequence
+from penstock_bus.subjects import is_pattern, matches, overlap
+from penstock_contracts.streams import StreamConfig
+
+if TYPE_CHECKING:
+    from penstock_bus.memory_session import MemorySession
+
+ERROR_SUBJECTS_OVERLAP = 10065
+PAYLOAD_BYTES_MAX = 1024 * 1024
+
+Direction = Literal["both", "to_broker", "from_broker"]
+
+
+class Interest(msgspec.Struct, eq=False):
+    """One subscription of one client."""
+
+    pattern: str
+    queue: str
+    client: MemorySession
+    handler: Callable[[Message], None]
+
+
+class MemoryBroker:
+    """`clock` gives the broker's time in ns; `rng` draws the faults (none without it)."""
+
+    def __init__(self, clock: Callable[[], int], *, rng: random.Random | None = None) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.up = True
+        self.faults = NO_FAULTS
+        self.clients: list[MemorySession] = []
+        self.streams: dict[str, MemoryStream] = {}
+        self._exact: dict[str, list[Interest]] = {}
+        self._patterns: list[Interest] = []
+        self._turn = 0  # whose turn it is in queue groups
+        self._inboxes = 0
+
+    def new_inbox(self, prefix: str) -> str:
+        self._inboxes += 1
+        return f"{prefix}.{self._inboxes}"
+
+    # -- failing --------------------------------------------------------------------------------
+    def set_faults(self, faults: Faults) -> None:
+        """For the links of all clients, now and later."""
+        self.faults = faults
+        for client in self.clients:
+            client.uplink.faults = client.downlink.faults = faults
+
+    def partition(self, name: str, direction: Direction = "both") -> None:
+        """Cuts the clients of this name off. One way cut, a client still believes itself
+        connected."""
+        for client in self._named(name):
+            client.uplink.cut = client.uplink.cut or direction != "from_broker"
+            client.downlink.cut = client.downlink.cut or direction != "to_broker"
+            if client.uplink.cut and client.downlink.cut:
+                client.lose_connection()
+
+    def heal(self, name: str) -> None:
+        for client in self._named(name):
+            client.uplink.cut = client.downlink.cut = False
+            client.regain_connection()
+
+    def crash(self, *, lose_unsynced: bool = False) -> None:
+        """As kill -9: memory streams are gone with their definitions; with `lose_unsynced` (as a
+        power failure) also what was appended since `sync`."""
+        self.up = False
+        for name, stream in list(self.streams.items()):
+            if stream.config.memory:
+                del self.streams[name]
+            elif lose_unsynced:
+                stream.lose_unsynced()
+        for client in list(self.clients):
+            client.lose_connection()
+
+    def start(self) -> None:
+        self.up = True
+        for client in list(self.clients):
+            client.regain_connection()
+
+    def sync(self) -> None:
+        """All that is stored now survives a crash."""
+        for stream in self.streams.values():
+            stream.synced_seq = stream.last_seq
+
+    def _named(self, name: str) -> list[MemorySession]:
+        clients = [client for client in self.clients if client.name == name]
+        if not clients:
+            raise ValueError(f"no client is named {name!r}")
+        return clients
+
+    # -- routing --------------------------------------------------------------------------------
+    def add(self, interest: Interest) -> None:
+        if is_pattern(interest.pattern):
+            self._patterns.append(interest)
+        else:
+            self._exact.setdefault(interest.pattern, []).append(interest)
+
+    def remove(self, interest: Interest) -> None:
+        if interest in self._patterns:
+            self._patterns.remove(interest)
+        elif interest in self._exact.get(interest.pattern, []):
+            self._exact[interest.pattern].remove(interest)
+
+    def remove_client(self, client: MemorySession) -> None:
+        if client in self.clients:
+            self.clients.remove(client)
+        self._patterns = [i for i in self._patterns if i.client is not client]
+        for subject, interests in list(self._exact.items()):
+            self._exact[subject] = [i for i in interests if i.client is not client]
+
+    def route(self, message: Message) -> bool:
+        """Stores the message where a stream takes its subject, delivers it to whoever listens;
+        False when nobody did."""
+        if len(message.payload) > PAYLOAD_BYTES_MAX:
+            return False
+        stored = self._store(message)
+        return self._deliver(message) or stored
+
+    def append(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None
+    ) -> Appended | None:
+        """As `route`, for a message whose sender waits for the acknowledgement: None when no stream
+        takes the subject; raises WrongSequence or BusRefusal."""
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise Outage("maximum payload exceeded")
+        stream = self.stream_of(subject)
+        if stream is None:
+            self._deliver(Message(subject, payload, "", headers))
+            return None
+        appended = stream.append(subject, payload, headers, self.clock())
+        self._stored(stream, appended)
+        self._deliver(Message(subject, payload, "", headers))
+        return appended
+
+    def _store(self, message: Message) -> bool:
+        stream = self.stream_of(message.subject)
+        if stream is None:
+            return False
+        error: dict[str, object] | None = None
+        answer: dict[str, object]
+        try:
+            appended = stream.append(
+                message.subject, message.payload, message.headers, self.clock()
+            )
+            self._stored(stream, appended)
+            answer = {"stream": appended.stream, "seq": appended.seq}
+            if appended.duplicate:
+                answer["duplicate"] = True
+        except WrongSequence as refusal:
+            error = {"code": 400, "err_code": 10071, "description": str(refusal)}
+        except BusRefusal as refusal:
+            error = {"code": 400, "err_code": refusal.code, "description": refusal.description}
+        if error is not None:
+            answer = {"stream": stream.config.name, "error": error}
+        if message.reply:
+            self._deliver(Message(message.reply, wire.encode_json(answer)))
+        return True
+
+    def _stored(self, stream: MemoryStream, appended: Appended) -> None:
+        if not appended.duplicate:
+            for client in self.clients:
+                client.announce(stream.config.name, appended.seq)
+
+    def _deliver(self, message: Message) -> bool:
+        groups: dict[tuple[str, str], list[Interest]] = {}
+        heard = False
+        for interest in self._interested(message.subject):
+            heard = True
+            if interest.queue:
+                groups.setdefault((interest.pattern, interest.queue), []).append(interest)
+            else:
+                interest.client.receive(interest, message)
+        for members in groups.values():
+            self._turn += 1
+            chosen = members[self._turn % len(members)]
+            chosen.client.receive(chosen, message)
+        return heard
+
+    def _interested(self, subject: str) -> list[Interest]:
+        exact = self._exact.get(subject, [])
+        by_pattern = [i for i in self._patterns if matches(i.pattern, subject)]
+        return [i for i in (*exact, *by_pattern) if i.client.connected]
+
+    # -- streams --------------------------------------------------------------------------------
+    def stream_of(self, subject: str) -> MemoryStream | None:
+        return next((s for s in self.streams.values() if s.takes(subject)), None)
+
+    def stream(self, name: str) -> MemoryStream:
+        """Raises BusRefusal when there is none."""
+        found = self.streams.get(name)
+        if found is None:
+            raise BusRefusal(wire.ERROR_STREAM_NOT_FOUND, f"{name}: stream not found")
+        found.expire(self.clock())
+        return found
+
+    def ensure_streams(self, configs: Sequence[StreamConfig]) -> None:
+        for config in configs:
+            for other in self.streams.values():
+                if other.config.name != config.name and any(
+                    overlap(a, b) for a in config.subjects for b in other.config.subjects
+                ):
+                    raise BusRefusal(
+                        ERROR_SUBJECTS_OVERLAP,
+                        f"{config.name}: subjects overlap with {other.config.name}",
+                    )
+            if config.name in self.streams:
+                self.streams[config.name].reconfigure(config)
+            else:
+                self.streams[config.name] = MemoryStream(config, self.clock())
