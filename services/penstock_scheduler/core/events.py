@@ -56,3 +56,7 @@ class Ticked(msgspec.Struct, frozen=True):
     """About a second has passed. `contact_ns` is when each node was last heard, on this clock."""
 
     contact_ns: dict[str, int]
+
+
+class Nudged(msgspec.Struct, frozen=True):
+    """Nothing has happened; whoever offers it wants to be called on committed state."""

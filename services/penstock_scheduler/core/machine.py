@@ -19,6 +19,7 @@ from penstock_scheduler.core.events import (
     JobsRequested,
     NodeChanged,
     NodeReported,
+    Nudged,
     RequestBroken,
     Ticked,
 )
@@ -62,6 +63,8 @@ class SchedulerCore:
             return decide_tick(self.state, event.contact_ns, now_ns)
         if isinstance(event, NodeChanged):
             return decide_node(self.state, event.fact, now_ns)
+        if isinstance(event, Nudged):
+            return ()
         if isinstance(event, RequestBroken):
             return decide_broken(event)
         raise InvariantError(f"the scheduler knows no event {type(event).__name__}")

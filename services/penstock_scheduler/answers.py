@@ -1,0 +1,66 @@
+"""What does the scheduler answer when asked?
+
+One handler per query of the registry, each from committed state. It does not know how questions
+travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from penstock_bus.port import Message
+from penstock_contracts.errors import Refusal
+from penstock_contracts.ids import ROOT
+from penstock_contracts.queries import Answer, JobQuery, JobsQuery
+from penstock_runtime.journaled import JournaledService
+from penstock_scheduler.core.explain import explain
+from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.state import Job
+from penstock_scheduler.core.views import audit, job_view, jobs_view, nodes_view
+
+_encode = msgspec.json.Encoder().encode
+_job_query = msgspec.json.Decoder(JobQuery)
+_jobs_query = msgspec.json.Decoder(JobsQuery)
+
+
+def answer_queries(service: JournaledService, state: Callable[[], State]) -> None:
+    """Registers every query of the scheduler with its service."""
+
+    def one_job(make: Callable[[Job], object]) -> Callable[[Message], object]:
+        def answer(message: Message) -> object:
+            job_id = _job_query.decode(message.payload).job_id
+            job = state().jobs.get(job_id)
+            if job is not None:
+                return make(job)
+            if state().digest_of(job_id) is not None:
+                return Refusal("job_finished", "the job has ended; ask metering")
+            return Refusal("unknown_job", f"no live job {job_id[:64]}")
+
+        return answer
+
+    handlers: dict[str, Callable[[Message], object]] = {
+        "job": one_job(job_view),
+        "explain": one_job(lambda job: explain(state(), job)),
+        "jobs": lambda message: jobs_view(state(), _jobs_query.decode(message.payload)),
+        "nodes": lambda _: nodes_view(state(), service.last_seq),
+        "audit": lambda _: audit(state(), service.last_seq, service.cursors.get("NODES", 0)),
+    }
+    for what, handler in handlers.items():
+        service.answer(f"{ROOT}.query.scheduler.{what}", _answering(handler))
+
+
+def _answering(handler: Callable[[Message], object]) -> Callable[[Message], bytes]:
+    def answer(message: Message) -> bytes:
+        try:
+            value = handler(message)
+        except msgspec.ValidationError as error:
+            value = Refusal("invalid_field", str(error))
+        except (msgspec.DecodeError, RecursionError) as error:
+            value = Refusal("malformed_json", str(error))
+        if isinstance(value, Refusal):
+            return _encode(Answer(refusal=value))
+        return _encode(Answer(value=value))
+
+    return answer

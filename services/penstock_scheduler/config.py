@@ -1,0 +1,17 @@
+"""Which settings does the scheduler have?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from penstock_runtime.config import CommonConfig
+
+
+class Config(CommonConfig, frozen=True, kw_only=True):
+    """The common settings, and how often the state is saved."""
+
+    snapshot_every: Annotated[
+        int, Meta(description="Journal entries between two snapshots.", ge=100)
+    ] = 20_000

@@ -1,0 +1,202 @@
+"""How does each node learn what it should hold?
+
+One link per node remembers what was sent. Changes go out as deltas over the last message sent,
+without waiting for its answer; whatever goes wrong (no answer, another base, a digest that
+differs) is mended by sending everything. A lost message costs time, never truth. It does not
+decide what a node should hold.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from penstock_bus.port import Bus, Message, Outage
+from penstock_contracts.ids import ROOT
+from penstock_contracts.leases import (
+    DesiredAck,
+    LeaseRenewal,
+    NodeDesired,
+    lease_digest,
+)
+from penstock_contracts.nodes import Heartbeat
+from penstock_scheduler.core.desired import changes_of, orders_of
+from penstock_scheduler.core.fold import State
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 5.0
+MISMATCHES_MAX = 2
+"""Heartbeats in a row that show another state before everything is sent again."""
+
+_encode = msgspec.json.Encoder().encode
+_ack = msgspec.json.Decoder(DesiredAck)
+_heartbeat = msgspec.json.Decoder(Heartbeat)
+
+
+class Link(msgspec.Struct):
+    """`base`: the `as_of` sent last, None = the node needs everything. `generation` tells answers
+    to messages of before a full one from later ones.
+    """
+
+    base: int | None = None
+    generation: int = 0
+    outstanding: int = 0
+    mismatches: int = 0
+    digest_of: int = -1
+    digest: str = ""
+
+
+class NodeLinks:
+    """All links of an active scheduler. `state` and `seq` give committed state when `reset`,
+    `push_changes` or `judge` run; `nudge` asks that `judge` be called soon."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        state: Callable[[], State],
+        seq: Callable[[], int],
+        now_ns: Callable[[], int],
+        nudge: Callable[[], None],
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.contact_ns: dict[str, int] = {}
+        self._bus = bus
+        self._state = state
+        self._seq = seq
+        self._now_ns = now_ns
+        self._nudge = nudge
+        self._beats: dict[str, Heartbeat] = {}
+        self._refused: set[str] = set()
+        self._links: dict[str, Link] = {}
+
+    def reset(self) -> None:
+        """After a take-over: renewal is assumed, and every node is sent everything."""
+        now_ns = self._now_ns()
+        self._links = {name: Link() for name in self._state().nodes}
+        self.contact_ns = dict.fromkeys(self._links, now_ns)
+        self._state().touched = {}
+        for name in self._links:
+            self._send_all(name)
+
+    def push_changes(self) -> None:
+        """Sends what the last committed transition changed."""
+        state = self._state()
+        if not state.touched:
+            return
+        touched, state.touched = state.touched, {}
+        for name, keys in touched.items():
+            link = self._links.setdefault(name, Link())
+            self.contact_ns.setdefault(name, self._now_ns())
+            if link.base is None:
+                self._send_all(name)
+            elif keys:
+                orders, dropped = changes_of(state, name, keys)
+                as_of = self._seq()
+                self._send(
+                    name,
+                    NodeDesired(as_of=as_of, base=link.base, leases=orders, dropped=dropped),
+                )
+        for name in self._links.keys() - state.nodes.keys() - touched.keys():
+            del self._links[name]
+            self.contact_ns.pop(name, None)
+
+    def hear(self, message: Message) -> None:
+        """A heartbeat, at any moment: noted, and judged on committed state soon after."""
+        name = message.subject.split(".")[-2]
+        try:
+            beat = _heartbeat.decode(message.payload)
+        except (msgspec.DecodeError, RecursionError):
+            self.counters["heartbeats_undecodable"] += 1
+            return
+        self.contact_ns[name] = self._now_ns()
+        self._beats[name] = beat
+        self._nudge()
+
+    def judge(self) -> None:
+        """On committed state: renews leases, and mends what nodes hold wrongly."""
+        beats, self._beats = self._beats, {}
+        nodes = self._state().nodes
+        for name in [name for name in beats if name not in nodes]:
+            self.contact_ns.pop(name, None)
+            del beats[name]
+        for name, beat in beats.items():
+            if nodes[name].leases:
+                self._renew(name, beat)
+            link = self._links.setdefault(name, Link())
+            if link.outstanding or link.base is None or self._agrees(name, link, beat):
+                link.mismatches = 0
+                continue
+            link.mismatches += 1
+            if link.mismatches >= MISMATCHES_MAX:
+                self.counters["nodes_resynced"] += 1
+                link.base = None
+        refused, self._refused = self._refused, set()
+        for name in sorted(beats.keys() | refused):
+            link = self._links.get(name, Link(base=0))
+            if link.base is None and (not link.outstanding or name in refused):
+                self._send_all(name)
+
+    def _renew(self, name: str, beat: Heartbeat) -> None:
+        state = self._state()
+        leases = (state.leases[lease_id] for lease_id in state.nodes[name].leases)
+        if any(lease.spec.disconnect_s is not None for lease in leases):
+            self._publish(f"{ROOT}.node.{name}.renewal", _encode(LeaseRenewal(beat.sent_boot_ns)))
+
+    def _publish(self, subject: str, payload: bytes) -> None:
+        try:
+            self._bus.publish_nowait(subject, payload)
+        except Outage:
+            self.counters["renewals_unsent"] += 1
+
+    def _agrees(self, name: str, link: Link, beat: Heartbeat) -> bool:
+        if beat.as_of != link.base:
+            return False
+        if link.digest_of != link.base:
+            link.digest_of = link.base
+            link.digest = lease_digest(orders_of(self._state(), name))
+        return beat.digest == link.digest
+
+    def _send_all(self, name: str) -> None:
+        link = self._links.setdefault(name, Link())
+        link.generation += 1
+        link.mismatches = 0
+        orders = tuple(orders_of(self._state(), name).values())
+        self._send(name, NodeDesired(as_of=self._seq(), full=True, leases=orders))
+
+    def _send(self, name: str, desired: NodeDesired) -> None:
+        link = self._links[name]
+        link.base = desired.as_of
+        link.outstanding += 1
+        generation = link.generation
+        self._bus.request_nowait(
+            f"{ROOT}.node.{name}.desired",
+            _encode(desired),
+            lambda answer: self._answered(name, generation, answer),
+            timeout_s=ANSWER_S,
+        )
+
+    def _answered(self, name: str, generation: int, answer: Message | Exception) -> None:
+        link = self._links.get(name)
+        if link is None:
+            return
+        link.outstanding = max(0, link.outstanding - 1)
+        if generation != link.generation:
+            return
+        if isinstance(answer, Exception):
+            self.counters["desired_unanswered"] += 1
+            link.base = None
+            return
+        try:
+            accepted = _ack.decode(answer.payload).ok
+        except msgspec.DecodeError:
+            accepted = False
+        if not accepted:
+            self.counters["desired_refused"] += 1
+            link.base = None
+            self._refused.add(name)
+            self._nudge()

@@ -1,0 +1,168 @@
+"""How does the scheduler live?
+
+Wiring: the journaled service around the core, its three inputs, the links to nodes, the publisher
+of public facts, a clock that ticks. Every effect follows a commit. It does not decide anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+
+from penstock_bus.nats import connect
+from penstock_bus.port import Bus, Outage
+from penstock_contracts.ids import ROOT
+from penstock_contracts.journal import JobFact
+from penstock_contracts.streams import OWNERS, READERS
+from penstock_runtime.clock import Clock, SystemClock
+from penstock_runtime.health import Health
+from penstock_runtime.journaled import Committed, Input, JournaledService
+from penstock_runtime.logs import configure_logging
+from penstock_runtime.metrics import Metric
+from penstock_runtime.process import StopSignal, run_service
+from penstock_scheduler import inputs
+from penstock_scheduler.answers import answer_queries
+from penstock_scheduler.config import Config
+from penstock_scheduler.core.events import Nudged, Ticked
+from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.fact_publisher import FactPublisher
+from penstock_scheduler.node_links import NodeLinks
+
+TICK_S = 1.0
+CURSOR_EVERY_TICKS = 5
+
+
+class Scheduler:
+    """One instance, active or standing by."""
+
+    def __init__(self, bus: Bus, *, clock: Clock, snapshot_every: int = 20_000) -> None:
+        self._clock = clock
+        self.service = JournaledService(
+            bus,
+            name="scheduler",
+            stream="JOBS",
+            subject=f"{ROOT}.journal.jobs",
+            fact_type=JobFact,
+            core_factory=SchedulerCore,
+            inputs=(
+                Input("NODES", inputs.decode_nodes),
+                Input("REPORTS", inputs.decode_report),
+                Input("REQUESTS", inputs.decode_request),
+            ),
+            clock=clock,
+            new_id=lambda: uuid.uuid4().hex,
+            on_commit=self._on_commit,
+            on_recovered=self._on_recovered,
+            snapshot_every=snapshot_every,
+            owns=[stream for stream, owner in OWNERS.items() if owner == "scheduler"],
+            readers=READERS,
+        )
+        self.links = NodeLinks(
+            bus,
+            state=self.state,
+            seq=lambda: self.service.last_seq,
+            now_ns=clock.now_ns,
+            nudge=self._nudge,
+        )
+        self._nudged = False
+        self.publisher = FactPublisher(bus, last_seq=lambda: self.service.last_seq)
+        answer_queries(self.service, self.state)
+        self.service.listen(f"{ROOT}.node.*.heartbeat", self.links.hear)
+
+    def state(self) -> State:
+        """The state of the core that is active now."""
+        core = self.service.core
+        if not isinstance(core, SchedulerCore):
+            raise TypeError("the scheduler's service holds a foreign core")
+        return core.state
+
+    async def run(self, stop: StopSignal) -> int:
+        """Lives until stopped or another takes over; returns the exit code."""
+        ticking = asyncio.ensure_future(self._tick())
+        try:
+            return await self.service.run(stop)
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+            await self.publisher.stop()
+
+    def _on_recovered(self) -> None:
+        self.links.reset()
+        self.publisher.start()
+
+    def _on_commit(self, entry: Committed) -> None:
+        self.links.push_changes()
+        self.publisher.on_commit(entry)
+
+    def _nudge(self) -> None:
+        """Has the links judged on committed state, once for all that was heard meanwhile."""
+        if not self._nudged:
+            self._nudged = self.service.submit_nowait(Nudged(), self._judge)
+
+    def _judge(self, _: Committed | None) -> None:
+        self._nudged = False
+        self.links.judge()
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            if self.service.phase != "active":
+                continue
+            self.service.offer(Ticked(dict(self.links.contact_ns)))
+            if ticks % CURSOR_EVERY_TICKS == 0:
+                try:
+                    await self.publisher.publish_cursor(self._clock.monotonic_ns() / 1e9)
+                except Outage:
+                    self.publisher.counters["cursor_unpublished"] += 1
+
+
+def serve(config: Config) -> int:
+    """The scheduler's process."""
+    configure_logging("scheduler", config.log_level)
+
+    async def main(stop: StopSignal) -> int:
+        bus = await connect(
+            config.nats_url,
+            name="penstock-scheduler",
+            credentials=str(config.nats_creds) if config.nats_creds else None,
+        )
+        scheduler = Scheduler(bus, clock=SystemClock(), snapshot_every=config.snapshot_every)
+        health = Health(why_not_ready=scheduler.service.why_not_ready)
+        health.metrics.add(lambda: _metrics(scheduler))
+        await health.start(config.http_host, config.http_port)
+        try:
+            return await scheduler.run(stop)
+        finally:
+            await health.stop()
+            await bus.close()
+
+    return run_service(main, "scheduler")
+
+
+def _metrics(scheduler: Scheduler) -> Iterator[Metric]:
+    state = scheduler.state()
+    gauges = {
+        "jobs_live": ("Jobs that have not ended.", len(state.jobs)),
+        "jobs_waiting": ("Jobs in line.", len(state.line)),
+        "leases": ("Leases whose release is not proven.", len(state.leases)),
+        "nodes": ("Nodes known.", len(state.nodes)),
+        "journal_seq": ("Newest committed entry of JOBS.", scheduler.service.last_seq),
+    }
+    for name, (description, value) in gauges.items():
+        yield Metric(f"penstock_scheduler_{name}", "gauge", description, value)
+    counted = Counter(scheduler.service.count())
+    for part in (scheduler.links.counters, scheduler.publisher.counters, inputs.counters):
+        counted.update(part)
+    for name, value in sorted(counted.items()):
+        yield Metric(
+            "penstock_scheduler_events",
+            "counter",
+            "Events counted since the start, by kind.",
+            value,
+            {"kind": name},
+        )
