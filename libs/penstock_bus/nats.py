@@ -41,6 +41,7 @@ async def connect(
     name: str,
     credentials: str | None = None,
     inbox_prefix: str | None = None,
+    subscribe_prefix: str = "",
     tls: ssl.SSLContext | None = None,
     tls_hostname: str | None = None,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
@@ -48,9 +49,10 @@ async def connect(
 ) -> NatsBus:
     """Connects once (Outage after `connect_timeout_s`, BusRefusal when the broker knows us not),
     then stays connected for ever. `credentials` is the path of a .creds file, read again on every
-    connect; `on_closed` hears of a connection that the broker has closed for good (expired or
+    connect; what is subscribed to lies under `subscribe_prefix` at the broker, which the caller
+    never sees; `on_closed` hears of a connection that the broker has closed for good (expired or
     revoked)."""
-    bus = NatsBus(inbox_prefix or "_INBOX", on_closed)
+    bus = NatsBus(inbox_prefix or "_INBOX", on_closed, subscribe_prefix)
     options: dict[str, object] = {}
     if tls is not None:
         options["tls"] = tls
@@ -66,9 +68,13 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
     """The port over one connection. Made by `connect`."""
 
     def __init__(
-        self, inbox_prefix: str, on_closed: Callable[[Exception | None], None] | None
+        self,
+        inbox_prefix: str,
+        on_closed: Callable[[Exception | None], None] | None,
+        subscribe_prefix: str = "",
     ) -> None:
         super().__init__(inbox_prefix, on_closed)
+        self._subscribe_prefix = subscribe_prefix
         self._streams = Streams(self._calls)
 
     # -- core -----------------------------------------------------------------------------------
@@ -118,8 +124,11 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
     async def subscribe(
         self, subject: str, handler: Callable[[Message], None], *, queue: str = ""
     ) -> NatsSubscription:
+        hidden = len(self._subscribe_prefix)
+        subject = self._subscribe_prefix + subject
+
         def on_message(subject: bytes, reply: bytes, payload: bytes, block: bytes | None) -> None:
-            handler(_message(subject, reply, payload, block))
+            handler(_message(subject[hidden:], reply, payload, block))
 
         self._refused_subscriptions.discard(subject.lower())
         sid = self._connection.listen(subject, on_message, queue)

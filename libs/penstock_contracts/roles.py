@@ -32,6 +32,16 @@ NODES = "NODES"
 CLIENTS = "CLIENTS"
 ACCOUNTS = (MESH, NODES, CLIENTS, "PROVISION")
 
+NODE_INBOX_PREFIX = "_INBOX_"
+"""Before a node's name: where answers to its own requests arrive. Only that node may listen there;
+who could overhear an inbox could have a forged acknowledgement delivered to it.
+"""
+ORDERS_PREFIX = "$JS.ACK."
+"""Before the subjects on which a node takes orders, inside account NODES. A broker refuses to
+accept a message whose reply subject begins so; else one node could have the answer to a report
+of its own delivered to another node as an order. Services and agents use the plain subjects.
+"""
+
 CLIENT_STREAMS = ("FACTS", "LOGS")
 """What clients may read of the past, by direct get."""
 
@@ -54,7 +64,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 class Export(msgspec.Struct, frozen=True):
     """`subject` of `account`, offered as `service` (requests in) or `stream` (messages out), to
-    `importers`. `many_answers`: one request may be answered by several messages.
+    `importers`. `many_answers`: one request may be answered by several messages. `hidden_prefix`
+    stands before the subject inside `account` only.
     """
 
     account: str
@@ -62,6 +73,7 @@ class Export(msgspec.Struct, frozen=True):
     kind: str
     importers: tuple[str, ...]
     many_answers: bool = False
+    hidden_prefix: str = ""
 
 
 def own_subject(message: MessageType) -> str:
@@ -135,7 +147,10 @@ def _node_role() -> Role:
         name=NODE,
         account=NODES,
         publish=tuple(own_subject(m) for m in MESSAGES if NODE in m.writers),
-        subscribe=("_INBOX.>", *(own_subject(m) for m in MESSAGES if NODE in m.readers)),
+        subscribe=(
+            f"{NODE_INBOX_PREFIX}{{{{name()}}}}.>",
+            *(ORDERS_PREFIX + own_subject(m) for m in MESSAGES if NODE in m.readers),
+        ),
         respond=True,
     )
 
@@ -182,7 +197,9 @@ def _exports() -> tuple[Export, ...]:
             exports.append(Export(MESH, message.wildcard, "service", tuple(outside_writers)))
         for account in outside_readers:
             if account == NODES:
-                exports.append(Export(NODES, message.wildcard, "service", (MESH,)))
+                exports.append(
+                    Export(NODES, message.wildcard, "service", (MESH,), hidden_prefix=ORDERS_PREFIX)
+                )
             else:
                 home = outside_writers[0] if outside_writers else MESH
                 exports.append(Export(home, message.wildcard, "stream", (account,)))

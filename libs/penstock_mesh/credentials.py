@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -134,16 +135,19 @@ class Trust:
             ],
             exports=[
                 AccountExport(
-                    subject=export.subject, kind=export.kind, many_answers=export.many_answers
+                    subject=export.hidden_prefix + export.subject,
+                    kind=export.kind,
+                    many_answers=export.many_answers,
                 )
                 for export in EXPORTS
                 if export.account == account
             ],
             imports=[
                 AccountImport(
-                    subject=export.subject,
+                    subject=export.hidden_prefix + export.subject,
                     kind=export.kind,
                     account_key=self._accounts[export.account].public,
+                    local_subject=_number_wildcards(export.subject) if export.hidden_prefix else "",
                 )
                 for export in EXPORTS
                 if account in export.importers
@@ -186,6 +190,12 @@ def _scope(name: str, role: Role, key: str) -> Scope:
         responses_max=RESPONSES_MAX if role.respond else None,
         responses_ttl_ns=RESPONSES_TTL_NS if role.respond else 0,
     )
+
+
+def _number_wildcards(subject: str) -> str:
+    """The subject with its n-th `*` as `$n`, as imports name what they map."""
+    numbers = itertools.count(1)
+    return ".".join(f"${next(numbers)}" if t == "*" else t for t in subject.split("."))
 
 
 def _user_claims(creds: str) -> _UserClaims | None:
