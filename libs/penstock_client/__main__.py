@@ -1,0 +1,5 @@
+"""What does `python -m penstock_client` do? The same as `penstock`."""
+
+from penstock_client.cli import main
+
+main()

@@ -1,0 +1,330 @@
+"""What can a program do with the mesh?
+
+One connection and a method per wish: submit, follow, read output, cancel, ask, command nodes,
+check. It does not know terminals, files or exit codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+
+import msgspec
+
+from penstock_bus.port import Bus, BusRefusal, Outage
+from penstock_client.address import resolve
+from penstock_client.checking import Report, check
+from penstock_client.failures import NotFound, Unavailable, refuse, refused
+from penstock_client.following import JobFollower, Position
+from penstock_client.logs import LogReader
+from penstock_client.questions import QUERY_TIMEOUT_S, ask, ask_on
+from penstock_client.subjects import ANY, check_job_id, subject_of
+from penstock_client.submission import (
+    CONFIRM_S,
+    Confirmation,
+    StoredRequest,
+    Submitted,
+    check_spec,
+    pack,
+    store,
+)
+from penstock_contracts.jobs import TERMINAL, CancelJob, JobSpec
+from penstock_contracts.nodes import NodeCommand, NodeView
+from penstock_contracts.public import JobEvent
+from penstock_contracts.queries import (
+    Empty,
+    Explanation,
+    JobQuery,
+    JobsQuery,
+    JobsView,
+    JobView,
+    NodesUseView,
+    NodesView,
+    UsageQuery,
+    UsageView,
+)
+
+CONNECT_TIMEOUT_S = 5.0
+HANDOVER_S = 2.0
+"""A job that has just ended may have left the scheduler and not be in metering's history yet."""
+HANDOVER_PAUSE_S = 0.1
+NODE_VERBS = ("cordon", "uncordon", "drain", "fence", "remove")
+
+
+class Client:
+    """A user's view of the mesh over one bus. Made by `connect`, or around a bus of one's own."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self._readers: weakref.WeakSet[JobFollower | LogReader] = weakref.WeakSet()
+        bus.on_reconnect(self._reconnected)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str | None = None,
+        creds: str | None = None,
+        *,
+        name: str = "penstock-client",
+        timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> Client:
+        """Connects as `address.resolve` says. Raises Unavailable; Refused for a bad credential."""
+        address = resolve(url, creds)
+        connect = _nats_connect()
+        try:
+            bus = await connect(
+                address.url, name=name, credentials=address.creds, connect_timeout_s=timeout_s
+            )
+        except Outage as error:
+            raise Unavailable(f"no mesh at {address.url} (from {address.source})") from error
+        except BusRefusal as error:
+            raise refuse(
+                "unauthorized", f"{address.url} does not accept this credential"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise refuse("unauthorized", f"cannot use {address.creds}: {error}") from error
+        return cls(bus)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.bus.close()
+
+    async def _reconnected(self) -> None:
+        for reader in list(self._readers):
+            reader.reconnected()
+
+    # -- jobs -------------------------------------------------------------------------------------
+    async def submit(
+        self, specs: Sequence[JobSpec], tenant: str, *, confirm_s: float = CONFIRM_S
+    ) -> Submitted:
+        """Stores the jobs durably and waits up to `confirm_s` for the scheduler's word on each.
+
+        Raises Refused when a job breaks a rule by itself (then nothing was sent), and Unavailable.
+        """
+        for index, spec in enumerate(specs):
+            check_spec(spec, f"jobs[{index}]" if len(specs) > 1 else "")
+        messages = pack(specs)
+        async with Confirmation(self.bus, tenant) as confirmation:
+            requests = []
+            for payload, job_ids in messages:
+                confirmation.expect(job_ids)
+                seq = await store(self.bus, tenant, "submit", payload)
+                requests.append(StoredRequest(seq, job_ids))
+            return await confirmation.outcome(requests, confirm_s)
+
+    async def cancel(self, job_id: str, tenant: str, *, reason: str = "") -> int:
+        """Stores the wish that the job end; returns the request's sequence."""
+        payload = msgspec.json.encode(CancelJob(check_job_id(job_id), reason))
+        return await store(self.bus, tenant, "cancel", payload)
+
+    async def cancel_and_watch(
+        self, job_id: str, tenant: str, *, timeout_s: float, reason: str = ""
+    ) -> JobEvent | None:
+        """Cancels, and waits that long for the job's end. None: asked, and not ended yet.
+
+        Raises Refused when the scheduler refuses (the job is unknown or has ended).
+        """
+        async with (
+            Confirmation(self.bus, tenant) as answers,
+            self.follower(job_id, tenant) as follower,
+        ):
+            seq = await self.cancel(job_id, tenant, reason=reason)
+            ended = asyncio.ensure_future(_end_of(follower))
+            deadline = asyncio.get_running_loop().time() + timeout_s
+            try:
+                while not ended.done() and asyncio.get_running_loop().time() < deadline:
+                    await asyncio.wait({ended}, timeout=HANDOVER_PAUSE_S)
+                    if refusal := answers.refusal_of(seq):
+                        raise refused(refusal.refused[0].refusal)
+                return ended.result() if ended.done() else None
+            finally:
+                ended.cancel()
+                await asyncio.gather(ended, return_exceptions=True)
+
+    @asynccontextmanager
+    async def follower(
+        self, job_id: str, tenant: str, *, after: Position = (0, 0), fresh: bool = False
+    ) -> AsyncIterator[JobFollower]:
+        """Follows a job's facts; subscribed while the block lasts."""
+        follower = JobFollower(self.bus, tenant, check_job_id(job_id), after=after, fresh=fresh)
+        self._readers.add(follower)
+        async with follower:
+            yield follower
+
+    async def follow(
+        self, job_id: str, tenant: str, *, after: Position = (0, 0)
+    ) -> AsyncIterator[JobEvent]:
+        """Every fact of the job once, in order, to its end."""
+        async with self.follower(job_id, tenant, after=after) as follower:
+            async for event in follower.events():
+                yield event
+
+    @asynccontextmanager
+    async def log_reader(
+        self, job_id: str, tenant: str, *, rank: int | None = None
+    ) -> AsyncIterator[LogReader]:
+        """Reads a job's output; subscribed while the block lasts."""
+        reader = LogReader(self.bus, tenant, check_job_id(job_id), rank=rank)
+        self._readers.add(reader)
+        async with reader:
+            yield reader
+
+    async def tenant_of(self, job_id: str) -> str:
+        """Whose job it is: by its first fact, else the services. Raises NotFound, Unavailable."""
+        subject = subject_of("job_event", tenant=ANY, job_id=check_job_id(job_id), fact=ANY)
+        with contextlib.suppress(Outage, BusRefusal):
+            if stored := await self.bus.read_next("FACTS", 1, subject):
+                return stored.subject.split(".")[-3]
+        return (await self.job(job_id)).tenant
+
+    async def last_event(self, job_id: str, tenant: str) -> JobEvent | None:
+        """The newest stored fact of the job."""
+        subject = subject_of("job_event", tenant=tenant, job_id=job_id, fact=ANY)
+        try:
+            stored = await self.bus.read_last("FACTS", subject)
+        except (Outage, BusRefusal) as error:
+            raise Unavailable(f"the stream of facts cannot be read: {error}") from error
+        return None if stored is None else msgspec.json.decode(stored.payload, type=JobEvent)
+
+    # -- questions --------------------------------------------------------------------------------
+    async def job(self, job_id: str) -> JobView:
+        """The scheduler's view of a job while it lives, then metering's.
+
+        Raises NotFound, Unavailable.
+        """
+        query = JobQuery(check_job_id(job_id))
+        deadline = asyncio.get_running_loop().time() + HANDOVER_S
+        while True:
+            outage: Unavailable | None = None
+            absent: NotFound | None = None
+            for service in ("scheduler", "metering"):
+                try:
+                    return await ask(self.bus, service, "job", query, JobView)
+                except NotFound as error:
+                    absent = error
+                except Unavailable as error:
+                    outage = error
+            if outage is not None:
+                raise outage
+            if absent is not None and asyncio.get_running_loop().time() > deadline:
+                raise absent
+            await asyncio.sleep(HANDOVER_PAUSE_S)
+
+    async def jobs(self, query: JobsQuery) -> tuple[JobsView, list[str]]:
+        """Live and finished jobs, newest first, and the services that did not answer.
+
+        Raises Unavailable when none did.
+        """
+        services = ("scheduler", "metering")
+        answers = await asyncio.gather(
+            *(ask(self.bus, service, "jobs", query, JobsView) for service in services),
+            return_exceptions=True,
+        )
+        found: dict[str, JobView] = {}
+        silent: list[str] = []
+        more = False
+        for service, answer in zip(services, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                silent.append(service)
+                outage = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                more = more or answer.more
+                for job in answer.jobs:
+                    if job.job_id not in found or job.state in TERMINAL:
+                        found[job.job_id] = job
+        if len(silent) == len(services):
+            raise outage
+        newest = sorted(found.values(), key=lambda job: job.job_id, reverse=True)
+        more = more or len(newest) > query.limit
+        return JobsView(tuple(newest[: query.limit]), more), silent
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Why the job is where it is."""
+        query = JobQuery(check_job_id(job_id))
+        try:
+            return await ask(self.bus, "scheduler", "explain", query, Explanation)
+        except NotFound:
+            job = await self.job(job_id)
+            return Explanation(
+                job_id=job_id, state=job.state, code="finished", sentence=_story_of(job)
+            )
+
+    async def nodes(self) -> NodesView:
+        return await ask(self.bus, "inventory", "nodes", Empty(), NodesView)
+
+    async def nodes_use(self) -> NodesUseView:
+        return await ask(self.bus, "scheduler", "nodes", Empty(), NodesUseView)
+
+    async def node(self, name: str) -> NodeView:
+        """One node. Raises NotFound."""
+        for view in (await self.nodes()).nodes:
+            if view.description.node == name:
+                return view
+        raise NotFound(refuse("unknown_node", f"there is no node {name[:64]!r}", "node").refusal)
+
+    async def command_node(self, name: str, verb: str, command: NodeCommand) -> NodeView:
+        """cordon, uncordon, drain, fence or remove; returns the node once that is committed."""
+        if verb not in NODE_VERBS:
+            raise refuse(
+                "unknown_verb", f"{verb[:40]!r} is not one of {', '.join(NODE_VERBS)}", "verb"
+            )
+        subject = subject_of("node_command", node=name, verb=verb)
+        return await ask_on(self.bus, subject, "inventory", command, NodeView, QUERY_TIMEOUT_S)
+
+    async def usage(self, query: UsageQuery) -> UsageView:
+        return await ask(self.bus, "metering", "usage", query, UsageView)
+
+    async def check(self) -> Report:
+        """Every service's audit at one watermark, compared."""
+        return await check(self.bus)
+
+
+async def _end_of(follower: JobFollower) -> JobEvent | None:
+    last = None
+    async for event in follower.events():
+        last = event
+    return last
+
+
+def _story_of(job: JobView) -> str:
+    """One sentence about a job that has ended."""
+    how = f"exit code {job.exit_code}" if job.exit_code is not None else ""
+    how = f"signal {job.signal}" if job.signal is not None else how
+    parts = [part for part in (how, job.reason, job.message) if part]
+    return f"The job has {job.state.replace('_', ' ')}" + (
+        f" ({'; '.join(parts)})." if parts else "."
+    )
+
+
+def _nats_connect() -> Callable[..., Awaitable[Bus]]:
+    """The adapter's `connect`, loaded without aiohttp.
+
+    nats-py imports aiohttp for its websocket transport, which takes longer (150 ms) than everything
+    else a command does; nothing here speaks websockets.
+    """
+    absent = "aiohttp" not in sys.modules and "nats" not in sys.modules
+    if absent:
+        sys.modules["aiohttp"] = None  # type: ignore[assignment]
+    try:
+        from penstock_bus.nats import connect
+    finally:
+        if absent:
+            del sys.modules["aiohttp"]
+    return connect

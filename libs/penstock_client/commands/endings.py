@@ -1,0 +1,50 @@
+"""With which exit code does a client end, given how its job ended?
+
+The table behind `penstock run --help`. It does not know how the end was learned.
+"""
+
+from __future__ import annotations
+
+from penstock_client.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from penstock_contracts.jobs import CANCELLED, FAILED, REJECTED, SUCCEEDED, TIMED_OUT
+from penstock_contracts.public import JobEvent
+
+EXIT_TIMED_OUT = 124
+SIGNAL_BASE = 128
+
+HELP = """\b
+Exit codes:
+  the job's own exit code
+  128 + N  a signal N ended it
+  124      its time limit ended it
+  130      it was cancelled
+  2        refused, or rejected as impossible
+  3        the mesh is not there
+  1        it was lost, or could not be started
+"""
+
+
+def exit_code_of(end: JobEvent) -> int:
+    """The exit code for a terminal fact."""
+    if end.fact == TIMED_OUT:
+        return EXIT_TIMED_OUT
+    if end.fact == CANCELLED:
+        return EXIT_INTERRUPTED
+    if end.fact == REJECTED:
+        return EXIT_REFUSED
+    if end.fact in (SUCCEEDED, FAILED):
+        if end.exit_code is not None:
+            return end.exit_code
+        if end.signal is not None:
+            return SIGNAL_BASE + end.signal
+    return 0 if end.fact == SUCCEEDED else EXIT_FAILED
+
+
+def sentence_of(end: JobEvent) -> str:
+    """What a person is told where the job's own output and exit code do not say it; else empty."""
+    detail = ": ".join(part for part in (end.reason, end.message) if part)
+    if end.fact == REJECTED:
+        return f"{end.reason or 'rejected'}: {end.message}"
+    if end.fact == FAILED and end.exit_code is None and end.signal is None:
+        return f"the job failed{': ' + detail if detail else ''}"
+    return ""
