@@ -62,9 +62,7 @@ class Mesh:
 
     # -- life ----------------------------------------------------------------------------------
 
-    def start(
-        self, *, ignore_sigint: bool = False, timeout_s: float = READY_TIMEOUT_S
-    ) -> Mesh:
+    def start(self, *, ignore_sigint: bool = False, timeout_s: float = READY_TIMEOUT_S) -> Mesh:
         """Starts `penstock up` and returns when it has said that it is ready."""
         self._runs += 1
         command = [

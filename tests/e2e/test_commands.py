@@ -1,6 +1,4 @@
-"""Does each command of `penstock` do what its line in the table says,
-for people and for programs?
-"""
+"""Does each command of `penstock` do what its line in the table says?"""
 
 from __future__ import annotations
 
@@ -117,9 +115,7 @@ def test_logs_follow_until_the_job_ends(mesh: Mesh) -> None:
 
 
 def test_logs_of_one_rank_are_only_its(mesh: Mesh, state_of: JobState) -> None:
-    (job_id,) = submitted(
-        mesh, document='{"command": ["sh", "-c", "echo rank $RANK"], "ranks": 3}'
-    )
+    (job_id,) = submitted(mesh, document='{"command": ["sh", "-c", "echo rank $RANK"], "ranks": 3}')
     until(lambda: state_of(job_id) == "succeeded")
     assert mesh.cli("logs", job_id, "--rank", "1").stdout == "rank 1\n"
 

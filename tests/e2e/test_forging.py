@@ -6,18 +6,15 @@ out.
 
 from __future__ import annotations
 
-import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import nats.errors
 import pytest
 
-from e2e import processes
-from e2e.mesh import Mesh, until
+from e2e.mesh import Mesh
 from e2e.raw import ROOT, RawClient, a_job
 
 STREAMS = ("REQUESTS", "FACTS", "JOBS", "NODES", "REPORTS", "USAGE", "LOGS", "BUDGETS")
@@ -63,35 +60,23 @@ NEVER_FOR_A_NODE = (
 )
 
 
-def a_node_creds(mesh: Mesh) -> Path:
-    """The credential file that one of the agents was given."""
-    pid = mesh.pids_of("agent")[-1]
-    words = (*mesh.children()[pid], *processes.environment(pid).values())
-    return Path(next(w.rpartition("=")[2] for w in words if w.endswith(".creds")))
-
-
-def holder_of(creds: Path) -> str:
-    """The name in the credential's JWT: the node's."""
-    token = creds.read_text(encoding="ascii").splitlines()[1]
-    claims = token.split(".")[1]
-    return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["name"])
+OWN, OTHER = "sim-h100-1", "sim-h100-2"
+"""The node whose credential `node_client` holds, and one for which it must not speak."""
 
 
 @pytest.fixture
 async def node_client(mesh: Mesh) -> AsyncIterator[RawClient]:
     """Connected with the credential of one of the mesh's simulated nodes."""
-    async with await RawClient.connect(mesh.nats_url, a_node_creds(mesh)) as connected:
+    async with await RawClient.connect(
+        mesh.nats_url, mesh.data / "nodes" / OWN / "node.creds"
+    ) as connected:
         yield connected
 
 
 @pytest.fixture
 async def admin(mesh: Mesh) -> AsyncIterator[RawClient]:
     """Sees every stream: how a test knows that nothing landed."""
-    from penstock_mesh.credentials import Trust
-
-    seeds = next(p for p in sorted(mesh.data.rglob("*.json")) if b'"operator"' in p.read_bytes())
-    creds = mesh.home / "admin.creds"
-    creds.write_text(Trust.load_or_create(seeds).mint("admin", "test", 0), encoding="ascii")
+    creds = mesh.data / "creds" / "admin.creds"
     async with await RawClient.connect(mesh.nats_url, creds) as connected:
         yield connected
 
@@ -109,12 +94,6 @@ async def assert_not_stored(admin: RawClient, since: dict[str, int], marker: byt
             assert marker not in message[1], f"a forgery landed in {stream}"
 
 
-def other_node(mesh: Mesh) -> str:
-    """A node that is not the one whose credential `node_client` holds."""
-    names = {view["description"]["node"] for view in mesh.cli_json("nodes")}
-    return str(min(names - {holder_of(a_node_creds(mesh))}))
-
-
 async def refusals_of(client: RawClient, subjects: list[str], marker: bytes) -> list[str]:
     """Publishes to each subject; the subjects that the broker did not refuse."""
     client.errors.clear()
@@ -130,7 +109,7 @@ async def test_a_user_cannot_publish_what_only_services_and_nodes_say(
     mesh: Mesh, client: RawClient, admin: RawClient
 ) -> None:
     marker, before = f"forged {uuid.uuid4()}".encode(), await last_seqs(admin)
-    subjects = [s % other_node(mesh) if "%s" in s else s for s in NEVER_FOR_A_USER]
+    subjects = [s % OTHER if "%s" in s else s for s in NEVER_FOR_A_USER]
     assert await refusals_of(client, subjects, marker) == []
     await assert_not_stored(admin, before, marker)
 
@@ -139,7 +118,7 @@ async def test_a_node_cannot_speak_for_users_services_or_other_nodes(
     mesh: Mesh, node_client: RawClient, admin: RawClient
 ) -> None:
     marker, before = f"forged {uuid.uuid4()}".encode(), await last_seqs(admin)
-    subjects = [s % other_node(mesh) if "%s" in s else s for s in NEVER_FOR_A_NODE]
+    subjects = [s % OTHER if "%s" in s else s for s in NEVER_FOR_A_NODE]
     assert await refusals_of(node_client, subjects, marker) == []
     await assert_not_stored(admin, before, marker)
 
@@ -161,7 +140,7 @@ async def test_a_user_cannot_make_the_mesh_publish_by_forged_reply_subjects(
     job = a_job("true")
     await client.submit("replies", job)
     await client.until_ended(job["job_id"])
-    node, marker = other_node(mesh), uuid.uuid4().hex
+    node, marker = OTHER, uuid.uuid4().hex
     askings: list[tuple[str, Any]] = [
         ("$JS.API.DIRECT.GET.FACTS", {"seq": 1}),
         (f"$JS.API.DIRECT.GET.FACTS.{ROOT}.job.replies.{job['job_id']}.submitted", None),
@@ -195,13 +174,12 @@ async def test_a_user_cannot_make_the_mesh_publish_by_forged_reply_subjects(
 async def test_a_node_cannot_make_the_mesh_publish_by_forged_reply_subjects(
     mesh: Mesh, node_client: RawClient, client: RawClient, admin: RawClient
 ) -> None:
-    own, other = holder_of(a_node_creds(mesh)), other_node(mesh)
     before = await last_seqs(admin, QUIET)
     for subject in ("report", "heartbeat", "sample"):
         for reply in (*FORGED_REPLIES, f"{ROOT}.node.%s.desired", f"{ROOT}.node.%s.audit"):
-            forged = reply % other if "%s" in reply else reply
+            forged = reply % OTHER if "%s" in reply else reply
             await node_client.connection.publish(
-                f"{ROOT}.node.{own}.{subject}", b"{}", reply=forged
+                f"{ROOT}.node.{OWN}.{subject}", b"{}", reply=forged
             )
     for _ in range(2):
         await node_client.connection.flush()
@@ -260,6 +238,6 @@ async def _ignore(message: Any) -> None:
 
 
 def test_credentials_are_readable_by_their_owner_only(mesh: Mesh) -> None:
-    until(mesh.creds.exists)
+    assert mesh.creds.exists()
     for secret in [mesh.creds, *mesh.data.rglob("*.creds")]:
         assert secret.stat().st_mode & 0o077 == 0, secret

@@ -54,9 +54,7 @@ async def test_the_first_rank_to_fail_stops_the_rest_and_gives_the_exit_code(
     client: RawClient,
 ) -> None:
     await client.follow("gangs")
-    job = a_job(
-        "sh", "-c", '[ "$RANK" = 2 ] && exit 5; exec sleep 60', ranks=3, gpus=1, grace_s=1
-    )
+    job = a_job("sh", "-c", '[ "$RANK" = 2 ] && exit 5; exec sleep 60', ranks=3, gpus=1, grace_s=1)
     await client.submit("gangs", job)
     ended = await client.until_ended(job["job_id"])
     assert (ended["fact"], ended["exit_code"]) == ("failed", 5)

@@ -169,8 +169,10 @@ async def test_two_schedulers_beside_each_other_exactly_one_goes_on(
         await rough_client.submit("twins", *jobs[20:])
         await assert_each_ended_once(rough_client, "twins", jobs, tally, eventually)
         await eventually(
-            lambda: (second.poll() is None) + len(rough_mesh.pids_of("scheduler")) == 1
-            or (second.poll() is not None and rough_mesh.pids_of("scheduler") != []),
+            lambda: (
+                (second.poll() is None) + len(rough_mesh.pids_of("scheduler")) == 1
+                or (second.poll() is not None and rough_mesh.pids_of("scheduler") != [])
+            ),
             timeout_s=20,
         )
     until(lambda: rough_mesh.pids_of("scheduler"))

@@ -68,14 +68,14 @@ def test_a_time_limit_ends_the_job_as_timed_out(mesh: Mesh) -> None:
         "run", "--gpus", "1", "--time-limit", "1s", "--name", "limited", "--", "sleep", "60",
         exit_code=None,
     )  # fmt: skip
-    assert done.returncode not in (0, 7)
+    assert done.returncode == 124
     newest = [j for j in mesh.cli_json("jobs") if j["spec"].get("name") == "limited"]
     assert [job["state"] for job in newest] == ["timed_out"]
 
 
 def test_a_command_that_does_not_exist_fails_with_a_message(mesh: Mesh) -> None:
     done = mesh.cli("run", "--", "/no/such/program", exit_code=None)
-    assert done.returncode == 127
+    assert done.returncode in (1, 127)
     assert "/no/such/program" in done.stderr
 
 
@@ -91,7 +91,7 @@ def test_ctrl_c_cancels_the_job(mesh: Mesh) -> None:
         assert running.stdout is not None
         assert running.stdout.readline() == "go\n"
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) != 0
+        assert running.wait(20) == 130
     finally:
         running.kill()
         running.communicate()

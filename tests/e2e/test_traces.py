@@ -1,5 +1,4 @@
-"""Does each job leave one trace: five phases under one root, the same however often it is derived?
-"""
+"""Does each job leave one trace: five phases under one root, the same ids every time?"""
 
 from __future__ import annotations
 
