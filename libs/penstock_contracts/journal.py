@@ -62,6 +62,7 @@ class JobRejected(msgspec.Struct, frozen=True, tag="job_rejected", tag_field="fa
 
     job_id: str
     refusal: Refusal
+    tenant: str = ""
 
 
 class RankPlacement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,6 +86,7 @@ class LeaseGranted(
     gpu_milli: int = 1000
     cpu_milli: int = 0
     memory_mib: int = 0
+    tenant: str = ""
 
 
 class AttemptPreparing(msgspec.Struct, frozen=True, tag="attempt_preparing", tag_field="fact"):
@@ -93,6 +95,7 @@ class AttemptPreparing(msgspec.Struct, frozen=True, tag="attempt_preparing", tag
     job_id: str
     attempt: int
     at_ms: int
+    tenant: str = ""
 
 
 class RankPrepared(
@@ -125,6 +128,7 @@ class AttemptRunning(msgspec.Struct, frozen=True, tag="attempt_running", tag_fie
     job_id: str
     attempt: int
     at_ms: int
+    tenant: str = ""
 
 
 class RankExited(
@@ -164,7 +168,7 @@ class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="
 
 
 class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field="fact"):
-    """The attempt is to end. `reason`: `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
+    """The attempt shall end; `reason` `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
 
     job_id: str
     attempt: int
@@ -189,6 +193,7 @@ class AttemptEnded(
     attempt: int
     outcome: str
     reason: str = ""
+    tenant: str = ""
 
 
 class JobFinished(
@@ -211,6 +216,7 @@ class JobFinished(
     message: str = ""
     log_bytes: dict[str, int] = {}
     lost_before: bool = False
+    tenant: str = ""
 
 
 class NodeImaged(
@@ -221,7 +227,7 @@ class NodeImaged(
     tag_field="fact",
     omit_defaults=True,
 ):
-    """What the scheduler took from NODES about a node: enough to place on it, and why it may not."""
+    """What the scheduler took from NODES about a node: enough to place on it, or why not to."""
 
     node: str
     boot_id: str

@@ -91,7 +91,7 @@ class LeaseRenewal(msgspec.Struct, frozen=True):
 
 
 class LeaseStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every report about a lease carries. `at_ms`: the stamped instant, on the lease's axis."""
+    """What every report about a lease carries. `at_ms`: the instant, on the lease's axis."""
 
     job_id: str
     attempt: int
@@ -144,13 +144,13 @@ class Exited(
 class Released(
     LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="released", tag_field="kind"
 ):
-    """The release check has passed: nothing of this lease is on the node or its devices any more."""
+    """The release check has passed: nothing of this lease is on the node or its devices."""
 
 
 class Declined(
     LeaseStep, frozen=True, kw_only=True, omit_defaults=True, tag="declined", tag_field="kind"
 ):
-    """The agent cannot take this lease (device gone, no port, disk full); it holds nothing of it."""
+    """The agent cannot take this lease (device gone, no port, disk full); it holds nothing."""
 
     code: str
     message: str

@@ -81,7 +81,7 @@ class NodeLivenessChanged(
 
 
 class NodeCordoned(msgspec.Struct, frozen=True, tag="node_cordoned", tag_field="fact"):
-    """No new work. `drain`: wait for running work to end; `deadline_ns`: then stop and requeue it."""
+    """No new work. `drain`: wait for what runs; `deadline_ns`: then stop and requeue it."""
 
     node: str
     drain: bool = False

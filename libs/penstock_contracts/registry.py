@@ -97,7 +97,7 @@ MESSAGES: tuple[MessageType, ...] = (
         key="request_seq",
         writers=(SCHEDULER,),
         readers=ASKERS,
-        summary="Why a request, or jobs in it, were not accepted; request_seq is in its acknowledgement.",
+        summary="Why a request, or jobs in it, were refused; request_seq is in its acknowledgement.",
     ),
     MessageType(
         name="job_event",

@@ -20,7 +20,8 @@ def explain(state: State, job: Job) -> Explanation:
     nodes = ", ".join(sorted({rank.node for rank in job.ranks}))
     if job.stop_reason:
         ended = sum(rank.exited is not None for rank in job.ranks)
-        sentence = f"stopping ({job.stop_reason}): {ended} of {len(job.ranks)} rank(s) have ended on {nodes}"
+        progress = f"{ended} of {len(job.ranks)} rank(s) have ended on {nodes}"
+        sentence = f"stopping ({job.stop_reason}): {progress}"
         return _explanation(job, "stopping", sentence)
     if job.state in (PLACED, PREPARING):
         ready = sum(rank.prepared or rank.started for rank in job.ranks)

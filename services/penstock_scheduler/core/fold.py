@@ -38,7 +38,7 @@ class State:
         self.touched: dict[str, set[str]] = {}
         self._possible: set[Shape] = set()
 
-    # -- asked by decisions -------------------------------------------------------------------------
+    # -- asked by decisions
 
     def digest_of(self, job_id: str) -> str | None:
         """The digest under which a job id is known, live or remembered."""
@@ -53,13 +53,13 @@ class State:
         """Caches what `fits_when_empty` found; forgotten when the fleet changes."""
         self._possible.add(shape)
 
-    # -- the one mutation door ----------------------------------------------------------------------
+    # -- the one mutation door
 
     def apply(self, fact: journal.JobFact, seq: int, now_ns: int) -> None:
         """Folds one fact of the entry `seq`, committed at `now_ns`."""
         _FOLDS[type(fact)](self, fact, seq, now_ns)
 
-    # -- folds, one per fact ------------------------------------------------------------------------
+    # -- folds, one per fact
 
     def _request_refused(self, fact: journal.RequestRefused, seq: int, now_ns: int) -> None:
         """Nothing of the state changes: the fact is for the requester."""
@@ -205,7 +205,7 @@ class State:
         for job_id in old:
             del self.remembered[job_id]
 
-    # -- parts --------------------------------------------------------------------------------------
+    # -- parts
 
     def _job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id)

@@ -52,7 +52,7 @@ class SchedulerCore:
         self.state = State()
 
     def decide(self, event: object, now_ns: int, next_seq: int) -> Sequence[JobFact]:
-        """Facts that an event causes, given the state; `next_seq` is the entry they will stand in."""
+        """Facts that an event causes, given the state; they will stand in entry `next_seq`."""
         if isinstance(event, NodeReported):
             return decide_report(self.state, event)
         if isinstance(event, JobsRequested):

@@ -96,7 +96,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct):
-    """A node's image and what is free of it. `free` is milli-GPU per device, in the image's order."""
+    """A node's image and what is free of it. `free`: milli-GPU per device, in the image's order."""
 
     image: NodeImaged
     free: list[int]

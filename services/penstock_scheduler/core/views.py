@@ -96,7 +96,7 @@ def _node_use(node: Node) -> NodeUse:
 
 
 def audit(state: State, seq: int, nodes_seq: int) -> SchedulerAudit:
-    """Checks the state against itself, recomputed from leases and not from the counters it keeps."""
+    """Checks the state against itself, recomputed from leases, not from counters it keeps."""
     return SchedulerAudit(
         seq=seq,
         nodes_seq=nodes_seq,
