@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 
-from penstock_bus.port import Bus, Message, Subscription
+from penstock_bus.port import Bus, Message, Outage, Subscription
 from penstock_contracts.errors import InvariantError, Refusal
 from penstock_contracts.queries import Answer, Empty
 from penstock_runtime.entries import encode_json
@@ -53,7 +54,8 @@ class Answers:
     async def close(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
-            await subscription.close()
+            with suppress(Outage):  # a lost connection has ended it already
+                await subscription.close()
         self._waiting.clear()
 
     @property

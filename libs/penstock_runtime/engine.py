@@ -103,10 +103,11 @@ class Engine:
                 cut.append(queue)
         return cut
 
-    async def reopen(self, queue: InputQueue) -> None:
-        """Go on with an input as far as its stream still reaches (counted and logged there)."""
+    async def reopen(self, queue: InputQueue, *, rewound: bool = True) -> None:
+        """Go on with an input whose stream was cut, with what it still holds (an alert)."""
         self.cursors[queue.stream] = await until_answered(
-            lambda: queue.open(self.cursors.get(queue.stream, 0)), self._stopping
+            lambda: queue.open(self.cursors.get(queue.stream, 0), rewound=rewound),
+            self._stopping,
         )
 
     @property
@@ -205,9 +206,10 @@ class Engine:
         elif found.term > self._journal.term:
             raise SteppedDown(f"term {found.term} is open, ours is {self._journal.term}")
         self.core = found.core
-        self.cursors = dict(found.cursors)
+        self.cursors = {queue.stream: 0 for queue in self._inputs} | found.cursors
         self.speculative = False
-        self._cursors_committed = dict(found.cursors)
+        self._cursors_committed = dict(self.cursors)
+        self._committed_at_ns = self._clock.monotonic_ns()
         self._journal.last_seq = found.seq
         self._now_ns = max(self._now_ns, found.now_ns)
         self._unsettled = True
@@ -234,4 +236,4 @@ class Engine:
 
     async def _open_inputs(self) -> None:
         for queue in self._inputs:
-            await self.reopen(queue)
+            await self.reopen(queue, rewound=False)

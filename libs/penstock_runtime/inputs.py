@@ -45,27 +45,20 @@ class InputQueue:
         self._reader: Reader | None = None
         self._waiting: asyncio.Task[list[StoredMessage]] | None = None
 
-    async def open(self, after_seq: int) -> int:
-        """Begin behind a cursor; returns where reading really begins (elsewhere only when the
-        broker has lost what stood there, which is an alert)."""
+    async def open(self, after_seq: int, *, rewound: bool = False) -> int:
+        """Begin behind a cursor; returns where reading really begins: elsewhere only when the
+        broker has lost what stood there (`rewound`: a reader has said so), which is an alert."""
         await self.close()
-        begin = await self._within_stream(after_seq)
-        self._reader = await self._bus.reader(self.stream, after_seq=begin, subject=self._subject)
-        return begin
-
-    async def _within_stream(self, after_seq: int) -> int:
         state = await self._bus.stream_state(self.stream)
         begin = after_seq
-        if state.last_seq < after_seq:
-            begin = 0
-        elif state.first_seq > after_seq + 1:
-            begin = state.first_seq - 1
-        if begin != after_seq:
+        if rewound or not state.first_seq - 1 <= after_seq <= state.last_seq:
+            begin = max(0, state.first_seq - 1)
             self.rewinds += 1
             log.critical(
                 "%s no longer holds what follows %d (it holds %d to %d): reading on behind %d",
                 self.stream, after_seq, state.first_seq, state.last_seq, begin,
             )  # fmt: skip
+        self._reader = await self._bus.reader(self.stream, after_seq=begin, subject=self._subject)
         return begin
 
     def gather(self) -> None:

@@ -69,15 +69,12 @@ class SnapshotStore:
         for name in await self._names():
             try:
                 found = await self._bus.object_get(BUCKET, name)
-            except BusRefusal as error:
+                opened = None if found is None else _open_snapshot(found)
+            except (BusRefusal, ValueError, msgspec.DecodeError) as error:
                 log.error("damaged snapshot %s: %s", name, error)
                 continue
-            if found is None:
-                continue
-            try:
-                yield _open_snapshot(found)
-            except (ValueError, msgspec.DecodeError) as error:
-                log.error("damaged snapshot %s: %s", name, error)
+            if opened is not None:
+                yield opened
 
     async def _names(self) -> list[str]:
         prefix = f"{self._service}."
