@@ -28,7 +28,6 @@ BANNED_CALLS = {
     "eval": "a parser",
     "exec": "a function",
     "pickle.loads": "msgspec",
-    "uuid.uuid4": "a ULID or a hash of what is named, passed into the core",
 }
 
 # (path, call): why this one place may call it all the same.
