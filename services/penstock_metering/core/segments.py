@@ -1,0 +1,138 @@
+"""What does one message of usage mean for the ledger?
+
+Checks a node's message and turns each segment into a posting. What cannot be true is rejected with
+its reason, never mended. It does not know which segments are known already.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.jobs import GPU_MILLI_WHOLE
+from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
+from penstock_metering.core.accounts import Counter
+
+_encode = msgspec.json.Encoder().encode
+_MILLI_MAX = 1_000_000_000
+_MS_MAX = 1 << 48
+_NUMBER_MAX = 1 << 62
+_NAME_LETTERS_MAX = 256
+ULID_LETTERS = 26
+
+
+class Posting(msgspec.Struct, frozen=True, kw_only=True):
+    """One segment as the ledger takes it: `key` is (lease_seq, job_id, rank, seq), what its derived
+    id is made of; `milli` is per device, or of the processors when there are no devices."""
+
+    key: tuple[int, str, int, int]
+    devices: tuple[str, ...]
+    milli: int
+    t0_ms: int
+    t1_ms: int
+    payload: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """What was not believed, where it stood, and why."""
+
+    stream: str
+    seq: int
+    reason: str
+    payload: str
+
+
+class UsageMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a node, stored as `seq` of USAGE."""
+
+    seq: int
+    node: str
+    boot_id: str
+    batch: int
+    postings: tuple[Posting, ...]
+    counters: tuple[Counter, ...]
+
+
+def read_usage(
+    seq: int, node: str, said: UsageBatch
+) -> tuple[UsageMessage | None, tuple[Rejected, ...]]:
+    """`node` is whose credential wrote it; a message in another's name is rejected whole."""
+    if said.node != node:
+        return None, (_reject(seq, f"sent by {node}", said),)
+    if not (_is_name(said.boot_id) and 0 <= said.batch <= _NUMBER_MAX):
+        return None, (_reject(seq, "boot id or batch out of range", said),)
+    if not all(map(_is_sound, said.counters)):
+        return None, (_reject(seq, "counter out of range", said),)
+    postings, rejected = [], []
+    for segment in said.segments:
+        fault = _fault(segment)
+        if fault:
+            rejected.append(_reject(seq, fault, segment))
+        else:
+            postings.append(_post(segment))
+    message = UsageMessage(
+        seq=seq,
+        node=node,
+        boot_id=said.boot_id,
+        batch=said.batch,
+        postings=tuple(postings),
+        counters=tuple(
+            Counter(
+                node=node,
+                boot_id=said.boot_id,
+                uuid=counter.uuid,
+                batch=said.batch,
+                since_ms=counter.since_ms,
+                upto_ms=counter.upto_ms,
+                running_milli_ms=counter.running_milli_ms,
+            )
+            for counter in said.counters
+        ),
+    )
+    return message, tuple(rejected)
+
+
+def newest(known: Counter | None, said: Counter) -> Counter:
+    """Counters are cumulative: the one of the highest batch holds all before it."""
+    if known is None or (said.batch, said.upto_ms) > (known.batch, known.upto_ms):
+        return said
+    return known
+
+
+def _fault(segment: Segment) -> str:
+    if not 0 <= segment.t0_ms <= segment.t1_ms < _MS_MAX:
+        return "ends before it begins"
+    if len(set(segment.devices)) != len(segment.devices):
+        return "names a device twice"
+    if not all(map(_is_name, segment.devices)) or len(segment.job_id) != ULID_LETTERS:
+        return "a name is not valid"
+    if not (0 < segment.gpu_milli <= GPU_MILLI_WHOLE and 0 <= segment.cpu_milli <= _MILLI_MAX):
+        return "capacity out of range"
+    if min(segment.seq, segment.lease_seq, segment.rank) < 0:
+        return "negative number"
+    if max(segment.seq, segment.lease_seq, segment.rank) > _NUMBER_MAX:
+        return "number out of range"
+    return ""
+
+
+def _is_sound(counter: DeviceCounter) -> bool:
+    in_order = 0 <= counter.since_ms <= counter.upto_ms < _MS_MAX
+    return in_order and 0 <= counter.running_milli_ms <= _NUMBER_MAX and _is_name(counter.uuid)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _NAME_LETTERS_MAX and text.isprintable()
+
+
+def _post(segment: Segment) -> Posting:
+    return Posting(
+        key=(segment.lease_seq, segment.job_id, segment.rank, segment.seq),
+        devices=segment.devices,
+        milli=segment.gpu_milli if segment.devices else segment.cpu_milli,
+        t0_ms=segment.t0_ms,
+        t1_ms=segment.t1_ms,
+        payload=_encode(segment).decode(),
+    )
+
+
+def _reject(seq: int, reason: str, content: Segment | UsageBatch) -> Rejected:
+    return Rejected("USAGE", seq, reason, _encode(content).decode())

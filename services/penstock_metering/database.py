@@ -1,0 +1,104 @@
+"""How is the database opened?
+
+SQLite by default, PostgreSQL by its URL; from here on one code path. Two pools: one whose
+transactions write (on SQLite they take the write lock at once, since a read that turns into a write
+fails without waiting), one that only reads. It does not know the tables' meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+
+from penstock_metering import schema
+
+BUSY_TIMEOUT_MS = 10_000
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+
+
+class UnsupportedDatabase(Exception):
+    """The URL names neither SQLite nor PostgreSQL."""
+
+
+class Database:
+    """The two pools. Opening brings the schema up to date."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _with_driver(make_url(url))
+        self.dialect = parsed.get_backend_name()
+        self.writing = _engine(parsed, "BEGIN IMMEDIATE")
+        self.reading = _engine(parsed, "BEGIN")
+        _migrate(self.writing)
+
+    def close(self) -> None:
+        self.writing.dispose()
+        self.reading.dispose()
+
+    def insert_absent(self, table: sa.Table) -> sa.Insert:
+        """Insert rows whose key is not there yet."""
+        insert: sa.Insert = self._insert(table).on_conflict_do_nothing()
+        return insert
+
+    def upsert(
+        self, table: sa.Table, columns: Sequence[str], only_if_same: Iterable[str] = ()
+    ) -> sa.Insert:
+        """Insert rows, or set `columns` where the key is there; there, rows that differ in one of
+        `only_if_same` are left alone."""
+        insert = self._insert(table)
+        same = [table.c[name] == insert.excluded[name] for name in only_if_same]
+        upsert: sa.Insert = insert.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: insert.excluded[name] for name in columns},
+            where=sa.and_(*same) if same else None,
+        )
+        return upsert
+
+    def _insert(self, table: sa.Table) -> Any:
+        return sqlite.insert(table) if self.dialect == SQLITE else postgresql.insert(table)
+
+
+def _with_driver(url: URL) -> URL:
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend != SQLITE:
+        raise UnsupportedDatabase(f"{backend} is not supported: use sqlite or postgresql")
+    return url
+
+
+def _engine(url: URL, begin: str) -> sa.Engine:
+    engine = sa.create_engine(url)
+    if url.get_backend_name() == SQLITE:
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins, not the driver
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+
+
+def _migrate(engine: sa.Engine) -> None:
+    """Bring the schema up to date. Alembic is slow to import, so only when there is work."""
+    with engine.begin() as connection:
+        if sa.inspect(connection).has_table("alembic_version"):
+            version = connection.execute(sa.text("SELECT version_num FROM alembic_version"))
+            if version.scalar() == schema.REVISION:
+                return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "penstock_metering:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

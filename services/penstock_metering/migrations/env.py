@@ -1,0 +1,15 @@
+"""How does Alembic reach the database? Through the connection that `database` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from penstock_metering.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

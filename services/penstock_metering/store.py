@@ -1,0 +1,321 @@
+"""How is the ledger written?
+
+One transaction per batch holds everything: raw segments, ledger lines, counters, history, node
+changes and the cursors of all that was read. So after a crash at any line either all of it counts
+or none. It does not know what the rows mean, nor where messages come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from penstock_metering import schema
+from penstock_metering.core.accounts import Counter, CounterKey
+from penstock_metering.core.fleet import NodeState
+from penstock_metering.core.history import Stray
+from penstock_metering.core.rating import DEFAULT_PRICES
+from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
+from penstock_metering.core.segments import Posting, Rejected, UsageMessage
+from penstock_metering.database import Database
+
+_encode = msgspec.json.Encoder().encode
+_job_fields = JobRow.__struct_fields__
+_lease_fields = LeaseRow.__struct_fields__
+_JOB_FIXED = ("job_id", "tenant", "spec", "submitted_seq", "submitted_ms")
+_LEASE_CHANGING = (
+    "started_ms", "exited_ms", "exit_code", "signal", "reason", "segments", "released_ms",
+    "released_seq", "evidence",
+)  # fmt: skip
+_COUNTED = ("batch", "since_ms", "upto_ms", "running_milli_ms")
+
+
+class Loaded(msgspec.Struct, kw_only=True):
+    """What a start needs: the cursors and all that is not over."""
+
+    cursors: dict[str, int]
+    jobs: list[JobRow]
+    leases: list[LeaseRow]
+    nodes: list[NodeState]
+    counters: dict[CounterKey, Counter]
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """What one batch of messages leads to."""
+
+    cursors: Mapping[str, int] = {}
+    jobs: Sequence[JobRow] = ()
+    leases: Sequence[LeaseRow] = ()
+    usage: Sequence[UsageMessage] = ()
+    counters: Iterable[Counter] = ()
+    nodes: Mapping[str, NodeState | None] = {}
+    node_changes: Sequence[NodeChange] = ()
+    anomalies: Sequence[Anomaly] = ()
+    strays: Sequence[Stray] = ()
+    rejected: Sequence[Rejected] = ()
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What a commit did."""
+
+    segments: int
+    repeated: int
+    quarantined: int
+    anomalies: int
+
+
+class Store:
+    """The writer. Not thread-safe: one thread uses it."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.writing
+        self._insert_raw = database.insert_absent(schema.raw_segments).execution_options(
+            preserve_rowcount=True
+        )
+        self._upsert_jobs = database.upsert(
+            schema.jobs,
+            [name for name in _job_fields if name not in _JOB_FIXED],
+            only_if_same=("submitted_seq",),
+        ).execution_options(preserve_rowcount=True)
+        self._upsert_leases = database.upsert(schema.leases, _LEASE_CHANGING)
+        self._upsert_counters = database.upsert(schema.counters, _COUNTED)
+        self._upsert_cursors = database.upsert(schema.cursors, ["seq"])
+        self._upsert_nodes = database.upsert(schema.nodes, ["state"])
+        self._upsert_models = database.upsert(schema.device_models, ["model"])
+        self._next = dict.fromkeys(_NUMBERED, 1)
+        self._set_default_prices(database)
+
+    def load(self) -> Loaded:
+        with self._engine.begin() as connection:
+            for table in _NUMBERED:
+                last = connection.execute(sa.select(sa.func.max(table.c.number))).scalar()
+                self._next[table] = (last or 0) + 1
+            return Loaded(
+                cursors={
+                    row.stream: row.seq for row in connection.execute(sa.select(schema.cursors))
+                },
+                jobs=[
+                    read_job(row)
+                    for row in connection.execute(
+                        sa.select(schema.jobs).where(schema.jobs.c.finished_seq.is_(None))
+                    )
+                ],
+                leases=[
+                    read_lease(row)
+                    for row in connection.execute(
+                        sa.select(schema.leases).where(schema.leases.c.released_seq.is_(None))
+                    )
+                ],
+                nodes=[
+                    msgspec.json.decode(row.state, type=NodeState)
+                    for row in connection.execute(sa.select(schema.nodes))
+                ],
+                counters={
+                    (row.node, row.boot_id, row.uuid): Counter(**row._mapping)
+                    for row in connection.execute(sa.select(schema.counters))
+                },
+            )
+
+    def write(self, changes: Changes) -> Written:
+        """All or nothing. Raises sqlalchemy.exc.OperationalError when the database cannot now."""
+        next_before = dict(self._next)
+        try:
+            with self._engine.begin() as connection:
+                return self._write(connection, changes)
+        except BaseException:
+            self._next = next_before
+            raise
+
+    def _write(self, connection: sa.Connection, changes: Changes) -> Written:
+        repeated, refused = self._write_usage(connection, changes.usage)
+        counters = [msgspec.structs.asdict(counter) for counter in changes.counters]
+        _run(connection, self._upsert_counters, counters)
+        anomalies = [*changes.anomalies, *self._write_jobs(connection, changes)]
+        _run(connection, self._upsert_leases, [_lease_values(row) for row in changes.leases])
+        self._write_nodes(connection, changes)
+        rejected = [*changes.rejected, *refused]
+        self._append(connection, schema.quarantine, map(msgspec.structs.asdict, rejected))
+        self._append(connection, schema.anomalies, map(msgspec.structs.asdict, anomalies))
+        cursors = [{"stream": name, "seq": seq} for name, seq in changes.cursors.items()]
+        _run(connection, self._upsert_cursors, cursors)
+        offered = sum(len(message.postings) for message in changes.usage)
+        return Written(
+            segments=offered - repeated - len(refused),
+            repeated=repeated,
+            quarantined=len(rejected),
+            anomalies=len(anomalies),
+        )
+
+    def _write_usage(
+        self, connection: sa.Connection, messages: Sequence[UsageMessage]
+    ) -> tuple[int, list[Rejected]]:
+        """Store segments that are new. Returns how many were known, and those that contradict what
+        is known under the same id."""
+        numbers = self._append(
+            connection,
+            schema.usage_batches,
+            (
+                {"node": m.node, "boot_id": m.boot_id, "batch": m.batch, "usage_seq": m.seq}
+                for m in messages
+            ),
+        )
+        offers: dict[tuple[int, str, int, int], tuple[Posting, int, int]] = {}
+        repeated = 0
+        refused: list[Rejected] = []
+        for message, number in zip(messages, numbers, strict=True):
+            for posting in message.postings:
+                known = offers.setdefault(posting.key, (posting, number, message.seq))
+                if known[0] is not posting:
+                    repeated += known[0].payload == posting.payload
+                    if known[0].payload != posting.payload:
+                        refused.append(_contradiction(posting, message.seq))
+        raw = [_raw_values(posting, number) for posting, number, _ in offers.values()]
+        result = _run(connection, self._insert_raw, raw)
+        if result is not None and result.rowcount != len(raw):
+            for key, (posting, number, seq) in list(offers.items()):
+                payload, stored_in = _stored(connection, key)
+                if stored_in == number:
+                    continue
+                del offers[key]
+                repeated += payload == posting.payload
+                if payload != posting.payload:
+                    refused.append(_contradiction(posting, seq))
+        lines = [
+            line for posting, number, _ in offers.values() for line in _line_values(posting, number)
+        ]
+        _run(connection, sa.insert(schema.ledger_lines), lines)
+        return repeated, refused
+
+    def _write_jobs(self, connection: sa.Connection, changes: Changes) -> list[Anomaly]:
+        rows = [_job_values(job) for job in changes.jobs]
+        result = _run(connection, self._upsert_jobs, rows)
+        found = []
+        if result is not None and result.rowcount != len(rows):
+            for job in changes.jobs:
+                row = _stored_job(connection, job.job_id)
+                if row is not None and row.submitted_seq != job.submitted_seq:
+                    sentence = f"job {job.job_id} was accepted twice"
+                    seq = job.submitted_seq
+                    found.append(Anomaly("JOBS", seq, "job_accepted_twice", sentence))
+        for stray in changes.strays:
+            row = _stored_job(connection, stray.job_id)
+            if row is not None and row.finished_seq is not None:
+                sentence = f"job {stray.job_id} had ended in {row.state}, then came {stray.fact}"
+                found.append(Anomaly("JOBS", stray.seq, "fact_after_the_end", sentence))
+        return found
+
+    def _write_nodes(self, connection: sa.Connection, changes: Changes) -> None:
+        there = {name: node for name, node in changes.nodes.items() if node is not None}
+        gone = sorted(set(changes.nodes) - set(there))
+        if gone:
+            connection.execute(sa.delete(schema.nodes).where(schema.nodes.c.node.in_(gone)))
+        states = [{"node": name, "state": _encode(node).decode()} for name, node in there.items()]
+        _run(connection, self._upsert_nodes, states)
+        models = [
+            {"node": name, "uuid": uuid, "model": model}
+            for name, node in there.items()
+            for uuid, model in node.devices.items()
+        ]
+        _run(connection, self._upsert_models, models)
+        self._append(
+            connection,
+            schema.node_changes,
+            ({"node": c.node, "change": _encode(c).decode()} for c in changes.node_changes),
+        )
+
+    def _append(
+        self, connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]
+    ) -> range:
+        """Insert rows under numbers of their own; returns the numbers."""
+        first = self._next[table]
+        numbered = [{"number": first + index, **row} for index, row in enumerate(rows)]
+        _run(connection, sa.insert(table), numbered)
+        self._next[table] = first + len(numbered)
+        return range(first, first + len(numbered))
+
+    def _set_default_prices(self, database: Database) -> None:
+        with self._engine.begin() as connection:
+            rows = [msgspec.structs.asdict(price) for price in DEFAULT_PRICES]
+            connection.execute(database.insert_absent(schema.prices), rows)
+
+
+_NUMBERED = (schema.usage_batches, schema.node_changes, schema.quarantine, schema.anomalies)
+
+
+def read_job(row: Any) -> JobRow:
+    values = dict(row._mapping)
+    values["log_bytes"] = values["log_bytes"] and msgspec.json.decode(values["log_bytes"])
+    return JobRow(**values)
+
+
+def read_lease(row: Any) -> LeaseRow:
+    values = dict(row._mapping)
+    values["devices"] = tuple(msgspec.json.decode(values["devices"]))
+    return LeaseRow(**values)
+
+
+def _run(
+    connection: sa.Connection, statement: sa.Insert, rows: list[dict[str, Any]]
+) -> sa.CursorResult[Any] | None:
+    return connection.execute(statement, rows) if rows else None
+
+
+def _job_values(job: JobRow) -> dict[str, Any]:
+    values = msgspec.structs.asdict(job)
+    values["message"] = job.message.replace("\0", "\ufffd")  # PostgreSQL's TEXT holds no NUL
+    if job.log_bytes is not None:
+        values["log_bytes"] = _encode(job.log_bytes).decode()
+    return values
+
+
+def _lease_values(lease: LeaseRow) -> dict[str, Any]:
+    values = msgspec.structs.asdict(lease)
+    values["devices"] = _encode(lease.devices).decode()
+    return values
+
+
+def _raw_values(posting: Posting, number: int) -> dict[str, Any]:
+    lease_seq, job_id, rank, seq = posting.key
+    return {
+        "lease_seq": lease_seq, "job_id": job_id, "rank": rank, "seq": seq,
+        "batch_number": number, "payload": posting.payload,
+    }  # fmt: skip
+
+
+def _line_values(posting: Posting, number: int) -> Iterable[dict[str, Any]]:
+    lease_seq, job_id, rank, seq = posting.key
+    for device in posting.devices or ("",):
+        yield {
+            "lease_seq": lease_seq, "job_id": job_id, "rank": rank, "seq": seq, "device": device,
+            "milli": posting.milli, "t0_ms": posting.t0_ms, "t1_ms": posting.t1_ms,
+            "batch_number": number,
+        }  # fmt: skip
+
+
+def _contradiction(posting: Posting, seq: int) -> Rejected:
+    return Rejected("USAGE", seq, "same_id_other_content", posting.payload)
+
+
+def _stored(connection: sa.Connection, key: tuple[int, str, int, int]) -> tuple[str, int]:
+    table = schema.raw_segments
+    row = connection.execute(
+        sa.select(table.c.payload, table.c.batch_number).where(
+            table.c.lease_seq == key[0],
+            table.c.job_id == key[1],
+            table.c.rank == key[2],
+            table.c.seq == key[3],
+        )
+    ).one()
+    return row.payload, row.batch_number
+
+
+def _stored_job(connection: sa.Connection, job_id: str) -> Any:
+    table = schema.jobs
+    return connection.execute(
+        sa.select(table.c.submitted_seq, table.c.finished_seq, table.c.state).where(
+            table.c.job_id == job_id
+        )
+    ).one_or_none()
