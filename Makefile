@@ -12,7 +12,7 @@ SIMULATE ?= 2x8xH100
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long lint bench up down clean lock
+.PHONY: help setup demo test test-long lint bench up down clean docs lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ clean: ## Remove what setup, tests and builds made (not a mesh's data)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+docs: setup ## Write the generated documents anew
+	$(BIN)/python -m penstock_contracts.documents docs
 
 lock: ## Pin the newest releases anew in constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv

@@ -36,8 +36,9 @@ ALLOWED_CALLS: dict[tuple[str, str], str] = {}
 # Printing is what the command line is for; a service logs.
 PRINTS = re.compile(r"^libs/penstock_client/|/command\.py$")
 
-# Only msgspec encodes and decodes, except where the standard library must suffice.
-USES_JSON = re.compile(r"^services/penstock_node_agent/reaper")
+# Only msgspec encodes and decodes, except where the standard library must suffice (the reaper) or
+# where people read the result.
+USES_JSON = re.compile(r"^services/penstock_node_agent/reaper|/penstock_contracts/documents\.py$")
 
 EVERYTHING = {"Exception", "BaseException"}
 
