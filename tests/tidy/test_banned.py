@@ -13,7 +13,6 @@ Found = Iterator[tuple[int, str]]
 # Called by this dotted name in product code, and what to write instead.
 BANNED_CALLS = {
     "time.sleep": "await an event with a timeout; in a process without a loop, poll a descriptor",
-    "time.time": "time.time_ns() in the shell, passed on as now_ns",
     "datetime.now": "time.time_ns() in the shell, passed on as now_ns",
     "datetime.utcnow": "time.time_ns() in the shell, passed on as now_ns",
     "datetime.today": "time.time_ns() in the shell, passed on as now_ns",
@@ -33,12 +32,15 @@ BANNED_CALLS = {
 # (path, call): why this one place may call it all the same.
 ALLOWED_CALLS: dict[tuple[str, str], str] = {}
 
-# Printing is what the command line is for; a service logs.
-PRINTS = re.compile(r"^libs/penstock_client/|/command\.py$")
+# Printing is what the command line is for, and all that the reaper has; a service logs.
+PRINTS = re.compile(r"^libs/penstock_client/|/command\.py$|^services/penstock_node_agent/reaper/")
 
 # Only msgspec encodes and decodes, except where the standard library must suffice (the reaper) or
 # where people read the result.
-USES_JSON = re.compile(r"^services/penstock_node_agent/reaper|/penstock_contracts/documents\.py$")
+USES_JSON = re.compile(
+    r"^services/penstock_node_agent/reaper"
+    r"|^libs/penstock_(contracts/documents\.py|client/commands/)"
+)
 
 EVERYTHING = {"Exception", "BaseException"}
 
