@@ -207,6 +207,16 @@ class Mesh:
         done = self.cli(*arguments, "--json", exit_code=exit_code)
         return json.loads(done.stdout)
 
+    def jobs(self, name: str = "") -> list[dict[str, Any]]:
+        """The jobs that `penstock jobs` lists, newest first; only those of a name when given."""
+        listed = self.cli_json("jobs", "--limit", "1000")["jobs"]
+        return [job for job in listed if not name or job["spec"].get("name") == name]
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """What `penstock nodes` says, by the node's name."""
+        views = self.cli_json("nodes")["nodes"]
+        return {view["description"]["node"]: view for view in views}
+
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         """A `penstock` command that goes on while the test does something else."""
         return subprocess.Popen(

@@ -37,7 +37,7 @@ def state_of(mesh: Mesh) -> JobState:
 def submitted(mesh: Mesh, *arguments: str, document: str) -> list[str]:
     """The ids of the jobs that `penstock submit` reports."""
     answer = mesh.cli("submit", *arguments, "-", "--json", input=document).stdout
-    return [job["job_id"] for job in json.loads(answer)]
+    return list(json.loads(answer)["jobs"])
 
 
 def test_submit_takes_several_yaml_documents_from_stdin(mesh: Mesh, state_of: JobState) -> None:
@@ -53,14 +53,14 @@ def test_submit_takes_json_and_yaml_files(mesh: Mesh, state_of: JobState) -> Non
     (mesh.home / "one.json").write_text('{"command": ["true"], "name": "json"}', encoding="utf-8")
     (mesh.home / "two.yaml").write_text(TWO_JOBS, encoding="utf-8")
     for file, count in (("one.json", 1), ("two.yaml", 2)):
-        ids = [job["job_id"] for job in mesh.cli_json("submit", file)]
+        ids = mesh.cli_json("submit", file)["jobs"]
         assert len(ids) == count
         until(lambda ids=ids: all(state_of(job_id) in TERMINAL for job_id in ids))
 
 
 def test_finished_jobs_are_found_by_job_jobs_logs_and_explain(mesh: Mesh) -> None:
     mesh.cli("run", "--gpus", "1", "--tenant", "past", "--name", "bygone", "--", "echo", "was here")
-    (job,) = [j for j in mesh.cli_json("jobs") if j["spec"].get("name") == "bygone"]
+    (job,) = mesh.jobs("bygone")
     assert (job["tenant"], job["state"], job["exit_code"]) == ("past", "succeeded", 0)
     assert mesh.cli("logs", job["job_id"]).stdout == "was here\n"
     assert mesh.cli_json("job", job["job_id"])["job_id"] == job["job_id"]

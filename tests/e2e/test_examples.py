@@ -41,10 +41,9 @@ def test_a_client_of_thirty_lines_without_penstock_code_follows_its_job(mesh: Me
 
 
 def test_the_example_jobs_run(mesh: Mesh) -> None:
-    jobs = mesh.cli_json("submit", str(EXAMPLES / "job.yaml"))
-    for job in jobs:
-        job_id = job["job_id"]
+    jobs = mesh.cli_json("submit", str(EXAMPLES / "job.yaml"))["jobs"]
+    for job_id in jobs:
         until(lambda job_id=job_id: mesh.cli_json("job", job_id)["state"] == "succeeded")
-    ranks = mesh.cli("logs", jobs[1]["job_id"]).stdout.splitlines()
+    ranks = mesh.cli("logs", jobs[1]).stdout.splitlines()
     assert len(ranks) == 4
     assert len({line.partition("meets at ")[2] for line in ranks}) == 1

@@ -46,7 +46,7 @@ def test_four_ranks_on_two_nodes_find_each_other_through_the_rendezvous_variable
     assert {tuple(line.split()[:2]) for line in lines[1:]} == {
         ("rank", "1"), ("rank", "2"), ("rank", "3"),
     }  # fmt: skip
-    (job,) = [j for j in mesh.cli_json("jobs") if j["spec"].get("name") == "gang"]
+    (job,) = mesh.jobs("gang")
     assert len({rank["node"] for rank in job["ranks"]}) == 2
 
 

@@ -137,7 +137,7 @@ async def test_output_written_while_the_agent_is_dead_is_not_lost(
     (agent,) = [
         pid
         for pid in rough_mesh.pids_of("agent")
-        if any(placed["nodes"][0] in word for word in rough_mesh.children()[pid])
+        if placed["nodes"][0] in rough_mesh.children()[pid]
     ]
     rough_mesh.kill(agent)
     go.touch()

@@ -12,19 +12,14 @@ from e2e.raw import RawClient, a_job
 
 
 def view_of(mesh: Mesh, node: str) -> dict[str, Any]:
-    (view,) = [v for v in mesh.cli_json("nodes") if v["description"]["node"] == node]
-    return dict(view)
+    return mesh.nodes()[node]
 
 
 @pytest.fixture
 def gpu_nodes(mesh: Mesh) -> Iterator[tuple[str, str]]:
     """The two simulated nodes; uncordoned again afterwards."""
-    views = mesh.cli_json("nodes")
-    names = sorted(
-        view["description"]["node"] for view in views if view["description"].get("devices")
-    )
-    first, second = names
-    yield first, second
+    names = ("sim-h100-1", "sim-h100-2")
+    yield names
     for node in names:
         mesh.cli("node", "uncordon", node)
 
@@ -106,7 +101,7 @@ async def test_fencing_a_node_ends_its_attempts_as_lost_and_check_stays_clean(
         await client.submit("fence", job)
         await client.until_fact(job["job_id"], "running")
     (node,) = (await client.until_fact(again["job_id"], "placed"))["nodes"]
-    mesh.cli("node", "fence", node)
+    mesh.cli("node", "fence", "--yes", node)
     lost = await client.until_fact(again["job_id"], "lost")
     assert lost["attempt"] == 1
     for job in (once, again):

@@ -69,7 +69,7 @@ def test_a_time_limit_ends_the_job_as_timed_out(mesh: Mesh) -> None:
         exit_code=None,
     )  # fmt: skip
     assert done.returncode == 124
-    newest = [j for j in mesh.cli_json("jobs") if j["spec"].get("name") == "limited"]
+    newest = mesh.jobs("limited")
     assert [job["state"] for job in newest] == ["timed_out"]
 
 
@@ -97,7 +97,7 @@ def test_ctrl_c_cancels_the_job(mesh: Mesh) -> None:
         running.communicate()
 
     def state() -> str:
-        (job,) = [j for j in mesh.cli_json("jobs") if j["spec"].get("name") == "interrupted"]
+        (job,) = mesh.jobs("interrupted")
         return str(job["state"])
 
     until(lambda: state() == "cancelled", what="the job is cancelled")

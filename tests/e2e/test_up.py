@@ -22,11 +22,11 @@ def test_every_node_is_schedulable_when_it_says_ready_and_not_a_word_before(mesh
     lines = mesh.output().splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("ready"))
     assert not any("ready" in line for line in lines[:first])
-    nodes = mesh.cli_json("nodes")
+    nodes = mesh.nodes()
     assert len(nodes) == 3
-    assert all(view.get("schedulable", True) and view["liveness"] == "alive" for view in nodes)
-    models = [len(view["description"].get("devices", [])) for view in nodes]
-    assert sorted(models)[-2:] == [8, 8]
+    assert all(view.get("schedulable", True) for view in nodes.values())
+    assert {view["liveness"] for view in nodes.values()} == {"alive"}
+    assert [len(nodes[f"sim-h100-{n}"]["description"]["devices"]) for n in (1, 2)] == [8, 8]
 
 
 def test_services_and_agents_and_the_broker_are_direct_children(mesh: Mesh) -> None:
@@ -84,7 +84,7 @@ async def test_a_later_up_continues_and_requeues_what_was_stopped(
     assert (ends[long["job_id"]]["exit_code"], ends[long["job_id"]]["attempt"]) == (4, 2)
     assert ends[waiting["job_id"]]["exit_code"] == 0
     assert tally.read_text(encoding="ascii") == "run\nrun\n"
-    assert any(job["spec"].get("name") == "early" for job in mesh.cli_json("jobs"))
+    assert mesh.jobs("early")
     assert mesh.cli_json("check")["unaccounted_ms"] == 0
     mesh.stop()
 
