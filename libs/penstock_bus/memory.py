@@ -29,6 +29,7 @@ from penstock_bus.replies import settle_future
 from penstock_contracts.streams import StreamConfig
 
 READ_MANY_MAX = 1_000
+PAYLOAD_BYTES_MAX = 1024 * 1024
 
 
 async def connect(broker: MemoryBroker, *, name: str, inbox_prefix: str | None = None) -> MemoryBus:
@@ -54,7 +55,8 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
 
     # -- core -----------------------------------------------------------------------------------
     def publish_nowait(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
-        self._check(subject, headers)
+        wire.check_subject(subject)
+        wire.check_size(subject, payload, headers, PAYLOAD_BYTES_MAX)
         if not self.connected:
             raise Outage("not connected to the broker")
         message = Message(subject, payload, "", headers)
@@ -84,7 +86,8 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
         timeout_s: float,
         headers: Headers | None = None,
     ) -> None:
-        self._check(subject, headers)
+        wire.check_subject(subject)
+        wire.check_size(subject, payload, headers, PAYLOAD_BYTES_MAX)
         reply = f"{self._inbox}.{self._next_call + 1}"
 
         def finish(result: Message | Exception) -> None:
@@ -121,7 +124,7 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
     async def subscribe(
         self, subject: str, handler: Callable[[Message], None], *, queue: str = ""
     ) -> MemorySubscription:
-        self._check(subject, None)
+        wire.check_subject(subject)
         interest = Interest(subject, queue, self, handler)
         await self._call(lambda: self._broker.add(interest))
         return MemorySubscription(self._broker, interest)
@@ -161,9 +164,10 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
         timeout_s: float = 5.0,
     ) -> None:
         headers = wire.append_headers(headers, expected_last_seq, message_id)
-        self._check(subject, headers)
+        wire.check_subject(subject)
 
         def effect() -> Appended:
+            wire.check_size(subject, payload, headers, PAYLOAD_BYTES_MAX)
             appended = self._broker.append(subject, payload, headers)
             if appended is None:
                 raise NoResponders(f"nobody answers on {subject}")

@@ -15,7 +15,7 @@ import msgspec
 from penstock_bus import wire
 from penstock_bus.memory_link import NO_FAULTS, Faults
 from penstock_bus.memory_stream import MemoryStream
-from penstock_bus.port import Appended, BusRefusal, Message, Outage, WrongSequence
+from penstock_bus.port import Appended, BusRefusal, Message, WrongSequence
 from penstock_bus.subjects import is_pattern, matches, overlap
 from penstock_contracts.streams import StreamConfig
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from penstock_bus.memory_session import MemorySession
 
 ERROR_SUBJECTS_OVERLAP = 10065
-PAYLOAD_BYTES_MAX = 1024 * 1024
 
 Direction = Literal["both", "to_broker", "from_broker"]
 
@@ -128,8 +127,6 @@ class MemoryBroker:
     def route(self, message: Message) -> bool:
         """Stores the message where a stream takes its subject, delivers it to whoever listens;
         False when nobody did."""
-        if len(message.payload) > PAYLOAD_BYTES_MAX:
-            return False
         stored = self._store(message)
         return self._deliver(message) or stored
 
@@ -138,8 +135,6 @@ class MemoryBroker:
     ) -> Appended | None:
         """As `route`, for a message whose sender waits for the acknowledgement: None when no stream
         takes the subject; raises WrongSequence or BusRefusal."""
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            raise Outage("maximum payload exceeded")
         stream = self.stream_of(subject)
         if stream is None:
             self._deliver(Message(subject, payload, "", headers))

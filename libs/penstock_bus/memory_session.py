@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from penstock_bus import wire
 from penstock_bus.memory_link import Link
-from penstock_bus.port import BusRefusal, Headers, Message, Outage, WrongSequence
+from penstock_bus.port import BusRefusal, Message, Outage, WrongSequence
 from penstock_bus.replies import settle_future
 
 if TYPE_CHECKING:
@@ -133,11 +133,6 @@ class MemorySession:
             log.exception("handler of %s failed", message.subject)
 
     # -- calls ----------------------------------------------------------------------------------
-    def _check(self, subject: str, headers: Headers | None) -> None:
-        wire.check_subject(subject)
-        if headers is not None:
-            wire.encode_headers(headers)
-
     def _expect(
         self, subject: str, timeout_s: float, on_done: Callable[[T | Exception], None]
     ) -> Callable[[T | Exception], None]:

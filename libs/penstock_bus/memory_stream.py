@@ -14,7 +14,6 @@ from penstock_bus.port import Appended, BusRefusal, StoredMessage, StreamState, 
 from penstock_bus.subjects import is_pattern, matches
 from penstock_contracts.streams import StreamConfig
 
-ERROR_TOO_LARGE = 10054
 ERROR_STORAGE_CHANGED = 10052
 RECORD_BYTES = 30  # what the broker's file store adds to each message
 HEADER_BYTES = 4
@@ -79,7 +78,7 @@ class MemoryStream:
         bound = self.config.max_message_bytes
         head = len(wire.encode_headers(headers)) if headers else 0
         if bound is not None and len(payload) + head > bound:
-            raise BusRefusal(ERROR_TOO_LARGE, f"{subject}: message size exceeds maximum allowed")
+            raise BusRefusal(wire.ERROR_TOO_LARGE, f"{subject}: larger than {bound} bytes")
 
     def _make_room(self, subject: str, size: int) -> None:
         config = self.config

@@ -79,8 +79,7 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
 
     # -- core -----------------------------------------------------------------------------------
     def publish_nowait(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
-        wire.check_subject(subject)
-        self._connection.send(wire.publish_line(subject, "", payload, headers))
+        self._connection.publish_nowait(subject, "", payload, headers)
 
     async def publish(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
         self.publish_nowait(subject, payload, headers)

@@ -33,19 +33,17 @@ class Calls:
         headers: Headers | None = None,
     ) -> None:
         """`on_reply` is called exactly once, never before this returns."""
-        wire.check_subject(subject)
+        number = None
         try:
             number, reply_to = self._box.expect(subject, timeout_s, on_reply)
-        except Outage as error:
-            asyncio.get_running_loop().call_soon(on_reply, b"", None, error)
-            return
-        try:
-            self._connection.send(wire.publish_line(subject, reply_to, payload, headers))
-        except Outage as error:
-            self._box.forget(number)
+            self._connection.publish_nowait(subject, reply_to, payload, headers)
+        except (Outage, BusRefusal) as error:
+            if number is not None:
+                self._box.forget(number)
             asyncio.get_running_loop().call_soon(on_reply, b"", None, error)
         except ValueError:
-            self._box.forget(number)
+            if number is not None:
+                self._box.forget(number)
             raise
 
     async def ask(
@@ -69,7 +67,6 @@ class Calls:
     async def ask_many(self, subject: str, payload: bytes, timeout_s: float) -> list[Reply]:
         """All replies up to the one that ends the batch (status 204, or any error status), which
         is the last of the list."""
-        wire.check_subject(subject)
         future: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         replies: list[Reply] = []
 
@@ -89,7 +86,7 @@ class Calls:
 
         number, reply_to = self._box.expect(subject, timeout_s, on_reply, many=True)
         try:
-            self._connection.send(wire.publish_line(subject, reply_to, payload, None))
+            self._connection.publish_nowait(subject, reply_to, payload, None)
             return await future
         finally:
             self._box.forget(number)

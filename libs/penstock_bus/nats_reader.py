@@ -241,9 +241,10 @@ class NatsReader:
             "expires": PULL_EXPIRES_S * NANOSECONDS,
             "idle_heartbeat": int(HEARTBEAT_S * NANOSECONDS),
         }
-        line = wire.publish_line(self._pull_subject, self._pull_reply, wire.encode_json(body), None)
         try:
-            self._connection.send(line)
+            self._connection.publish_nowait(
+                self._pull_subject, self._pull_reply, wire.encode_json(body), None
+            )
         except Outage:
             return  # the reconnect makes a new consumer
         if self._requested <= 0:

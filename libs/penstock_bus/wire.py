@@ -30,6 +30,7 @@ END_OF_BATCH = 204
 
 ERROR_WRONG_LAST_SEQUENCE = (10071, 10164)  # 10164: the same, without the sequence in its text
 ERROR_STORE_FAILED = 10077  # the stream is full (or its disk): code 503, but repeating is no cure
+ERROR_TOO_LARGE = 10054
 ERROR_STREAM_NOT_FOUND = 10059
 ERROR_STREAM_NAME_IN_USE = 10058
 ERROR_DUPLICATE_IN_PROCESS = 10158
@@ -73,14 +74,33 @@ def check_subject(subject: str) -> None:
         raise ValueError(f"not a subject: {subject!r}")
 
 
-def publish_line(subject: str, reply: str, payload: bytes, headers: Headers | None) -> bytes:
-    """One PUB or HPUB command, ready for the socket."""
+def publish_line(
+    subject: str, reply: str, payload: bytes, headers: Headers | None, bytes_max: int
+) -> bytes:
+    """One PUB or HPUB command, ready for the socket. Raises BusRefusal above `bytes_max`: the
+    broker would close the connection."""
+    size = len(payload)
     if headers is None:
-        return f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        if size > bytes_max:
+            raise _too_large(subject, size, bytes_max)
+        return f"PUB {subject} {reply} {size}\r\n".encode() + payload + b"\r\n"
     block = encode_headers(headers)
-    size = len(block)
-    line = f"HPUB {subject} {reply} {size} {size + len(payload)}\r\n".encode()
+    size += len(block)
+    if size > bytes_max:
+        raise _too_large(subject, size, bytes_max)
+    line = f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode()
     return line + block + payload + b"\r\n"
+
+
+def _too_large(subject: str, size: int, bytes_max: int) -> BusRefusal:
+    return BusRefusal(ERROR_TOO_LARGE, f"{subject}: {size} bytes, the broker takes {bytes_max}")
+
+
+def check_size(subject: str, payload: bytes, headers: Headers | None, bytes_max: int) -> None:
+    """As `publish_line` refuses, for an adapter without a wire."""
+    size = len(payload) + (len(encode_headers(headers)) if headers is not None else 0)
+    if size > bytes_max:
+        raise _too_large(subject, size, bytes_max)
 
 
 @functools.lru_cache(maxsize=256)
