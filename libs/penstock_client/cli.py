@@ -113,7 +113,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command takes --json, --url and --creds. Exit codes: 0 done, 1 failed, "
-    "2 refused or wrong usage, 3 the mesh (or a service) is not there; `run` exits as its job does.",
+    "2 refused or wrong usage, 3 the mesh or a service is not there; `run` exits as its job does.",
 )
 @click.version_option(package_name="penstock")
 def group() -> None:

@@ -18,11 +18,9 @@ import msgspec
 
 from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_client.address import resolve
-from penstock_client.checking import Report, check
-from penstock_client.failures import NotFound, Unavailable, refuse, refused
+from penstock_client.failures import Unavailable, refuse, refused
 from penstock_client.following import JobFollower, Position
 from penstock_client.logs import LogReader
-from penstock_client.questions import QUERY_TIMEOUT_S, ask, ask_on
 from penstock_client.subjects import ANY, check_job_id, subject_of
 from penstock_client.submission import (
     CONFIRM_S,
@@ -33,30 +31,15 @@ from penstock_client.submission import (
     pack,
     store,
 )
+from penstock_client.views import Views
 from penstock_contracts.jobs import TERMINAL, CancelJob, JobSpec
-from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.public import JobEvent
-from penstock_contracts.queries import (
-    Empty,
-    Explanation,
-    JobQuery,
-    JobsQuery,
-    JobsView,
-    JobView,
-    NodesUseView,
-    NodesView,
-    UsageQuery,
-    UsageView,
-)
 
 CONNECT_TIMEOUT_S = 5.0
-HANDOVER_S = 2.0
-"""A job that has just ended may have left the scheduler and not be in metering's history yet."""
-HANDOVER_PAUSE_S = 0.1
-NODE_VERBS = ("cordon", "uncordon", "drain", "fence", "remove")
+CANCEL_LOOK_S = 0.05
 
 
-class Client:
+class Client(Views):
     """A user's view of the mesh over one bus. Made by `connect`, or around a bus of one's own."""
 
     def __init__(self, bus: Bus) -> None:
@@ -139,6 +122,9 @@ class Client:
 
         Raises Refused when the scheduler refuses (the job is unknown or has ended).
         """
+        last = await self.last_event(job_id, tenant)
+        if last is not None and last.fact in TERMINAL:
+            raise refuse("job_finished", f"job {job_id} has {last.fact.replace('_', ' ')} already")
         async with (
             Confirmation(self.bus, tenant) as answers,
             self.follower(job_id, tenant) as follower,
@@ -148,7 +134,7 @@ class Client:
             deadline = asyncio.get_running_loop().time() + timeout_s
             try:
                 while not ended.done() and asyncio.get_running_loop().time() < deadline:
-                    await asyncio.wait({ended}, timeout=HANDOVER_PAUSE_S)
+                    await asyncio.wait({ended}, timeout=CANCEL_LOOK_S)
                     if refusal := answers.refusal_of(seq):
                         raise refused(refusal.refused[0].refusal)
                 return ended.result() if ended.done() else None
@@ -201,116 +187,12 @@ class Client:
             raise Unavailable(f"the stream of facts cannot be read: {error}") from error
         return None if stored is None else msgspec.json.decode(stored.payload, type=JobEvent)
 
-    # -- questions --------------------------------------------------------------------------------
-    async def job(self, job_id: str) -> JobView:
-        """The scheduler's view of a job while it lives, then metering's.
-
-        Raises NotFound, Unavailable.
-        """
-        query = JobQuery(check_job_id(job_id))
-        deadline = asyncio.get_running_loop().time() + HANDOVER_S
-        while True:
-            outage: Unavailable | None = None
-            absent: NotFound | None = None
-            for service in ("scheduler", "metering"):
-                try:
-                    return await ask(self.bus, service, "job", query, JobView)
-                except NotFound as error:
-                    absent = error
-                except Unavailable as error:
-                    outage = error
-            if outage is not None:
-                raise outage
-            if absent is not None and asyncio.get_running_loop().time() > deadline:
-                raise absent
-            await asyncio.sleep(HANDOVER_PAUSE_S)
-
-    async def jobs(self, query: JobsQuery) -> tuple[JobsView, list[str]]:
-        """Live and finished jobs, newest first, and the services that did not answer.
-
-        Raises Unavailable when none did.
-        """
-        services = ("scheduler", "metering")
-        answers = await asyncio.gather(
-            *(ask(self.bus, service, "jobs", query, JobsView) for service in services),
-            return_exceptions=True,
-        )
-        found: dict[str, JobView] = {}
-        silent: list[str] = []
-        more = False
-        for service, answer in zip(services, answers, strict=True):
-            if isinstance(answer, Unavailable):
-                silent.append(service)
-                outage = answer
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                more = more or answer.more
-                for job in answer.jobs:
-                    if job.job_id not in found or job.state in TERMINAL:
-                        found[job.job_id] = job
-        if len(silent) == len(services):
-            raise outage
-        newest = sorted(found.values(), key=lambda job: job.job_id, reverse=True)
-        more = more or len(newest) > query.limit
-        return JobsView(tuple(newest[: query.limit]), more), silent
-
-    async def explain(self, job_id: str) -> Explanation:
-        """Why the job is where it is."""
-        query = JobQuery(check_job_id(job_id))
-        try:
-            return await ask(self.bus, "scheduler", "explain", query, Explanation)
-        except NotFound:
-            job = await self.job(job_id)
-            return Explanation(
-                job_id=job_id, state=job.state, code="finished", sentence=_story_of(job)
-            )
-
-    async def nodes(self) -> NodesView:
-        return await ask(self.bus, "inventory", "nodes", Empty(), NodesView)
-
-    async def nodes_use(self) -> NodesUseView:
-        return await ask(self.bus, "scheduler", "nodes", Empty(), NodesUseView)
-
-    async def node(self, name: str) -> NodeView:
-        """One node. Raises NotFound."""
-        for view in (await self.nodes()).nodes:
-            if view.description.node == name:
-                return view
-        raise NotFound(refuse("unknown_node", f"there is no node {name[:64]!r}", "node").refusal)
-
-    async def command_node(self, name: str, verb: str, command: NodeCommand) -> NodeView:
-        """cordon, uncordon, drain, fence or remove; returns the node once that is committed."""
-        if verb not in NODE_VERBS:
-            raise refuse(
-                "unknown_verb", f"{verb[:40]!r} is not one of {', '.join(NODE_VERBS)}", "verb"
-            )
-        subject = subject_of("node_command", node=name, verb=verb)
-        return await ask_on(self.bus, subject, "inventory", command, NodeView, QUERY_TIMEOUT_S)
-
-    async def usage(self, query: UsageQuery) -> UsageView:
-        return await ask(self.bus, "metering", "usage", query, UsageView)
-
-    async def check(self) -> Report:
-        """Every service's audit at one watermark, compared."""
-        return await check(self.bus)
-
 
 async def _end_of(follower: JobFollower) -> JobEvent | None:
     last = None
     async for event in follower.events():
         last = event
     return last
-
-
-def _story_of(job: JobView) -> str:
-    """One sentence about a job that has ended."""
-    how = f"exit code {job.exit_code}" if job.exit_code is not None else ""
-    how = f"signal {job.signal}" if job.signal is not None else how
-    parts = [part for part in (how, job.reason, job.message) if part]
-    return f"The job has {job.state.replace('_', ' ')}" + (
-        f" ({'; '.join(parts)})." if parts else "."
-    )
 
 
 def _nats_connect() -> Callable[..., Awaitable[Bus]]:

@@ -1,9 +1,9 @@
 """What did a job write, byte by byte and in order?
 
 Chunks come live by a core subscription and are kept in the stream LOGS; each says at which offset
-of its output it begins (header `Penstock-Offset`). Live chunks are taken while they join up; a gap is
-filled from the stream. Memory stays bounded: what the reader does not take in time is dropped here
-and read from the stream later. It does not know where the bytes go.
+of its output it begins (header `Penstock-Offset`). Live chunks are taken while they join up; a gap
+is filled from the stream. Memory stays bounded: what the reader does not take in time is dropped
+here and read from the stream later. It does not know where the bytes go.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ APPEND_TIMEOUT_S = 5.0
 CONFIRM_S = 5.0
 """How long to wait for the scheduler's word; the request is durable without it."""
 LOOK_AFTER_S = 0.25
-REJECTED_AFTER_S = 0.01
-"""A job that can never run is first accepted, then rejected, in one breath of the scheduler."""
+ACCEPTED = "queued"
+"""`submitted` does not say it yet: a job that can never run is submitted, then rejected."""
 LOOKS_MAX = 256
 """Jobs looked up one by one in the stream per round, when their live fact was missed."""
 ERROR_STORE_FULL = 10077
@@ -50,6 +50,11 @@ class Submitted(msgspec.Struct, frozen=True):
     rejected: dict[str, Refusal] = {}
     refused: dict[str, Refusal] = {}
     pending: tuple[str, ...] = ()
+
+    @property
+    def job_ids(self) -> list[str]:
+        """All jobs, in the order in which they were given."""
+        return [job_id for request in self.requests for job_id in request.job_ids]
 
 
 def check_spec(spec: JobSpec, field: str = "") -> None:
@@ -135,7 +140,7 @@ class Confirmation:
 
     async def __aenter__(self) -> Confirmation:
         facts: tuple[tuple[str, Callable[[Message], None]], ...] = (
-            (self._fact(ANY, "submitted"), self._on_event),
+            (self._fact(ANY, ACCEPTED), self._on_event),
             (self._fact(ANY, "rejected"), self._on_event),
             (subject_of("request_refused", tenant=self._tenant, request_seq=ANY), self._on_refusal),
         )
@@ -161,7 +166,6 @@ class Confirmation:
             except TimeoutError:
                 await self._look_up(requests, pending)
             self._wake.clear()
-        await asyncio.sleep(REJECTED_AFTER_S)
         refused, pending = self._refused(requests), self._settle(requests)
         decided = {k: v for k, v in self._heard.items() if k in self._wanted}
         return Submitted(
@@ -226,7 +230,7 @@ class Confirmation:
                 if stored is not None:
                     self._refusals[request.seq] = _decode_refusal(stored.payload)
             for job_id in pending[:LOOKS_MAX]:
-                for fact in ("rejected", "submitted"):
+                for fact in ("rejected", ACCEPTED):
                     stored = await self._bus.read_last("FACTS", self._fact(job_id, fact))
                     if stored is not None:
                         self._note(fact, job_id, stored.payload)

@@ -66,10 +66,10 @@ class Failure(click.ClickException):
         at = f" [{self.field}]" if self.field else ""
         click.echo(f"penstock: {self.code}: {self.message}{at}", err=True)
         if self.as_json:
-            import json
+            import msgspec
 
             refusal = {"code": self.code, "message": self.message, "field": self.field}
-            click.echo(json.dumps({"refusal": refusal}))
+            click.echo(msgspec.json.encode({"refusal": refusal}))
 
 
 class UnavailableFailure(Failure):

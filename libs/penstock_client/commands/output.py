@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import select
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import msgspec
 
 from penstock_client.commands.tables import printable
 from penstock_client.logs import LogChunk
@@ -51,7 +52,7 @@ class Output:
 
     async def write_line(self, value: dict[str, Any]) -> None:
         """One JSON line on stdout (--json only)."""
-        line = json.dumps(value).encode() + b"\n"
+        line = msgspec.json.encode(value) + b"\n"
         await asyncio.get_running_loop().run_in_executor(self._thread, _write_all, [(STDOUT, line)])
 
     def show_status(self, text: str) -> None:
@@ -94,7 +95,7 @@ def _json_chunk(chunk: LogChunk) -> tuple[int, bytes]:
         value["text"] = chunk.data.decode()
     except UnicodeDecodeError:
         value["base64"] = base64.b64encode(chunk.data).decode()
-    return STDOUT, json.dumps({"log": value}).encode() + b"\n"
+    return STDOUT, msgspec.json.encode({"log": value}) + b"\n"
 
 
 def _write_all(parts: list[tuple[int, bytes]]) -> None:

@@ -146,14 +146,17 @@ class _Run:
             logs = asyncio.ensure_future(self._stream(reader))
             left = asyncio.ensure_future(self._left.wait())
             try:
-                await asyncio.wait([submitting, end], return_when=asyncio.FIRST_COMPLETED)
+                first: list[asyncio.Future[Any]] = [submitting, end]
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
                 if submitting.done():
                     raise_if_refused(submitting.result())
                 both = asyncio.gather(end, logs)
-                await asyncio.wait([both, left], return_when=asyncio.FIRST_COMPLETED)
+                last: list[asyncio.Future[Any]] = [both, left]
+                await asyncio.wait(last, return_when=asyncio.FIRST_COMPLETED)
                 if not both.done():
+                    both.cancel()
                     return EXIT_INTERRUPTED
-                event, _ = await both
+                event, _ = both.result()
                 return self._finish(event, reader)
             finally:
                 for task in (*tasks, submitting, end, logs, left):

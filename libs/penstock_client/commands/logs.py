@@ -1,0 +1,77 @@
+"""How is a job's output shown after or while it is written?
+
+The command logs. It does not know how output is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock_client.cli import EXIT_FAILED
+from penstock_client.commands.access import Access, mesh_options
+
+if TYPE_CHECKING:
+    from penstock_client.client import Client
+    from penstock_client.commands.output import Output
+    from penstock_client.logs import LogReader
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
+@click.option("--rank", type=click.IntRange(0), help="Only this rank's.")
+@click.option("--tenant", help="Whose job it is.  [default: looked up]")
+@mesh_options
+def logs(access: Access, job_id: str, follow: bool, rank: int | None, tenant: str | None) -> int:
+    """Show what a job wrote: its stdout on stdout, its stderr on stderr, byte by byte."""
+    from penstock_client.commands.output import Output
+
+    output = Output(as_json=access.as_json, status=False)
+    try:
+        return access.run(lambda client: _show(client, output, job_id, tenant, rank, follow))
+    finally:
+        output.close()
+
+
+async def _show(
+    client: Client, output: Output, job_id: str, tenant: str | None, rank: int | None, follow: bool
+) -> int:
+    whose = tenant or await client.tenant_of(job_id)
+    async with client.log_reader(job_id, whose, rank=rank) as reader:
+        ending = asyncio.ensure_future(_end(client, reader, job_id, whose, follow))
+        try:
+            async for chunks in reader.stored():
+                await output.write(chunks)
+            if follow or await ending:
+                async for chunks in reader.follow():
+                    await output.write(chunks)
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+    for gap in reader.missing:
+        click.echo(
+            f"penstock: bytes {gap.start} to {gap.end} of {gap.stream} "
+            f"(attempt {gap.attempt}, rank {gap.rank}) are missing",
+            err=True,
+        )
+    return EXIT_FAILED if reader.missing else 0
+
+
+async def _end(client: Client, reader: LogReader, job_id: str, tenant: str, follow: bool) -> bool:
+    """Tells the reader how much there is once the job has ended. False: it has not yet."""
+    from penstock_client.logs import PATIENCE_S
+    from penstock_contracts.jobs import TERMINAL
+
+    last = await client.last_event(job_id, tenant)
+    if follow and (last is None or last.fact not in TERMINAL):
+        async for event in client.follow(job_id, tenant):
+            last = event
+    if last is None or last.fact not in TERMINAL:
+        return False
+    age_s = time.time_ns() / 1e9 - last.at_ms / 1000
+    reader.end(last.log_bytes, min(PATIENCE_S, max(0.0, PATIENCE_S - age_s)))
+    return True

@@ -1,0 +1,147 @@
+"""What do the services say about jobs, nodes, use and their own books?
+
+One method per question, the scheduler's and metering's views of jobs joined into one. It changes
+nothing but nodes, by command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock_bus.port import Bus
+from penstock_client.checking import Report, check
+from penstock_client.failures import NotFound, Refused, Unavailable, refuse
+from penstock_client.questions import QUERY_TIMEOUT_S, ask, ask_on
+from penstock_client.subjects import check_job_id, subject_of
+from penstock_contracts.jobs import TERMINAL
+from penstock_contracts.nodes import NodeCommand, NodeView
+from penstock_contracts.queries import (
+    Empty,
+    Explanation,
+    JobQuery,
+    JobsQuery,
+    JobsView,
+    JobView,
+    NodesUseView,
+    NodesView,
+    UsageQuery,
+    UsageView,
+)
+
+HANDOVER_S = 5.0
+"""A job that has just ended has left the scheduler and may not be in metering's history yet."""
+HANDOVER_PAUSE_S = 0.05
+JOB_FINISHED = "job_finished"
+NODE_VERBS = ("cordon", "uncordon", "drain", "fence", "remove")
+
+
+class Views:
+    """Questions to the services over one bus. All raise Refused and Unavailable."""
+
+    bus: Bus
+
+    async def job(self, job_id: str) -> JobView:
+        """The scheduler's view of a job while it lives, then metering's. Raises NotFound."""
+        query = JobQuery(check_job_id(job_id))
+        deadline = asyncio.get_running_loop().time() + HANDOVER_S
+        while True:
+            outage: Unavailable | None = None
+            ended = False
+            try:
+                return await ask(self.bus, "scheduler", "job", query, JobView)
+            except Unavailable as error:
+                outage = error
+            except Refused as error:
+                ended = _must_have_ended(error)
+            try:
+                return await ask(self.bus, "metering", "job", query, JobView)
+            except NotFound:
+                if outage is not None:
+                    raise outage from None
+                if not ended or asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(HANDOVER_PAUSE_S)
+
+    async def jobs(self, query: JobsQuery) -> tuple[JobsView, list[str]]:
+        """Live and finished jobs, newest first, and the services that did not answer.
+
+        Raises Unavailable when none did.
+        """
+        services = ("scheduler", "metering")
+        answers = await asyncio.gather(
+            *(ask(self.bus, service, "jobs", query, JobsView) for service in services),
+            return_exceptions=True,
+        )
+        found: dict[str, JobView] = {}
+        silent: list[str] = []
+        more = False
+        for service, answer in zip(services, answers, strict=True):
+            if isinstance(answer, Unavailable) and len(silent) < len(services) - 1:
+                silent.append(service)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                more = more or answer.more
+                for job in answer.jobs:
+                    if job.job_id not in found or job.state in TERMINAL:
+                        found[job.job_id] = job
+        newest = sorted(found.values(), key=lambda job: job.job_id, reverse=True)
+        more = more or len(newest) > query.limit
+        return JobsView(tuple(newest[: query.limit]), more), silent
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Why the job is where it is; for one that has ended, how it did. Raises NotFound."""
+        query = JobQuery(check_job_id(job_id))
+        try:
+            return await ask(self.bus, "scheduler", "explain", query, Explanation)
+        except Refused as error:
+            _must_have_ended(error)
+            job = await self.job(job_id)
+            sentence = _story_of(job)
+            return Explanation(job_id=job_id, state=job.state, code="finished", sentence=sentence)
+
+    async def nodes(self) -> NodesView:
+        return await ask(self.bus, "inventory", "nodes", Empty(), NodesView)
+
+    async def nodes_use(self) -> NodesUseView:
+        return await ask(self.bus, "scheduler", "nodes", Empty(), NodesUseView)
+
+    async def node(self, name: str) -> NodeView:
+        """One node. Raises NotFound."""
+        for view in (await self.nodes()).nodes:
+            if view.description.node == name:
+                return view
+        raise NotFound(refuse("unknown_node", f"there is no node {name[:64]!r}", "node").refusal)
+
+    async def command_node(self, name: str, verb: str, command: NodeCommand) -> NodeView:
+        """cordon, uncordon, drain, fence or remove; returns the node once that is committed."""
+        if verb not in NODE_VERBS:
+            known = ", ".join(NODE_VERBS)
+            raise refuse("unknown_verb", f"{verb[:40]!r} is not one of {known}", "verb")
+        subject = subject_of("node_command", node=name, verb=verb)
+        return await ask_on(self.bus, subject, "inventory", command, NodeView, QUERY_TIMEOUT_S)
+
+    async def usage(self, query: UsageQuery) -> UsageView:
+        """Use and cost per tenant."""
+        return await ask(self.bus, "metering", "usage", query, UsageView)
+
+    async def check(self) -> Report:
+        """Every service's audit at one watermark, compared."""
+        return await check(self.bus)
+
+
+def _must_have_ended(error: Refused) -> bool:
+    """Whether the scheduler remembers the job as ended; other refusals but "unknown" are raised."""
+    if error.refusal.code == JOB_FINISHED:
+        return True
+    if isinstance(error, NotFound):
+        return False
+    raise error
+
+
+def _story_of(job: JobView) -> str:
+    """One sentence about a job that has ended."""
+    how = f"exit code {job.exit_code}" if job.exit_code is not None else ""
+    how = f"signal {job.signal}" if job.signal is not None else how
+    parts = "; ".join(part for part in (how, job.reason, job.message) if part)
+    return f"The job has {job.state.replace('_', ' ')}" + (f" ({parts})." if parts else ".")
