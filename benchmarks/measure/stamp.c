@@ -1,4 +1,4 @@
-/* Appends "<id> <nanoseconds since 1970>" to a file and ends: the instant at which a process runs. */
+/* Appends "<id> <nanoseconds since 1970>" to a file: the instant at which a process runs. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
