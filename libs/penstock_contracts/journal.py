@@ -168,7 +168,7 @@ class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="
 
 
 class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field="fact"):
-    """The attempt shall end; `reason` `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
+    """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
 
     job_id: str
     attempt: int

@@ -30,7 +30,8 @@ ASKERS = (CLIENT, GATEWAY)
 class MessageType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of message. `subject` is a template below the root with `{parameters}`; `carrier`
     is a stream's name, `core`, or `request-reply`; `payload` None = raw bytes; `answer` for
-    request-reply; `key` says what makes two of them the same.
+    request-reply; `key` says what makes two of them the same; `many` names the
+    field that holds several payloads in one message.
     """
 
     name: str
@@ -42,6 +43,7 @@ class MessageType(msgspec.Struct, frozen=True, kw_only=True):
     readers: tuple[str, ...]
     summary: str
     answer: object = None
+    many: str = ""
 
     @property
     def template(self) -> str:
@@ -73,7 +75,8 @@ MESSAGES: tuple[MessageType, ...] = (
         name="submit_job",
         subject="request.job.{tenant}.submit",
         carrier="REQUESTS",
-        payload=jobs.JobSpec | jobs.SubmitJobs,
+        payload=jobs.JobSpec,
+        many="jobs",
         key="job_id of each job",
         writers=ASKERS,
         readers=(SCHEDULER,),
@@ -97,7 +100,7 @@ MESSAGES: tuple[MessageType, ...] = (
         key="request_seq",
         writers=(SCHEDULER,),
         readers=ASKERS,
-        summary="Why a request, or jobs in it, were refused; request_seq is in its acknowledgement.",
+        summary="Why a request or a job in it was refused; request_seq is in the answer.",
     ),
     MessageType(
         name="job_event",
