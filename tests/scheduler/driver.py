@@ -56,6 +56,7 @@ class Driver:
         for node in nodes:
             self.feed(NodeChanged(NodeRegistered(node)))
         self.now_ns += 10 * SECOND_NS
+        self.feed(Ticked({}))
 
     def feed(self, *events: object) -> list[Any]:
         """One transition: all events, then settling. Returns its facts."""
