@@ -1,0 +1,264 @@
+"""What does the agent do, turn by turn?
+
+Events are handled as they arrive; once per loop turn the journal is committed, then everything that
+follows leaves: answers, requests to the reaper, reports, usage. It decides nothing: `core` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from penstock_bus.port import Appended, Bus, Message, Outage
+from penstock_contracts.ids import ROOT
+from penstock_contracts.leases import (
+    DesiredAck,
+    LeaseRenewal,
+    NodeDesired,
+    NodeReport,
+    lease_digest,
+)
+from penstock_contracts.nodes import Heartbeat
+from penstock_contracts.usage import AuditReply
+from penstock_node_agent.core import events
+from penstock_node_agent.core.machine import Instructions, changes, handle, judge
+from penstock_node_agent.core.usage import batch_now, next_batch
+from penstock_node_agent.effects import Effects
+from penstock_node_agent.journal import Journal
+from penstock_node_agent.outbox import Lane, Parcel
+
+HEARTBEAT_S = 1.0
+SEGMENT_S = 60.0
+USAGE_SPACING_S = 0.1
+"""Nobody waits for usage but audits, which hurry: ten messages a second pack any rate of jobs."""
+REPORT_ITEMS_MAX = 500
+AUDIT_S_MAX = 8.0
+
+log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+_desired = msgspec.json.Decoder(NodeDesired)
+_renewal = msgspec.json.Decoder(LeaseRenewal)
+
+
+def boottime_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Agent:
+    """One node's agent between the bus, its journal and the reaper."""
+
+    def __init__(
+        self, bus: Bus, journal: Journal, effects: Effects, on_broken: Callable[[str], None]
+    ) -> None:
+        self.bus, self.journal, self.effects = bus, journal, effects
+        self.state = journal.state
+        self._on_broken = on_broken
+        self._loop = asyncio.get_running_loop()
+        self._todo: Instructions = []
+        self._answers: list[tuple[Message, DesiredAck]] = []
+        self._audits: list[tuple[Message, float]] = []
+        self._scheduled = False
+        self._broken = False
+        self._hurry = False
+        self._messages = 0
+        root = f"{ROOT}.node.{self.state.node}"
+        self._subject = root
+        self.reports = Lane(bus, f"{root}.report", self._form_report, wake=self.wake)
+        self.usage = Lane(
+            bus,
+            f"{ROOT}.usage.{self.state.node}",
+            self._form_usage,
+            wake=self.wake,
+            spacing_s=USAGE_SPACING_S,
+        )
+        self.became_ready = asyncio.Event()
+        self.delivered_all = asyncio.Event()
+        effects.attach(self)
+
+    # -- the one way in ----------------------------------------------------------------------------
+    def take(self, event: events.AnyEvent) -> None:
+        """Handle an event; what follows leaves after the next commit."""
+        if self._broken:
+            return
+        todo = handle(self.state, event)
+        self.journal.add(event)
+        self._todo += todo
+        if self.state.ready and not self.became_ready.is_set():
+            self.became_ready.set()
+        if self._hurry and self.owes_nothing():
+            self.delivered_all.set()
+        self.wake()
+
+    def wake(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._broken:
+            return
+        try:
+            self.journal.commit()
+        except OSError as error:
+            self._broken = True
+            log.critical("the journal cannot be written: %s", error)
+            self._on_broken("journal")
+            return
+        for message, ack in self._answers:
+            self.bus.respond_nowait(message, _encode(ack))
+        self._answers.clear()
+        todo, self._todo = self._todo, []
+        for instruction in todo:
+            self.effects.follow(instruction)
+        self.effects.flush()
+        self.reports.pump()
+        self.usage.pump(hurry=bool(self._audits) or self._hurry)
+
+    # -- the bus -----------------------------------------------------------------------------------
+    async def listen(self) -> None:
+        """Take orders from now on."""
+        await self.bus.subscribe(f"{self._subject}.desired", self._on_desired)
+        await self.bus.subscribe(f"{self._subject}.audit", self._on_audit)
+        await self.bus.subscribe(f"{self._subject}.renewal", self._on_renewal)
+
+    async def beat(self) -> None:
+        """Heartbeats, and a cut of all segments once a minute, until cancelled."""
+        next_cut = self._loop.time() + SEGMENT_S
+        while True:
+            self._heartbeat()
+            self._give_up_audits()
+            if self._loop.time() >= next_cut:
+                next_cut += SEGMENT_S
+                self.take(events.SegmentsCut(at_ns=boottime_ns()))
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def hurry(self) -> None:
+        """The process is about to end: whatever is owed leaves at once."""
+        self._hurry = True
+        self.wake()
+
+    def close(self) -> None:
+        """Nothing more leaves; the journal keeps what is owed."""
+        self.reports.close()
+        self.usage.close()
+        self.effects.shipper.close()
+        if not self._broken:
+            self.journal.commit()
+        self._broken = True
+        self.journal.close()
+
+    def owes_nothing(self) -> bool:
+        state = self.state
+        return not (state.reports or state.usage or state.former or state.spools)
+
+    def _on_desired(self, message: Message) -> None:
+        try:
+            desired = _desired.decode(message.payload)
+        except (msgspec.DecodeError, RecursionError) as error:
+            log.error("an order that cannot be read: %s", error)
+            return
+        ack = judge(self.state, desired)
+        if ack.ok and changes(self.state, desired):
+            self.take(events.Ordered(at_ns=boottime_ns(), desired=desired))
+        self._answers.append((message, ack))
+        self.wake()
+
+    def _on_renewal(self, message: Message) -> None:
+        try:
+            renewal = _renewal.decode(message.payload)
+        except msgspec.DecodeError as error:
+            log.error("a renewal that cannot be read: %s", error)
+            return
+        self.effects.renew(renewal.sent_boot_ns)
+
+    def _on_audit(self, message: Message) -> None:
+        self._audits.append((message, self._loop.time() + AUDIT_S_MAX))
+        self.take(events.SegmentsCut(at_ns=boottime_ns()))
+
+    def _give_up_audits(self) -> None:
+        now = self._loop.time()
+        while self._audits and self._audits[0][1] < now:
+            self._answer_audit(self._audits.pop(0)[0], 0)
+
+    def _answer_audit(self, message: Message, usage_seq: int) -> None:
+        reply = AuditReply(self.state.node, self.state.boot_id, usage_seq)
+        self.bus.respond_nowait(message, _encode(reply))
+
+    def _heartbeat(self) -> None:
+        state = self.state
+        beat = Heartbeat(
+            node=state.node,
+            boot_id=state.boot_id,
+            sent_boot_ns=boottime_ns(),
+            as_of=state.as_of,
+            digest=lease_digest(state.held_keys()),
+            running=state.running(),
+        )
+        try:
+            self.bus.publish_nowait(f"{self._subject}.heartbeat", _encode(beat))
+        except Outage:
+            return  # the next one says the same
+
+    # -- what is owed ------------------------------------------------------------------------------
+    def _form_report(self) -> Parcel | None:
+        state = self.state
+        if not state.reports:
+            return None
+        items = tuple(state.reports[:REPORT_ITEMS_MAX])
+        count = len(items)
+        return Parcel(
+            _encode(NodeReport(state.node, state.boot_id, items)),
+            self._message_id("report"),
+            lambda stored: self.take(events.ReportsDelivered(count=count)),
+        )
+
+    def _form_usage(self) -> Parcel | None:
+        state, now = self.state, boottime_ns()
+        batch = next_batch(state, now)
+        if batch is None:
+            if not self._audits:
+                return None
+            batch = batch_now(state, now)
+        former = bool(state.former)
+        count = len(batch.segments)
+        answers: list[tuple[Message, float]] = []
+        if not former:
+            self._note(events.BatchNumbered(batch=batch.batch))
+            if batch.counters or not state.counters:
+                answers, self._audits = self._audits, []
+
+        def done(stored: Appended) -> None:
+            self.take(events.UsageDelivered(count=0 if former else count, former=former))
+            for message, _ in answers:
+                self._answer_audit(message, stored.seq)
+
+        return Parcel(_encode(batch), self._message_id("usage"), done)
+
+    def _note(self, event: events.AnyEvent) -> None:
+        """An event that must be in the file before its message leaves, though not on the disk."""
+        handle(self.state, event)
+        self.journal.add(event)
+        self.journal.commit()
+
+    def _message_id(self, kind: str) -> str:
+        """New for every message of every start; a repeat of the same bytes keeps it."""
+        self._messages += 1
+        state = self.state
+        return f"{kind}/{state.node}/{state.boot_id}/{state.starts}/{self._messages}"
+
+    def counts(self) -> dict[str, Any]:
+        """What this agent owes and holds, for its metrics."""
+        state = self.state
+        return {
+            "leases": len(state.leases),
+            "running": state.running(),
+            "reports_owed": len(state.reports),
+            "segments_owed": len(state.usage),
+            "spools": len(state.spools),
+        }

@@ -1,0 +1,52 @@
+"""Which settings does the node agent have?"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from penstock_contracts.ids import TOKEN
+from penstock_runtime.config import CommonConfig
+
+NodeName = Annotated[
+    str, Meta(description="This node's name, a subject token.", pattern=f"^(?:{TOKEN.pattern})$")
+]
+
+
+def default_node() -> str:
+    """The host's name without its domain, as a token."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().split(".")[0])[:63] or "local"
+
+
+class Config(CommonConfig, frozen=True, kw_only=True):
+    """`labels` may be changed by restarting; `state_dir` belongs to one node for ever."""
+
+    node: NodeName = msgspec.field(default_factory=default_node)
+    state_dir: Annotated[
+        Path | None,
+        Meta(description="This node's state; unset = nodes/NODE in the data directory."),
+    ] = None
+    driver: Annotated[
+        str, Meta(description="auto, nvml, cpu, or simulated:COUNTxMODEL such as simulated:8xH100.")
+    ] = "auto"
+    port_range: Annotated[
+        str, Meta(description="Ports for rendezvous, FIRST-LAST, outside the ephemeral range.")
+    ] = "20000-20999"
+    advertise_address: Annotated[
+        str, Meta(description="Where other nodes reach the jobs of this one.")
+    ] = "127.0.0.1"
+    labels: Annotated[
+        dict[str, str], Meta(description="Label of this node.", extra={"flags": ("--label",)})
+    ] = {}
+    stop_work_on_exit: Annotated[
+        bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
+    ] = False
+
+    @property
+    def directory(self) -> Path:
+        return self.state_dir or self.data_dir / "nodes" / self.node

@@ -1,0 +1,254 @@
+"""How does one lease go through its life on a node?
+
+held → prepared → spawning → running → ended → over, forward only; what each step owes is appended
+to the state's reports and usage. Only `machine.handle` calls these. It does not know where events
+come from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock_contracts.leases import (
+    PREPARE,
+    RUN,
+    STOP,
+    Declined,
+    Exited,
+    LeaseOrder,
+    Prepared,
+    Preparing,
+    Released,
+    Rendezvous,
+    ReportItem,
+    Started,
+)
+from penstock_node_agent.core.events import Ended
+from penstock_node_agent.core.instructions import Clear, FindPort, Instruction, Ship, Spawn, Stop
+from penstock_node_agent.core.state import (
+    ENDED,
+    HELD,
+    OVER,
+    PREPARED,
+    RUNNING,
+    SPAWNING,
+    Lease,
+    Spool,
+    State,
+)
+from penstock_node_agent.core.usage import close_segment
+
+CANCELLED = "cancelled"
+LOST = "lost"
+
+
+def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -> None:
+    """Hold the lease as ordered. An attempt older than the one that is known changes nothing."""
+    lease = state.leases.get(order.key)
+    if lease is None:
+        who = f"{order.job_id}/{order.rank}"
+        other = state.leases.get(state.current.get(who, ""))
+        if other is not None:
+            if other.order.lease_seq > order.lease_seq:
+                return
+            drop(state, other.order.key, todo)
+        lease = Lease(order=order, received_ns=at_ns)
+        state.leases[order.key] = lease
+        state.current[who] = order.key
+        fault = _fault(state, order)
+        if fault is not None and order.phase != STOP:
+            decline(state, lease, *fault, at_ns)
+            return
+    lease.desired = True
+    if lease.stage not in (ENDED, OVER):
+        lease.order = order
+        _advance(state, lease, at_ns, todo)
+
+
+def drop(state: State, key: str, todo: list[Instruction]) -> None:
+    """The scheduler wants it no more: what runs is stopped, then it is forgotten."""
+    lease = state.leases.get(key)
+    if lease is None:
+        return
+    lease.desired = False
+    if lease.stage in (SPAWNING, RUNNING):
+        _stop(lease, lease.order.stop_reason or CANCELLED, todo)
+    elif lease.stage in (HELD, PREPARED, OVER):
+        lease.stage = OVER
+        _forget(state, lease)
+
+
+def _advance(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) -> None:
+    order = lease.order
+    if order.phase == PREPARE and lease.stage == HELD:
+        if order.rank == 0 and order.ranks > 1:
+            todo.append(FindPort(order.key))
+        else:
+            prepared(state, lease, at_ns, None)
+    elif order.phase == RUN and lease.stage in (HELD, PREPARED):
+        lease.stage = SPAWNING
+        lease.slot = _take_slot(state)
+        state.spools[order.key] = Spool(
+            slot=lease.slot,
+            tenant=order.tenant,
+            job_id=order.job_id,
+            attempt=order.attempt,
+            rank=order.rank,
+        )
+        todo.append(Spawn(order.key))
+    elif order.phase == STOP:
+        if lease.stage in (HELD, PREPARED):
+            _end_unrun(state, lease, at_ns)
+        else:
+            _stop(lease, order.stop_reason or CANCELLED, todo)
+
+
+def prepared(state: State, lease: Lease, at_ns: int, port: int | None) -> None:
+    """This rank could start; with a port, it says where rank 0 will listen."""
+    lease.stage, lease.port = PREPARED, port
+    _tell_preparing(state, lease)
+    where = None
+    if port is not None:
+        where = Rendezvous(state.advertise_address, port)
+    state.reports.append(Prepared(**_step(lease, lease.axis_ms(at_ns)), rendezvous=where))
+
+
+def decline(state: State, lease: Lease, code: str, message: str, at_ns: int) -> None:
+    """The node cannot take it, and holds nothing of it."""
+    lease.stage = OVER
+    state.reports.append(Declined(**_step(lease, lease.axis_ms(at_ns)), code=code, message=message))
+    _forget(state, lease)
+
+
+def began(state: State, lease: Lease, at_ns: int) -> None:
+    """The reaper's stamp begins the running time."""
+    lease.stage = RUNNING
+    lease.began_ms = lease.open_ms = lease.axis_ms(at_ns)
+    _tell_preparing(state, lease)
+    state.reports.append(Started(**_step(lease, lease.began_ms)))
+
+
+def ended(state: State, lease: Lease, event: Ended) -> None:
+    """The reaper's stamp ends the running time. Of a lost attempt only what is known is counted."""
+    lease.stage = ENDED
+    at_ms = max(lease.axis_ms(event.at_ns), lease.open_ms)
+    if lease.began_ms is not None and event.reason != LOST:
+        close_segment(state, lease, at_ms, last=True)
+    _tell_preparing(state, lease)
+    state.reports.append(
+        Exited(
+            **_step(lease, at_ms),
+            reason=event.reason,
+            exit_code=event.code,
+            signal=event.signal,
+            started_ms=lease.began_ms,
+            message=event.message,
+            log_bytes={"stdout": event.out_bytes, "stderr": event.err_bytes},
+            segments=lease.segments,
+        )
+    )
+    spool = state.spools.get(lease.order.key)
+    if spool is not None:
+        spool.out_final, spool.err_final = event.out_bytes, event.err_bytes
+
+
+def released(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) -> None:
+    """Nothing of it is left on the node."""
+    at_ms = max(lease.axis_ms(at_ns), lease.open_ms)
+    lease.stage = OVER
+    state.reports.append(Released(**_step(lease, at_ms)))
+    if not free_spool(state, lease.order.key, todo):
+        todo.append(Ship(lease.order.key))
+    _forget(state, lease)
+
+
+def lose(state: State, lease: Lease, todo: list[Instruction]) -> None:
+    """Nobody can know any more how it ended; nothing of it is here. Instants are the last known
+    ones."""
+    known_ms = max(lease.open_ms, lease.order.granted_ns // 1_000_000)
+    known_ns = known_ms * 1_000_000 - lease.order.granted_ns + lease.received_ns
+    if lease.stage in (SPAWNING, RUNNING):
+        ended(state, lease, Ended(at_ns=known_ns, key=lease.order.key, reason=LOST))
+    if lease.stage == ENDED:
+        released(state, lease, known_ns, todo)
+    elif lease.stage in (HELD, PREPARED):
+        _end_unrun(state, lease, known_ns, LOST)
+
+
+def end_held(state: State, at_ns: int) -> None:
+    """The node stops: what has not begun will not."""
+    for lease in list(state.leases.values()):
+        if lease.stage in (HELD, PREPARED):
+            _end_unrun(state, lease, at_ns, "stopped")
+
+
+def free_spool(state: State, key: str, todo: list[Instruction]) -> bool:
+    """Give the slot back once all output is stored and nothing can write any more."""
+    spool = state.spools.get(key)
+    lease = state.leases.get(key)
+    alive = lease is not None and lease.stage != OVER
+    if spool is None or alive or not spool.delivered:
+        return spool is None
+    del state.spools[key]
+    todo.append(Clear(spool.slot))
+    return True
+
+
+def _end_unrun(state: State, lease: Lease, at_ns: int, reason: str = "") -> None:
+    lease.stage = OVER
+    step = _step(lease, lease.axis_ms(at_ns))
+    reason = reason or lease.order.stop_reason or CANCELLED
+    items: tuple[ReportItem, ...] = (Exited(**step, reason=reason), Released(**step))
+    state.reports.extend(items)
+    _forget(state, lease)
+
+
+def _stop(lease: Lease, reason: str, todo: list[Instruction]) -> None:
+    if not lease.stopping:
+        lease.stopping = reason
+        todo.append(Stop(lease.order.key, reason, lease.order.grace_s))
+
+
+def _forget(state: State, lease: Lease) -> None:
+    """An ended lease stays, so that a repeated order is known, until the scheduler drops it."""
+    key = lease.order.key
+    if lease.desired or lease.stage != OVER:
+        return
+    del state.leases[key]
+    who = f"{lease.order.job_id}/{lease.order.rank}"
+    if state.current.get(who) == key:
+        del state.current[who]
+
+
+def _tell_preparing(state: State, lease: Lease) -> None:
+    if not lease.told:
+        lease.told = True
+        state.reports.append(Preparing(**_step(lease, lease.axis_ms(lease.received_ns))))
+
+
+def _fault(state: State, order: LeaseOrder) -> tuple[str, str] | None:
+    for uuid in order.devices:
+        device = state.devices.get(uuid)
+        if device is None:
+            return "device_unknown", f"this node has no device {uuid}"
+        if not device.healthy:
+            return "device_unhealthy", f"device {uuid} is unhealthy: {device.health_reason}"
+    return None
+
+
+def _take_slot(state: State) -> int:
+    if state.slots_free:
+        return state.slots_free.pop()
+    state.slots += 1
+    return state.slots - 1
+
+
+def _step(lease: Lease, at_ms: int) -> dict[str, Any]:
+    order = lease.order
+    return {
+        "job_id": order.job_id,
+        "attempt": order.attempt,
+        "rank": order.rank,
+        "lease_seq": order.lease_seq,
+        "at_ms": at_ms,
+    }

@@ -1,0 +1,150 @@
+"""What can happen to an agent?
+
+Every event that changes its state, as it is handled and as it stands in the agent's journal.
+Instants (`at_ns`) are CLOCK_BOOTTIME of the host. It does not know what follows from them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.leases import NodeDesired
+from penstock_contracts.nodes import Device
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
+    pass
+
+
+class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="agent_started"):
+    """`wall_ms` anchors the node's time axis when the boot is new; the rest describes the node."""
+
+    at_ns: int
+    wall_ms: int
+    boot_id: str
+    cpu_milli: int
+    memory_mib: int
+    devices: tuple[Device, ...] = ()
+    labels: dict[str, str] = {}
+    advertise_address: str = "127.0.0.1"
+    driver: str = ""
+    version: str = ""
+
+
+class Ordered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ordered"):
+    """A desired state that `judge` accepted."""
+
+    at_ns: int
+    desired: NodeDesired
+
+
+class PortFound(Event, frozen=True, kw_only=True, omit_defaults=True, tag="port_found"):
+    """`port` None: none of the range could be bound."""
+
+    at_ns: int
+    key: str
+    port: int | None
+
+
+class Began(Event, frozen=True, kw_only=True, omit_defaults=True, tag="began"):
+    """The reaper has spawned it."""
+
+    at_ns: int
+    key: str
+
+
+class Ended(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ended"):
+    """The reaper has waited for it. `gone_ns` None: something of it is still there."""
+
+    at_ns: int
+    key: str
+    reason: str
+    code: int | None = None
+    signal: int | None = None
+    message: str = ""
+    out_bytes: int = 0
+    err_bytes: int = 0
+    gone_ns: int | None = None
+
+
+class Gone(Event, frozen=True, kw_only=True, omit_defaults=True, tag="gone"):
+    """Nothing of it is left."""
+
+    at_ns: int
+    key: str
+
+
+class ReaperReady(Event, frozen=True, kw_only=True, omit_defaults=True, tag="reaper_ready"):
+    """A reaper is there and has told all it knows, about `keys`."""
+
+    at_ns: int
+    keys: tuple[str, ...] = ()
+
+
+class SegmentsCut(Event, frozen=True, kw_only=True, omit_defaults=True, tag="segments_cut"):
+    """A minute is over, or somebody audits."""
+
+    at_ns: int
+
+
+class NodeStopping(Event, frozen=True, kw_only=True, omit_defaults=True, tag="node_stopping"):
+    """All work is about to be stopped; nothing more is taken."""
+
+    at_ns: int
+
+
+class ReportsDelivered(
+    Event, frozen=True, kw_only=True, omit_defaults=True, tag="reports_delivered"
+):
+    """The oldest `count` items are stored."""
+
+    count: int
+
+
+class BatchNumbered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="batch_numbered"):
+    """A usage batch is about to be published under this number."""
+
+    batch: int
+
+
+class UsageDelivered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="usage_delivered"):
+    """The oldest `count` segments are stored, or the oldest batch of a former boot."""
+
+    count: int = 0
+    former: bool = False
+
+
+class LogsDelivered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="logs_delivered"):
+    """One stream's output is stored up to `offset`."""
+
+    key: str
+    stream: str
+    offset: int
+
+
+class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slot_cleared"):
+    """The slot's directory and spool files are empty."""
+
+    slot: int
+
+
+AnyEvent = (
+    AgentStarted
+    | Ordered
+    | PortFound
+    | Began
+    | Ended
+    | Gone
+    | ReaperReady
+    | SegmentsCut
+    | NodeStopping
+    | ReportsDelivered
+    | BatchNumbered
+    | UsageDelivered
+    | LogsDelivered
+    | SlotCleared
+)
+
+MUST_SYNC = (AgentStarted, Ordered, PortFound, Ended, Gone, SegmentsCut, NodeStopping)
+"""What must be on the disk before anything follows from it. The rest is told again after a power
+loss, or dies with the boot."""

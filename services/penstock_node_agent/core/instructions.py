@@ -1,0 +1,50 @@
+"""What may the core tell the shell to do?
+
+Each is safe to repeat and chooses nothing. It does not know how any of it is done.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Spawn(msgspec.Struct, frozen=True):
+    """Have the reaper start the lease's program, in its slot. A key it knows is not started
+    again."""
+
+    key: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Have the reaper send SIGTERM, and SIGKILL after `grace_s`."""
+
+    key: str
+    reason: str
+    grace_s: int
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The journal holds the attempt's end: the reaper need not remember it."""
+
+    key: str
+
+
+class FindPort(msgspec.Struct, frozen=True):
+    """Find a free port for rank 0 and answer by PortFound."""
+
+    key: str
+
+
+class Ship(msgspec.Struct, frozen=True):
+    """Output of this attempt may be unpublished; its final size may be known now."""
+
+    key: str
+
+
+class Clear(msgspec.Struct, frozen=True):
+    """Empty the slot's directory and spool files and answer by SlotCleared."""
+
+    slot: int
+
+
+Instruction = Spawn | Stop | Forget | FindPort | Ship | Clear

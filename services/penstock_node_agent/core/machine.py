@@ -1,0 +1,214 @@
+"""What follows from an event?
+
+`handle` is the only thing that changes a State, the same live and when the journal is replayed; it
+returns what the shell should do, which a replay ignores. `judge` says beforehand whether a desired
+state may be taken. It does not know the clock, the disk, the bus or the reaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock_contracts.leases import Described, DesiredAck, NodeDesired
+from penstock_contracts.nodes import NodeDescription
+from penstock_node_agent.core import attempts, events
+from penstock_node_agent.core.instructions import (
+    Clear,
+    FindPort,
+    Forget,
+    Instruction,
+    Ship,
+    Spawn,
+    Stop,
+)
+from penstock_node_agent.core.state import ENDED, HELD, OVER, RUNNING, SPAWNING, State
+from penstock_node_agent.core.usage import count_device, cut_all, retire_boot
+
+Instructions = list[Instruction]
+
+
+def judge(state: State, desired: NodeDesired) -> DesiredAck:
+    """Whether the agent takes this desired state: not before it knows its own node, never an older
+    one, a delta only over what it holds. The delta it took last is acknowledged again."""
+    ours = DesiredAck(state.as_of, ok=False)
+    if not state.ready or desired.as_of < state.as_of:
+        return ours
+    repeated = desired.as_of == state.as_of
+    if not desired.full and desired.base != state.as_of and not repeated:
+        return ours
+    return DesiredAck(desired.as_of)
+
+
+def changes(state: State, desired: NodeDesired) -> bool:
+    """Whether a desired state that was accepted has to be handled: a repeated delta has been."""
+    return desired.full or desired.base == state.as_of
+
+
+def handle(state: State, event: events.AnyEvent) -> Instructions:
+    """Change the state by one event and return what to do."""
+    todo: Instructions = []
+    _HANDLERS[type(event)](state, event, todo)
+    return todo
+
+
+def _started(state: State, event: events.AgentStarted, todo: Instructions) -> None:
+    state.ready = False
+    state.starts += 1
+    if event.boot_id != state.boot_id:
+        _boot(state, event, todo)
+    state.advertise_address = event.advertise_address
+    state.devices = {device.uuid: device for device in event.devices}
+    for uuid in state.devices:
+        count_device(state, uuid, state.axis_ms(event.at_ns))
+    state.reports = [item for item in state.reports if not isinstance(item, Described)]
+    description = NodeDescription(
+        node=state.node,
+        boot_id=state.boot_id,
+        joined_ms=state.joined_ms,
+        cpu_milli=event.cpu_milli,
+        memory_mib=event.memory_mib,
+        devices=event.devices,
+        labels=event.labels,
+        advertise_address=event.advertise_address,
+        driver=event.driver,
+        version=event.version,
+    )
+    state.reports.insert(0, Described(description))
+
+
+def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
+    """A new boot: nothing of before runs, and what was open is not guessed."""
+    for lease in list(state.leases.values()):
+        attempts.lose(state, lease, todo)
+    retire_boot(state)
+    state.boot_id, state.anchor_ns, state.joined_ms = event.boot_id, event.at_ns, event.wall_ms
+    state.counted_ms = state.joined_ms
+
+
+def _ordered(state: State, event: events.Ordered, todo: Instructions) -> None:
+    desired = event.desired
+    for order in desired.leases:
+        attempts.take(state, order, event.at_ns, todo)
+    for key in desired.dropped:
+        attempts.drop(state, key, todo)
+    if desired.full:
+        wanted = {order.key for order in desired.leases}
+        for key in [key for key in state.leases if key not in wanted]:
+            attempts.drop(state, key, todo)
+    state.as_of = desired.as_of
+
+
+def _port_found(state: State, event: events.PortFound, todo: Instructions) -> None:
+    lease = state.leases.get(event.key)
+    if lease is None or lease.stage != HELD:
+        return
+    if event.port is None:
+        attempts.decline(
+            state, lease, "no_port", "no port of the agent's range is free", event.at_ns
+        )
+    else:
+        attempts.prepared(state, lease, event.at_ns, event.port)
+
+
+def _began(state: State, event: events.Began, todo: Instructions) -> None:
+    lease = state.leases.get(event.key)
+    if lease is None:
+        todo.append(Stop(event.key, "cancelled", 0))
+    elif lease.stage == SPAWNING:
+        attempts.began(state, lease, event.at_ns)
+
+
+def _ended(state: State, event: events.Ended, todo: Instructions) -> None:
+    lease = state.leases.get(event.key)
+    if lease is not None and lease.stage in (SPAWNING, RUNNING):
+        attempts.ended(state, lease, event)
+    if event.gone_ns is not None:
+        _gone(state, events.Gone(at_ns=event.gone_ns, key=event.key), todo)
+
+
+def _gone(state: State, event: events.Gone, todo: Instructions) -> None:
+    lease = state.leases.get(event.key)
+    if lease is not None and lease.stage == ENDED:
+        attempts.released(state, lease, event.at_ns, todo)
+    todo.append(Forget(event.key))
+
+
+def _reaper_ready(state: State, event: events.ReaperReady, todo: Instructions) -> None:
+    """Bring the new reaper and the state together: level-triggered, whatever was under way
+    before."""
+    state.ready = True
+    known = set(event.keys)
+    for key, lease in list(state.leases.items()):
+        if lease.stage == SPAWNING and key not in known:
+            todo.append(Spawn(key))
+        elif lease.stage in (RUNNING, ENDED) and key not in known:
+            attempts.lose(state, lease, todo)
+        elif lease.stage in (SPAWNING, RUNNING) and lease.stopping:
+            todo.append(Stop(key, lease.stopping, lease.order.grace_s))
+        elif lease.stage == HELD:
+            todo.append(FindPort(key))
+    for key in event.keys:
+        if key not in state.leases or state.leases[key].stage == OVER:
+            todo += (Stop(key, "cancelled", 0), Forget(key))
+    todo.extend(Ship(key) for key in state.spools)
+    used = {spool.slot for spool in state.spools.values()} | set(state.slots_free)
+    todo.extend(Clear(slot) for slot in range(state.slots) if slot not in used)
+
+
+def _cut(state: State, event: events.SegmentsCut, todo: Instructions) -> None:
+    cut_all(state, event.at_ns)
+
+
+def _stopping(state: State, event: events.NodeStopping, todo: Instructions) -> None:
+    state.ready = False
+    attempts.end_held(state, event.at_ns)
+
+
+def _reports_delivered(state: State, event: events.ReportsDelivered, todo: Instructions) -> None:
+    del state.reports[: event.count]
+
+
+def _batch_numbered(state: State, event: events.BatchNumbered, todo: Instructions) -> None:
+    state.batch = event.batch
+
+
+def _usage_delivered(state: State, event: events.UsageDelivered, todo: Instructions) -> None:
+    if event.former:
+        del state.former[:1]
+    else:
+        del state.usage[: event.count]
+
+
+def _logs_delivered(state: State, event: events.LogsDelivered, todo: Instructions) -> None:
+    spool = state.spools.get(event.key)
+    if spool is None:
+        return
+    if event.stream == "stdout":
+        spool.out = max(spool.out, event.offset)
+    else:
+        spool.err = max(spool.err, event.offset)
+    attempts.free_spool(state, event.key, todo)
+
+
+def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -> None:
+    if event.slot not in state.slots_free:
+        state.slots_free.append(event.slot)
+
+
+_HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
+    events.AgentStarted: _started,
+    events.Ordered: _ordered,
+    events.PortFound: _port_found,
+    events.Began: _began,
+    events.Ended: _ended,
+    events.Gone: _gone,
+    events.ReaperReady: _reaper_ready,
+    events.SegmentsCut: _cut,
+    events.NodeStopping: _stopping,
+    events.ReportsDelivered: _reports_delivered,
+    events.BatchNumbered: _batch_numbered,
+    events.UsageDelivered: _usage_delivered,
+    events.LogsDelivered: _logs_delivered,
+    events.SlotCleared: _slot_cleared,
+}

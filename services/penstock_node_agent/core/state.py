@@ -1,0 +1,135 @@
+"""What does an agent remember?
+
+The whole state: folded from the journal's events by `machine.handle`, written as one snapshot when
+the journal is compacted. It does not know how it changes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.errors import InvariantError
+from penstock_contracts.leases import LeaseOrder, ReportItem
+from penstock_contracts.nodes import Device
+from penstock_contracts.usage import Segment, UsageBatch
+
+HELD = "held"
+PREPARED = "prepared"
+SPAWNING = "spawning"
+RUNNING = "running"
+ENDED = "ended"
+OVER = "over"
+STAGES = (HELD, PREPARED, SPAWNING, RUNNING, ENDED, OVER)
+"""A lease moves forward only. `ended`: its process is gone, not all it left; `over`: nothing is
+here."""
+
+MS_NS = 1_000_000
+
+
+class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One rank's lease. `desired` false: the scheduler dropped it, it ends and is forgotten.
+
+    `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
+    """
+
+    order: LeaseOrder
+    received_ns: int
+    stage: str = HELD
+    desired: bool = True
+    slot: int | None = None
+    port: int | None = None
+    told: bool = False
+    began_ms: int | None = None
+    open_ms: int = 0
+    segments: int = 0
+    stopping: str = ""
+
+    def axis_ms(self, at_ns: int) -> int:
+        """An instant on the lease's axis: the grant's server time plus the host's own clock."""
+        return (self.order.granted_ns + at_ns - self.received_ns) // MS_NS
+
+
+class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An attempt's output on disk. `out`, `err`: bytes that are stored by the broker; `*_final`
+    None while it may still grow."""
+
+    slot: int
+    tenant: str
+    job_id: str
+    attempt: int
+    rank: int
+    out: int = 0
+    err: int = 0
+    out_final: int | None = None
+    err_final: int | None = None
+
+    @property
+    def delivered(self) -> bool:
+        final = self.out_final is not None and self.err_final is not None
+        return final and self.out >= (self.out_final or 0) and self.err >= (self.err_final or 0)
+
+
+class Counter(msgspec.Struct, kw_only=True):
+    """A device's time in this boot, counted apart from the segments' own delivery."""
+
+    since_ms: int
+    running_milli_ms: int = 0
+
+
+class State(msgspec.Struct, kw_only=True):
+    """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots."""
+
+    node: str
+    boot_id: str = ""
+    starts: int = 0
+    advertise_address: str = "127.0.0.1"
+    anchor_ns: int = 0
+    joined_ms: int = 0
+    counted_ms: int = 0
+    ready: bool = False
+    as_of: int = 0
+    batch: int = 0
+    devices: dict[str, Device] = {}
+    leases: dict[str, Lease] = {}
+    current: dict[str, str] = {}
+    counters: dict[str, Counter] = {}
+    reports: list[ReportItem] = []
+    usage: list[Segment] = []
+    former: list[UsageBatch] = []
+    spools: dict[str, Spool] = {}
+    slots: int = 0
+    slots_free: list[int] = []
+
+    def axis_ms(self, at_ns: int) -> int:
+        """An instant on the node's axis: wall time at the boot's first start plus the host's own
+        clock."""
+        return self.joined_ms + (at_ns - self.anchor_ns) // MS_NS
+
+    def held_keys(self) -> list[str]:
+        """What the heartbeat's digest is over: the leases of the desired state as of `as_of`."""
+        return [key for key, lease in self.leases.items() if lease.desired]
+
+    def ports_taken(self) -> set[int]:
+        """Rendezvous ports that leases hold."""
+        held = (lease for lease in self.leases.values() if lease.stage != OVER)
+        return {lease.port for lease in held if lease.port is not None}
+
+    def running(self) -> int:
+        return sum(lease.stage == RUNNING for lease in self.leases.values())
+
+
+def check(state: State) -> None:
+    """Raises InvariantError when the state contradicts itself."""
+    slots = [spool.slot for spool in state.spools.values()]
+    if len(slots) != len(set(slots)) or set(slots) & set(state.slots_free):
+        raise InvariantError(f"a slot is used twice: {sorted(slots)} {sorted(state.slots_free)}")
+    for key, lease in state.leases.items():
+        if lease.order.key != key:
+            raise InvariantError(f"lease {key} holds the order of {lease.order.key}")
+        if lease.stage in (SPAWNING, RUNNING) and key not in state.spools:
+            raise InvariantError(f"lease {key} is {lease.stage} without a spool")
+        if not lease.desired and lease.stage == OVER:
+            raise InvariantError(f"lease {key} is over and dropped but not forgotten")
+    for who, key in state.current.items():
+        if key not in state.leases:
+            raise InvariantError(f"{who} points at the forgotten lease {key}")

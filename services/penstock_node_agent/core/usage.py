@@ -1,0 +1,105 @@
+"""How is running time counted?
+
+Twice, from the same stamped milliseconds: as segments that leave for the ledger, and as cumulative
+counters per device, so that the ledger can be checked against them. It does not know prices, nor
+which instants they are.
+"""
+
+from __future__ import annotations
+
+from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
+from penstock_node_agent.core.state import RUNNING, Counter, Lease, State
+
+SEGMENTS_PER_BATCH = 1_000
+"""About 300 KB: below every stream's message size."""
+SEGMENTS_OWED_MAX = 20_000
+"""With so many unsent, running segments just grow: nothing is lost, and the disk is bounded."""
+
+
+def close_segment(state: State, lease: Lease, to_ms: int, *, last: bool) -> None:
+    """End the open segment at `to_ms` and begin the next there."""
+    order = lease.order
+    state.usage.append(
+        Segment(
+            lease_seq=order.lease_seq,
+            job_id=order.job_id,
+            tenant=order.tenant,
+            attempt=order.attempt,
+            rank=order.rank,
+            seq=lease.segments,
+            t0_ms=lease.open_ms,
+            t1_ms=to_ms,
+            devices=order.devices,
+            gpu_milli=order.gpu_milli,
+            cpu_milli=order.cpu_milli,
+            last=last,
+        )
+    )
+    for uuid in order.devices:
+        counter = state.counters.get(uuid)
+        if counter is not None:
+            counter.running_milli_ms += (to_ms - lease.open_ms) * order.gpu_milli
+    lease.segments += 1
+    lease.open_ms = to_ms
+
+
+def cut_all(state: State, at_ns: int) -> None:
+    """Close what is open of everything that runs."""
+    state.counted_ms = max(state.counted_ms, state.axis_ms(at_ns))
+    if len(state.usage) >= SEGMENTS_OWED_MAX:
+        return
+    for lease in state.leases.values():
+        if lease.stage == RUNNING and lease.axis_ms(at_ns) > lease.open_ms:
+            close_segment(state, lease, lease.axis_ms(at_ns), last=False)
+
+
+def count_device(state: State, uuid: str, at_ms: int) -> None:
+    """Begin to count a device that appears; one that is known goes on."""
+    if uuid not in state.counters:
+        state.counters[uuid] = Counter(since_ms=at_ms)
+
+
+def next_batch(state: State, at_ns: int) -> UsageBatch | None:
+    """The next message for the ledger; None when nothing is owed. Numbered when it is about to
+    go."""
+    if state.former:
+        return state.former[0]
+    if not state.usage:
+        return None
+    return batch_now(state, at_ns)
+
+
+def batch_now(state: State, at_ns: int) -> UsageBatch:
+    """The oldest segments; with the last of them the counters, which cover all segments closed so
+    far."""
+    complete = len(state.usage) <= SEGMENTS_PER_BATCH
+    return UsageBatch(
+        node=state.node,
+        boot_id=state.boot_id,
+        batch=state.batch + 1,
+        segments=tuple(state.usage[:SEGMENTS_PER_BATCH]),
+        counters=_counters(state, state.axis_ms(at_ns)) if complete else (),
+    )
+
+
+def retire_boot(state: State) -> None:
+    """The host has booted again: what the former boot owes leaves under its own name."""
+    while state.usage:
+        batch = batch_now(state, state.anchor_ns)
+        if batch.counters:
+            counters = _counters(state, state.counted_ms)
+            batch = UsageBatch(batch.node, batch.boot_id, batch.batch, batch.segments, counters)
+        state.former.append(batch)
+        state.batch = batch.batch
+        del state.usage[: len(batch.segments)]
+    state.counters.clear()
+    state.batch = 0
+
+
+def _counters(state: State, upto_ms: int) -> tuple[DeviceCounter, ...]:
+    return tuple(
+        DeviceCounter(
+            uuid, counter.since_ms, max(upto_ms, counter.since_ms), counter.running_milli_ms
+        )
+        for uuid, counter in state.counters.items()
+    )

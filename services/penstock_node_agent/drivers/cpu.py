@@ -1,0 +1,30 @@
+"""What does a host without accelerators offer?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock_contracts.nodes import Device
+from penstock_node_agent.drivers.host import host_capacity
+from penstock_node_agent.drivers.port import Capacity, Reading
+
+
+class CpuDriver:
+    """No devices: such a node takes jobs with `gpus` 0 only."""
+
+    name = "cpu"
+
+    def discover(self) -> tuple[Device, ...]:
+        return ()
+
+    def capacity(self) -> Capacity:
+        return host_capacity()
+
+    def sample(self) -> tuple[Reading, ...]:
+        return ()
+
+    def visible_devices(self, uuids: Sequence[str]) -> str:
+        return ""
+
+    def close(self) -> None:
+        return None

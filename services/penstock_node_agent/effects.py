@@ -1,0 +1,153 @@
+"""How is each of the core's instructions carried out?
+
+One line of effect per instruction: to the reaper, to the slots, to the log shipper. It chooses
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol
+
+from penstock_bus.port import Bus
+from penstock_node_agent.core import events
+from penstock_node_agent.core.instructions import (
+    Clear,
+    FindPort,
+    Forget,
+    Instruction,
+    Ship,
+    Spawn,
+    Stop,
+)
+from penstock_node_agent.core.state import HELD, SPAWNING, State
+from penstock_node_agent.drivers.port import DeviceDriver
+from penstock_node_agent.environment import base_environment, job_environment
+from penstock_node_agent.logs import LogShipper
+from penstock_node_agent.ports import PortRange
+from penstock_node_agent.reaper_link import ReaperLink
+from penstock_node_agent.slots import Slots
+
+log = logging.getLogger(__name__)
+
+
+class Taker(Protocol):
+    """Who hears of what an effect came to."""
+
+    def take(self, event: events.AnyEvent) -> None: ...
+
+
+class Effects:
+    """Everything the agent can do to its host. `attach` names who hears of it."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        state: State,
+        *,
+        slots: Slots,
+        driver: DeviceDriver,
+        ports: PortRange,
+        link: ReaperLink,
+    ) -> None:
+        self._state, self._slots, self._driver, self._ports = state, slots, driver, ports
+        self._base = base_environment()
+        self._forgotten: list[str] = []
+        self._slow: set[asyncio.Task[None]] = set()
+        self._taker: Taker | None = None
+        self.link = link
+        self.shipper = LogShipper(bus, state, slots, self._take)
+
+    def attach(self, taker: Taker) -> None:
+        self._taker = taker
+        self.link.attach(taker.take)
+
+    def follow(self, instruction: Instruction) -> None:
+        """Carry out one instruction."""
+        if isinstance(instruction, Spawn):
+            self._spawn(instruction.key)
+        elif isinstance(instruction, Forget):
+            self._forgotten.append(instruction.key)
+        elif isinstance(instruction, Clear):
+            self._clear(instruction.slot)
+        elif isinstance(instruction, Ship):
+            self.shipper.ship(instruction.key)
+        elif isinstance(instruction, Stop):
+            self.link.send(
+                op="stop",
+                key=instruction.key,
+                reason=instruction.reason,
+                grace_s=instruction.grace_s,
+            )
+        elif isinstance(instruction, FindPort):
+            self._find_port(instruction.key)
+
+    def flush(self) -> None:
+        """Let what was asked of the reaper leave in one write."""
+        if self._forgotten:
+            self.link.send(op="forget", keys=self._forgotten)
+            self._forgotten = []
+        self.link.flush()
+
+    def renew(self, at_ns: int) -> None:
+        """Leases with a `disconnect_s` hold on from then."""
+        self.link.send(op="renew", at_ns=at_ns)
+        self.link.flush()
+
+    def _take(self, event: events.AnyEvent) -> None:
+        if self._taker is not None:
+            self._taker.take(event)
+
+    def _spawn(self, key: str) -> None:
+        lease = self._state.leases.get(key)
+        if lease is None or lease.stage != SPAWNING or lease.slot is None:
+            return
+        order, slot = lease.order, lease.slot
+        self._slots.make(slot)
+        self.shipper.expect(key, slot)
+        self.link.send(
+            op="spawn",
+            key=key,
+            argv=order.command,
+            env=job_environment(
+                self._base,
+                order,
+                node=self._state.node,
+                visible_devices=self._driver.visible_devices(order.devices),
+            ),
+            cwd=self._slots.work(slot),
+            out=self._slots.spool(slot, "stdout"),
+            err=self._slots.spool(slot, "stderr"),
+            grace_s=order.grace_s,
+            limit_s=order.time_limit_s,
+            disconnect_s=order.disconnect_s,
+            received_ns=lease.received_ns,
+        )
+
+    def _find_port(self, key: str) -> None:
+        lease = self._state.leases.get(key)
+        if lease is None or lease.stage != HELD:
+            return
+        port = self._ports.find(self._state.ports_taken())
+        self._take(
+            events.PortFound(at_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME), key=key, port=port)
+        )
+
+    def _clear(self, slot: int) -> None:
+        self.shipper.forget(slot)
+        if self._slots.clear(slot):
+            self._take(events.SlotCleared(slot=slot))
+            return
+        task = asyncio.ensure_future(self._clear_slowly(slot))
+        self._slow.add(task)
+        task.add_done_callback(self._slow.discard)
+
+    async def _clear_slowly(self, slot: int) -> None:
+        try:
+            await asyncio.to_thread(self._slots.clear_slowly, slot)
+        except OSError as error:
+            log.error("slot %d is not used again before a restart: %s", slot, error)
+            return
+        self._take(events.SlotCleared(slot=slot))

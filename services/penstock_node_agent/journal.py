@@ -1,0 +1,128 @@
+"""What survives the agent's death?
+
+An append-only file of events, one a line behind its checksum; the state is their fold. One write
+and one sync per batch. When it has grown, and at every start, it is replaced by one snapshot. A
+torn end, as a power loss leaves it, is cut off; a damaged line before the end is an error, never
+skipped. It does not know what an event means.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from penstock_node_agent.core.events import MUST_SYNC, AnyEvent
+from penstock_node_agent.core.machine import handle
+from penstock_node_agent.core.state import State
+
+JOURNAL_NAME = "agent.journal"
+COMPACT_BYTES = 16 << 20
+"""Beyond this, and twice the last snapshot, a snapshot replaces the events."""
+
+_encoder = msgspec.json.Encoder()
+_state_decoder = msgspec.json.Decoder(State)
+_event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+class JournalDamaged(Exception):
+    """A line before the end does not match its checksum: the disk has lied. Nothing is guessed."""
+
+
+class Journal:
+    """The file and what is not yet in it. `state` is only changed through `machine.handle`."""
+
+    def __init__(self, directory: Path, node: str) -> None:
+        self._path = directory / JOURNAL_NAME
+        self.state, kept = _read(self._path, node)
+        self._pending: list[bytes] = []
+        self._must_sync = False
+        self._fd = -1
+        self._bytes = self._compact_above = 0
+        if kept is not None:
+            os.truncate(self._path, kept)
+        self.compact()
+
+    def add(self, event: AnyEvent) -> None:
+        """Take down an event that was handled; it is written at the next `commit`."""
+        self._pending.append(_line(_encoder.encode(event)))
+        self._must_sync |= isinstance(event, MUST_SYNC)
+
+    def commit(self) -> None:
+        """Write what was added, and sync when something must not follow before. Raises OSError."""
+        if not self._pending:
+            return
+        if self._bytes > self._compact_above:
+            self.compact()
+            return
+        data = b"".join(self._pending)
+        _write_all(self._fd, data)
+        if self._must_sync:
+            os.fdatasync(self._fd)
+        self._bytes += len(data)
+        self._pending.clear()
+        self._must_sync = False
+
+    def compact(self) -> None:
+        """Replace the file by a snapshot of the state, which holds what is pending."""
+        part = self._path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(part, flags, 0o600)
+        data = _line(_encoder.encode(self.state))
+        _write_all(fd, data)
+        os.fdatasync(fd)
+        part.rename(self._path)
+        _sync_directory(self._path.parent)
+        self.close()
+        self._fd, self._bytes = fd, len(data)
+        self._compact_above = max(COMPACT_BYTES, 2 * len(data))
+        self._pending.clear()
+        self._must_sync = False
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _read(path: Path, node: str) -> tuple[State, int | None]:
+    """The state, and the length to cut the file to when its end is torn."""
+    state = State(node=node)
+    if not path.exists():
+        return state, None
+    lines = path.read_bytes().split(b"\n")
+    rest = lines.pop()
+    good = 0
+    for number, line in enumerate(lines):
+        body = line[9:]
+        if not _intact(line):
+            if any(_intact(later) for later in lines[number + 1 :]):
+                raise JournalDamaged(f"line {number + 1} of {path}")
+            return state, good
+        if number == 0:
+            state = _state_decoder.decode(body)
+        else:
+            handle(state, _event_decoder.decode(body))
+        good += len(line) + 1
+    return state, good if rest else None
+
+
+def _intact(line: bytes) -> bool:
+    return line[:8] == b"%08x" % crc32(line[9:])
+
+
+def _line(body: bytes) -> bytes:
+    return b"%08x %s\n" % (crc32(body), body)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(fd)
+    os.close(fd)

@@ -1,0 +1,181 @@
+"""How does a job's output leave the node?
+
+Tails spool files and publishes what is new, at once, in chunks with their offset: one chunk per
+stream is under way, what is written meanwhile goes into the next. What the broker has stored is an
+event, so that tailing goes on there after a restart. It does not know when an attempt is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+
+from penstock_bus.port import Appended, Bus
+from penstock_contracts.ids import ROOT
+from penstock_node_agent.core.events import LogsDelivered
+from penstock_node_agent.core.state import Spool, State
+from penstock_node_agent.slots import STREAMS, Slots
+
+CHUNK_BYTES_MAX = 128 * 1024
+FLYING_BYTES_MAX = 4 << 20
+"""Unacknowledged output of all streams together; the rest waits on disk."""
+RETRY_S = 0.5
+OFFSET_HEADER = "Penstock-Offset"
+
+log = logging.getLogger(__name__)
+
+
+class Tail:
+    """One stream of one attempt. `offset`: stored by the broker up to here; `chunk`: under way."""
+
+    __slots__ = ("chunk", "fd", "key", "offset", "path", "stream", "subject", "waiting")
+
+    def __init__(self, key: str, stream: str, path: str, spool: Spool) -> None:
+        self.key, self.stream, self.path = key, stream, path
+        self.offset = spool.out if stream == "stdout" else spool.err
+        self.subject = (
+            f"{ROOT}.log.{spool.tenant}.{spool.job_id}.{spool.attempt}.{spool.rank}.{stream}"
+        )
+        self.chunk = b""
+        self.fd: int | None = None
+        self.waiting = False
+
+    def read(self) -> bytes:
+        try:
+            if self.fd is None:
+                self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
+        return os.pread(self.fd, CHUNK_BYTES_MAX, self.offset)
+
+    def close(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+class LogShipper:
+    """`state` is read only; `on_event` takes LogsDelivered."""
+
+    def __init__(
+        self, bus: Bus, state: State, slots: Slots, on_event: Callable[[LogsDelivered], None]
+    ) -> None:
+        self._bus, self._state, self._slots, self._on_event = bus, state, slots, on_event
+        self._tails: dict[tuple[str, str], Tail] = {}
+        self._key_of_slot: dict[int, str] = {}
+        self._waiting: deque[Tail] = deque()
+        self._flying_bytes = 0
+        self._closed = False
+        self.failures = 0
+
+    def expect(self, key: str, slot: int) -> None:
+        """The attempt is about to write into this slot."""
+        self._key_of_slot[slot] = key
+
+    def grown(self, names: set[str] | None) -> None:
+        """These spool files have new bytes; None: look at all."""
+        if names is None:
+            for key in self._state.spools:
+                self.ship(key)
+            return
+        for name in names:
+            where = self._slots.of_spool(name)
+            if where is None:
+                continue
+            slot, stream = where
+            key = self._key_of_slot.get(slot, "")
+            if key in self._state.spools:
+                self._pump(self._tail(key, stream))
+
+    def ship(self, key: str) -> None:
+        """Publish whatever of this attempt is not yet."""
+        spool = self._state.spools.get(key)
+        if spool is None:
+            return
+        self.expect(key, spool.slot)
+        for stream in STREAMS:
+            final, done = _progress(spool, stream)
+            if final is None or done < final:
+                self._pump(self._tail(key, stream))
+
+    def forget(self, slot: int) -> None:
+        """All of this slot's output is stored."""
+        key = self._key_of_slot.pop(slot, None)
+        for stream in STREAMS:
+            tail = self._tails.pop((key or "", stream), None)
+            if tail is not None:
+                tail.close()
+
+    def close(self) -> None:
+        self._closed = True
+        for tail in self._tails.values():
+            tail.close()
+
+    def _tail(self, key: str, stream: str) -> Tail:
+        tail = self._tails.get((key, stream))
+        if tail is None:
+            spool = self._state.spools[key]
+            tail = Tail(key, stream, self._slots.spool(spool.slot, stream), spool)
+            self._tails[key, stream] = tail
+        return tail
+
+    def _pump(self, tail: Tail) -> None:
+        if tail.chunk or tail.waiting or self._closed:
+            return
+        if self._flying_bytes >= FLYING_BYTES_MAX:
+            tail.waiting = True
+            self._waiting.append(tail)
+            return
+        tail.chunk = tail.read()
+        if tail.chunk:
+            self._flying_bytes += len(tail.chunk)
+            self._publish(tail)
+        else:
+            self._check_end(tail)
+
+    def _publish(self, tail: Tail) -> None:
+        """The same bytes under the same id, as often as it takes."""
+        if self._closed:
+            return
+        self._bus.append_nowait(
+            tail.subject,
+            tail.chunk,
+            lambda result: self._stored(tail, result),
+            message_id=f"{tail.subject}@{tail.offset}+{len(tail.chunk)}",
+            headers={OFFSET_HEADER: str(tail.offset)},
+        )
+
+    def _stored(self, tail: Tail, result: Appended | Exception) -> None:
+        if self._closed:
+            return
+        if isinstance(result, Exception):
+            self.failures += 1
+            asyncio.get_running_loop().call_later(RETRY_S, self._publish, tail)
+            return
+        self._flying_bytes -= len(tail.chunk)
+        tail.offset += len(tail.chunk)
+        tail.chunk = b""
+        self._on_event(LogsDelivered(key=tail.key, stream=tail.stream, offset=tail.offset))
+        self._pump(tail)
+        while self._waiting and self._flying_bytes < FLYING_BYTES_MAX:
+            next_tail = self._waiting.popleft()
+            next_tail.waiting = False
+            self._pump(next_tail)
+
+    def _check_end(self, tail: Tail) -> None:
+        """A spool that has become shorter than it was at the end cannot be made whole: go on."""
+        spool = self._state.spools.get(tail.key)
+        final = _progress(spool, tail.stream)[0] if spool is not None else None
+        if final is not None and tail.offset < final:
+            log.error("output is missing", extra={"lease": tail.key, "offset": tail.offset})
+            self._on_event(LogsDelivered(key=tail.key, stream=tail.stream, offset=final))
+
+
+def _progress(spool: Spool, stream: str) -> tuple[int | None, int]:
+    """(final size or None, bytes stored) of one stream."""
+    if stream == "stdout":
+        return spool.out_final, spool.out
+    return spool.err_final, spool.err

@@ -1,0 +1,113 @@
+"""What does the reaper know about one attempt, and when is something due to it?
+
+It does not know how processes are spawned, waited for or killed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+SECOND_NS = 1_000_000_000
+
+
+class End(NamedTuple):
+    """How the main process ended. Exactly one of `code` and `signal`, or a reason that explains
+    neither."""
+
+    at_ns: int
+    code: int | None
+    signal: int | None
+    reason: str
+    message: str = ""
+
+
+class Attempt:
+    """One order. `pid` 0 = not spawned. Instants are CLOCK_BOOTTIME in ns.
+
+    `kill_ns`: SIGTERM is sent, SIGKILL is due then. `ended`: the line that told the end, once told.
+    `gone`: nothing of it is left. `old`: taken over from a reaper that died.
+    """
+
+    __slots__ = (
+        "began_ns",
+        "clear_ns",
+        "disconnect_s",
+        "end",
+        "ended",
+        "err",
+        "gone",
+        "grace_s",
+        "key",
+        "kill_ns",
+        "limit_ns",
+        "old",
+        "out",
+        "pid",
+        "reason",
+        "received_ns",
+    )
+
+    def __init__(self, key: str, at_ns: int, out: str, err: str) -> None:
+        self.key, self.began_ns, self.out, self.err = key, at_ns, out, err
+        self.pid = 0
+        self.grace_s = 0.0
+        self.limit_ns: int | None = None
+        self.disconnect_s: float | None = None
+        self.received_ns = at_ns
+        self.reason = ""
+        self.kill_ns: int | None = None
+        self.end: End | None = None
+        self.clear_ns = 0
+        self.ended: list[Any] | None = None
+        self.gone = False
+        self.old = False
+
+    def due_ns(self, renewed_ns: int) -> int | None:
+        """When to act next: SIGKILL, or SIGTERM for the time limit or `grace` before the lease's
+        end."""
+        if self.kill_ns is not None:
+            return self.kill_ns
+        due = self.limit_ns
+        if self.disconnect_s is not None:
+            lead_s = self.disconnect_s - self.lease_grace_s
+            lease_ns = max(renewed_ns, self.received_ns) + int(lead_s * SECOND_NS)
+            due = lease_ns if due is None else min(due, lease_ns)
+        return due
+
+    @property
+    def lease_grace_s(self) -> float:
+        """The grace at the end of a lease: a short lease is not eaten up by it."""
+        return min(self.grace_s, (self.disconnect_s or 0.0) / 2)
+
+    def order_line(self) -> list[Any]:
+        return ["order", self.key, self.began_ns, self.out, self.err]
+
+    def story(self) -> list[list[Any]]:
+        """The lines from which this attempt folds again."""
+        lines = [self.order_line()]
+        if self.pid:
+            lines.append(["began", self.key, self.began_ns, self.pid])
+        if self.ended is not None:
+            lines.append(self.ended)
+            if self.gone and self.ended[-1] is None:
+                lines.append(["gone", self.key, self.clear_ns])
+        return lines
+
+
+def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:
+    """Apply one line of the log; the only way in which a log becomes attempts."""
+    kind, key = line[0], line[1]
+    if kind == "order":
+        attempts[key] = Attempt(key, line[2], line[3], line[4])
+        return
+    attempt = attempts.get(key)
+    if attempt is None:
+        return
+    if kind == "began":
+        attempt.began_ns, attempt.pid = line[2], line[3]
+    elif kind == "ended":
+        attempt.ended, attempt.gone = line, line[-1] is not None
+    elif kind == "gone":
+        attempt.gone, attempt.clear_ns = True, line[2]
+    elif kind == "forget":
+        del attempts[key]

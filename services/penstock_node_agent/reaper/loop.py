@@ -1,0 +1,297 @@
+"""What does the reaper do, turn by turn?
+
+Requests in, processes out; endings in, lines out. One thread, no blocking call but `Channel.wait`.
+
+Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
+received_ns}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew", at_ns},
+{"op": "leave"}. A spawn whose key is known changes nothing. Events are the lines of `records`; on
+connect all that is remembered, then ["ready", boot_id, pid, keys]. It does not know why anything is
+asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from penstock_node_agent.reaper import processes
+from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
+from penstock_node_agent.reaper.channel import Channel
+from penstock_node_agent.reaper.records import Records
+
+TICK_MS = 1000
+CLEARING_TICK_MS = 20
+CLEARING_NS_MAX = 5 * SECOND_NS
+"""An attempt whose leftovers survive SIGKILL this long is told as ended, and as gone when it is."""
+STOP_GRACE_S_MAX = 5.0
+SPAWNS_PER_TURN = 8
+"""Endings are stamped when waited for: a long row of spawns must not delay that."""
+MESSAGE_CHARACTERS_MAX = 500
+
+
+def boottime_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Reaper:
+    def __init__(self, directory: str, boot_id: str, records: Records, channel: Channel) -> None:
+        self._directory, self._boot_id = directory, boot_id
+        self._records, self._channel = records, channel
+        self._attempts = records.attempts
+        self._mains: dict[int, Attempt] = {}
+        self._clearing: dict[str, Attempt] = {}
+        self._orders: list[dict[str, Any]] = []
+        self._renewed_ns = 0
+        self._due_ns: int | None = None
+        self._leaving = False
+        self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
+        self._take_over()
+
+    def leave(self) -> None:
+        """Stop all work, then end."""
+        self._leaving = True
+
+    def run(self) -> None:
+        while True:
+            self._channel.wait(self._timeout_ms())
+            if self._channel.accept():
+                self._channel.send(self._all_known())
+            for request in self._channel.read():
+                self._obey(request)
+            if self._leaving:
+                for attempt in list(self._mains.values()):
+                    if not attempt.reason:
+                        self._stop(attempt, "stopped", min(attempt.grace_s, STOP_GRACE_S_MAX))
+            self._spawn()
+            self._wait()
+            self._enforce()
+            self._clear()
+            self._channel.send(self._records.commit())
+            if self._leaving and not (self._mains or self._orders or self._stuck_too_long()):
+                self._channel.close()
+                return
+
+    def _stuck_too_long(self) -> bool:
+        return any(attempt.ended is None for attempt in self._clearing.values())
+
+    def _timeout_ms(self) -> int | None:
+        if self._orders:
+            return 0
+        if self._clearing and self._stuck_too_long():
+            return CLEARING_TICK_MS
+        if self._mains or self._clearing or self._records.waiting:
+            if self._due_ns is None:
+                return TICK_MS
+            return max(1, min(TICK_MS, (self._due_ns - boottime_ns()) // 1_000_000 + 1))
+        return None
+
+    # -- requests ----------------------------------------------------------------------------------
+    def _obey(self, request: dict[str, Any]) -> None:
+        op = request["op"]
+        if op == "spawn":
+            self._orders.append(request)
+        elif op == "stop":
+            attempt = self._attempts.get(request["key"])
+            if attempt is not None:
+                self._stop(attempt, request["reason"], request["grace_s"])
+            else:
+                self._cancel_order(request)
+        elif op == "forget":
+            for key in request["keys"]:
+                attempt = self._attempts.get(key)
+                if attempt is not None and attempt.gone:
+                    del self._attempts[key]
+                    self._records.add(["forget", key])
+        elif op == "renew":
+            self._renewed_ns = max(self._renewed_ns, min(request["at_ns"], boottime_ns()))
+        elif op == "leave":
+            self._leaving = True
+
+    def _cancel_order(self, stop: dict[str, Any]) -> None:
+        """A stop that overtakes a spawn still in line: it ends without having run."""
+        for order in self._orders:
+            if order["key"] == stop["key"]:
+                order["refused"] = stop["reason"]
+
+    def _all_known(self) -> bytes:
+        lines = [line for attempt in self._attempts.values() for line in attempt.story()]
+        lines.append(["ready", self._boot_id, os.getpid(), list(self._attempts)])
+        return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+    # -- spawning ----------------------------------------------------------------------------------
+    def _spawn(self) -> None:
+        if not self._orders:
+            return
+        fresh = []
+        for order in self._orders[:SPAWNS_PER_TURN]:
+            key = order["key"]
+            if key not in self._attempts:
+                attempt = Attempt(key, boottime_ns(), order["out"], order["err"])
+                self._attempts[key] = attempt
+                fresh.append((order, attempt))
+                self._records.add(attempt.order_line())
+        del self._orders[:SPAWNS_PER_TURN]
+        self._channel.send(self._records.commit())  # a reaper that dies now knows what to look for
+        for order, attempt in fresh:
+            self._spawn_one(order, attempt)
+
+    def _spawn_one(self, order: dict[str, Any], attempt: Attempt) -> None:
+        refused = order.get("refused") or ("stopped" if self._leaving else "")
+        message = ""
+        if not refused:
+            try:
+                pid = processes.spawn(order, f"{self._directory}:{attempt.key}")
+            except (OSError, ValueError, TypeError) as error:
+                refused, message = "spawn_failed", str(error)[:MESSAGE_CHARACTERS_MAX]
+        now = boottime_ns()
+        if refused:
+            attempt.end = End(now, None, None, refused, message)
+            self._tell_end(attempt, now)
+            return
+        attempt.began_ns, attempt.pid = now, pid
+        attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
+        attempt.received_ns = order["received_ns"]
+        if order["limit_s"] is not None:
+            attempt.limit_ns = now + int(order["limit_s"] * SECOND_NS)
+        self._mains[pid] = attempt
+        self._watch(attempt)
+        self._records.add(["began", attempt.key, now, pid])
+
+    # -- ending ------------------------------------------------------------------------------------
+    def _watch(self, attempt: Attempt) -> None:
+        due = attempt.due_ns(self._renewed_ns)
+        if due is not None and (self._due_ns is None or due < self._due_ns):
+            self._due_ns = due
+
+    def _stop(self, attempt: Attempt, reason: str, grace_s: float) -> None:
+        if attempt.pid not in self._mains:
+            return
+        kill_ns = boottime_ns() + int(grace_s * SECOND_NS)
+        if attempt.kill_ns is None:
+            attempt.reason = reason
+            processes.kill_group(attempt.pid, signal.SIGTERM)
+            processes.kill_group(attempt.pid, signal.SIGCONT)
+        if attempt.kill_ns is None or kill_ns < attempt.kill_ns:
+            attempt.kill_ns = kill_ns
+        self._watch(attempt)
+
+    def _enforce(self) -> None:
+        now = boottime_ns()
+        if self._due_ns is None or now < self._due_ns:
+            return
+        self._due_ns = None
+        for attempt in list(self._mains.values()):
+            due = attempt.due_ns(self._renewed_ns)
+            if due is not None and due <= now:
+                if attempt.kill_ns is not None:
+                    processes.kill_group(attempt.pid, signal.SIGKILL)
+                    attempt.kill_ns = now + SECOND_NS
+                elif attempt.limit_ns is not None and attempt.limit_ns <= now:
+                    self._stop(attempt, "time_limit", attempt.grace_s)
+                else:
+                    self._stop(attempt, "disconnected", attempt.lease_grace_s)
+            self._watch(attempt)
+
+    def _wait(self) -> None:
+        """Take every exit status there is; a finished attempt's group dies while its pid is
+        held."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if info is None:
+                    return
+                attempt = self._mains.pop(info.si_pid, None)
+                if attempt is not None:
+                    now = boottime_ns()
+                    processes.kill_group(attempt.pid, signal.SIGKILL)
+                    exited = info.si_code == os.CLD_EXITED
+                    code, number = (info.si_status, None) if exited else (None, info.si_status)
+                    reason = attempt.reason or ("exited" if exited else "signalled")
+                    attempt.end, attempt.clear_ns = End(now, code, number, reason), now
+                    self._clearing[attempt.key] = attempt
+                os.waitpid(info.si_pid, 0)
+
+    # -- clearing ----------------------------------------------------------------------------------
+    def _take_over(self) -> None:
+        """What the log does not say ended is lost: kill what is left of it, then say so."""
+        for attempt in self._attempts.values():
+            if attempt.gone:
+                continue
+            attempt.old, attempt.clear_ns = True, boottime_ns()
+            if attempt.ended is None:
+                attempt.end = End(attempt.began_ns, None, None, "lost", "the reaper died")
+            self._clearing[attempt.key] = attempt
+        if not self._records.same_boot:
+            for attempt in self._clearing.values():
+                self._tell_end(attempt, boottime_ns())
+            self._clearing.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Kill what finished attempts left behind. Whatever a job starts stays below this
+        subreaper, so an attempt is gone when none of this process's children belongs to it."""
+        self._channel.accepting = not any(
+            attempt.old and attempt.ended is None for attempt in self._clearing.values()
+        )
+        if not self._clearing:
+            return
+        now = boottime_ns()
+        left = self._kill_leftovers()
+        for attempt in list(self._clearing.values()):
+            if attempt.key not in left:
+                del self._clearing[attempt.key]
+                self._tell_end(attempt, now)
+            elif attempt.ended is None and now - attempt.clear_ns > CLEARING_NS_MAX:
+                self._tell_end(attempt, None)
+
+    def _kill_leftovers(self) -> set[str]:
+        """Returns the attempts of which something was still there."""
+        old = any(attempt.old for attempt in self._clearing.values())
+        pids = [int(pid) for pid in os.pread(self._children, 1 << 20, 0).split()]
+        if old:
+            pids = processes.all_pids()
+        elif len(pids) == len(self._mains):
+            return set()
+        left: set[str] = set()
+        for pid in pids:
+            if pid in self._mains:
+                continue
+            key = self._owner(pid)
+            if key in self._clearing:
+                left.add(key)
+                processes.kill(pid, signal.SIGKILL)
+            elif key == "" and not old:  # hid where it came from: it ends with the next that ends
+                left.update(self._clearing)
+                processes.kill(pid, signal.SIGKILL)
+        return left
+
+    def _owner(self, pid: int) -> str | None:
+        """Whose process this is, by session, else by its mark; "" = nobody's, None = cannot be
+        told."""
+        session = processes.session_of(pid)
+        if session is None:
+            return None
+        if session in self._mains:
+            return self._mains[session].key
+        for attempt in self._clearing.values():
+            if attempt.pid == session and session:
+                ticks = processes.start_ticks(pid)
+                if ticks is None:
+                    return None
+                if (ticks + 1) * processes.TICK_NS >= attempt.began_ns:
+                    return attempt.key
+        return processes.mark_of(pid, f"{self._directory}:")
+
+    def _tell_end(self, attempt: Attempt, gone_ns: int | None) -> None:
+        attempt.gone = gone_ns is not None
+        if attempt.ended is not None:
+            attempt.clear_ns = gone_ns or attempt.clear_ns
+            self._records.add(["gone", attempt.key, attempt.clear_ns], durable=True)
+        elif attempt.end is not None:
+            sizes = processes.size(attempt.out), processes.size(attempt.err)
+            attempt.ended = ["ended", attempt.key, *attempt.end, *sizes, gone_ns]
+            self._records.add(attempt.ended, durable=True)

@@ -1,0 +1,157 @@
+"""How does the agent talk with its reaper?
+
+Keeps one connection for ever: connects, starts a reaper when none listens, turns its lines into
+events. Requests of one loop turn leave in one write. It does not know what events mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penstock_contracts.errors import InvariantError
+from penstock_node_agent import reaper_package
+from penstock_node_agent.core.events import Began, Ended, Gone, ReaperReady
+from penstock_node_agent.reaper.channel import socket_path
+
+RETRY_S = 0.2
+READY_S_MAX = 15.0
+"""A reaper that takes over first kills what its predecessor left."""
+
+log = logging.getLogger(__name__)
+_decode = msgspec.json.Decoder(list[Any]).decode
+_encoder = msgspec.json.Encoder()
+
+ReaperEvent = Began | Ended | Gone | ReaperReady
+
+
+class ReaperLink(asyncio.Protocol):
+    """Who is attached hears each event in order, ReaperReady last of all that was before."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._on_event: Callable[[ReaperEvent], None] = _unheard
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+        self._requests: list[bytes] = []
+        self._lost = asyncio.Event()
+        self._leaving = False
+        self.pid: int | None = None
+        self.restarts = 0
+
+    def attach(self, on_event: Callable[[ReaperEvent], None]) -> None:
+        self._on_event = on_event
+
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None
+
+    async def keep(self) -> None:
+        """Hold the connection until cancelled."""
+        directory = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            while not self._leaving:
+                try:
+                    await self._connect(directory)
+                except (OSError, TimeoutError, reaper_package.ReaperDidNotStart) as error:
+                    log.error("no reaper: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                await self._lost.wait()
+                if self._leaving:
+                    return
+                log.warning("the reaper is gone")
+        finally:
+            self.close()
+            os.close(directory)
+
+    async def _connect(self, directory: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._lost.clear()
+        try:
+            await loop.create_unix_connection(lambda: self, socket_path(directory))
+        except (ConnectionRefusedError, FileNotFoundError):
+            self.restarts += 1
+            await reaper_package.start(self._state_dir)
+            await loop.create_unix_connection(lambda: self, socket_path(directory))
+
+    def send(self, **request: Any) -> None:
+        """Line a request up; `flush` sends. Without a connection it is dropped: ReaperReady
+        repairs."""
+        if self._transport is not None:
+            self._requests.append(_encoder.encode(request))
+
+    def flush(self) -> None:
+        if self._requests and self._transport is not None:
+            self._requests.append(b"")
+            self._transport.write(b"\n".join(self._requests))
+        self._requests.clear()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def leave(self, timeout_s: float) -> None:
+        """Have the reaper stop all work and end; returns when it has, or after `timeout_s`."""
+        self._leaving = True
+        self.send(op="leave")
+        self.flush()
+        if self._transport is not None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._lost.wait()
+            except TimeoutError:
+                log.error("the reaper has not ended")
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+        self._unread = b""
+        self._requests.clear()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self.pid = None
+        self._lost.set()
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._take(_decode(line))
+
+    def _take(self, line: list[Any]) -> None:
+        kind, key = line[0], line[1]
+        if kind == "began":
+            self._on_event(Began(key=key, at_ns=line[2]))
+        elif kind == "ended":
+            self._on_event(
+                Ended(
+                    key=key,
+                    at_ns=line[2],
+                    code=line[3],
+                    signal=line[4],
+                    reason=line[5],
+                    message=line[6],
+                    out_bytes=line[7],
+                    err_bytes=line[8],
+                    gone_ns=line[9],
+                )
+            )
+        elif kind == "gone":
+            self._on_event(Gone(key=key, at_ns=line[2]))
+        elif kind == "ready":
+            self.pid = line[2]
+            now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._on_event(ReaperReady(at_ns=now, keys=tuple(line[3])))
+
+
+def _unheard(event: ReaperEvent) -> None:
+    raise InvariantError(f"nobody hears the reaper's {event}")

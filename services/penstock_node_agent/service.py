@@ -1,0 +1,230 @@
+"""How does a node agent live?
+
+Wiring: state directory, driver, journal, reaper, bus, health; how it starts and how it ends. It
+decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from penstock_bus.nats import connect
+from penstock_bus.port import Bus, Outage
+from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
+from penstock_node_agent.agent import Agent, boottime_ns
+from penstock_node_agent.config import Config
+from penstock_node_agent.core.events import AgentStarted, NodeStopping
+from penstock_node_agent.drivers import driver_for
+from penstock_node_agent.drivers.port import DeviceDriver
+from penstock_node_agent.effects import Effects
+from penstock_node_agent.journal import Journal
+from penstock_node_agent.ports import PortRange, parse_port_range
+from penstock_node_agent.readings import device_metrics
+from penstock_node_agent.reaper_link import ReaperLink
+from penstock_node_agent.slots import Slots
+from penstock_node_agent.spool_watch import SpoolWatch
+from penstock_runtime.health import Health
+from penstock_runtime.logs import configure_logging
+from penstock_runtime.metrics import Metric
+from penstock_runtime.process import EXIT_CRASHED, EXIT_OK, StopSignal, run_service
+
+CONNECT_RETRY_S = 0.5
+LEAVE_S_MAX = 6.5
+"""The reaper gives work 5 s between SIGTERM and SIGKILL when the node stops."""
+STOP_S_MAX = 9.0
+
+log = logging.getLogger(__name__)
+
+
+class StateDirectoryTaken(Exception):
+    """Another agent uses this state directory."""
+
+
+def serve(config: Config) -> int:
+    """The agent's process."""
+    configure_logging("agent", config.log_level)
+    first, last = parse_port_range(config.port_range)
+
+    async def main(stop: StopSignal) -> int:
+        directory = config.directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = take_lock(directory)
+        driver = await asyncio.to_thread(driver_for, config.driver, node=config.node)
+        try:
+            bus = await _connect(config, stop)
+            if bus is None:
+                return EXIT_OK
+            try:
+                ports = PortRange(first, last, config.advertise_address)
+                return await live(config, bus, driver, ports, stop)
+            finally:
+                await bus.close()
+        finally:
+            driver.close()
+            os.close(lock)
+
+    return run_service(main, "agent")
+
+
+async def live(
+    config: Config, bus: Bus, driver: DeviceDriver, ports: PortRange, stop: StopSignal
+) -> int:
+    """Be the agent of a node until stopped; returns the exit code."""
+    directory = config.directory
+    journal = Journal(directory, config.node)
+    slots = Slots(directory)
+    broken: list[str] = []
+
+    def break_off(reason: str) -> None:
+        broken.append(reason)
+        stop.request(reason)
+
+    link = ReaperLink(directory)
+    effects = Effects(bus, journal.state, slots=slots, driver=driver, ports=ports, link=link)
+    agent = Agent(bus, journal, effects, break_off)
+    watch = SpoolWatch(slots.spool_dir, effects.shipper.grown)
+    health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
+    health.metrics.add(lambda: _metrics(agent))
+    health.metrics.add(lambda: device_metrics(driver, config.node))
+    await health.start(config.http_host, config.http_port)
+    agent.take(await _describe(config, driver))
+    tasks = [asyncio.ensure_future(link.keep()), asyncio.ensure_future(_work(agent))]
+    bus.on_reconnect(lambda: _resend(agent))
+    try:
+        await _until_stopped(tasks, stop)
+        if config.stop_work_on_exit and not broken:
+            await _stop_work(agent)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        watch.close()
+        agent.close()
+        await health.stop()
+    return EXIT_CRASHED if broken else EXIT_OK
+
+
+def take_lock(directory: Path) -> int:
+    """One agent per state directory; the lock ends with the descriptor. Raises
+    StateDirectoryTaken."""
+    lock = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StateDirectoryTaken(f"{directory} is in use by another agent") from error
+    return lock
+
+
+async def _connect(config: Config, stop: StopSignal) -> Bus | None:
+    """The bus, as soon as a broker answers; None when stopped before."""
+    operator = config.nats_creds is not None
+    while not stop.requested:
+        try:
+            return await connect(
+                config.nats_url,
+                name=f"penstock-node-{config.node}",
+                credentials=str(config.nats_creds) if operator else None,
+                inbox_prefix=f"{NODE_INBOX_PREFIX}{config.node}" if operator else None,
+                subscribe_prefix=ORDERS_PREFIX if operator else "",
+            )
+        except Outage as error:
+            log.warning("no broker yet: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), CONNECT_RETRY_S)
+    return None
+
+
+async def _describe(config: Config, driver: DeviceDriver) -> AgentStarted:
+    devices = await asyncio.to_thread(driver.discover)
+    capacity = driver.capacity()
+    return AgentStarted(
+        at_ns=boottime_ns(),
+        wall_ms=time.time_ns() // 1_000_000,
+        boot_id=_boot_id(),
+        cpu_milli=capacity.cpu_milli,
+        memory_mib=capacity.memory_mib,
+        devices=devices,
+        labels=config.labels,
+        advertise_address=config.advertise_address,
+        driver=driver.name,
+        version=version("penstock"),
+    )
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+async def _work(agent: Agent) -> None:
+    """Orders are taken once the reaper has told what runs."""
+    await agent.became_ready.wait()
+    await agent.listen()
+    log.info("taking orders", extra={"node": agent.state.node})
+    await agent.beat()
+
+
+async def _until_stopped(tasks: list[asyncio.Task[None]], stop: StopSignal) -> None:
+    """Returns when asked to stop; raises what ended one of the tasks."""
+    waiting = asyncio.ensure_future(stop.wait())
+    done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done:
+        task.result()
+
+
+async def _stop_work(agent: Agent) -> None:
+    """Stop everything, tell it, and end the reaper; bounded, since what is owed is in the
+    journal."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + STOP_S_MAX
+    agent.take(NodeStopping(at_ns=boottime_ns()))
+    await agent.effects.link.leave(LEAVE_S_MAX)
+    agent.hurry()
+    if agent.owes_nothing():
+        return
+    try:
+        await asyncio.wait_for(agent.delivered_all.wait(), deadline - loop.time())
+    except TimeoutError:
+        log.warning("ends before all is told", extra=agent.counts())
+
+
+async def _resend(agent: Agent) -> None:
+    agent.reports.retry()
+    agent.usage.retry()
+
+
+def _why_not_ready(bus: Bus, agent: Agent) -> str | None:
+    if not bus.connected:
+        return "not connected to the broker"
+    if not agent.effects.link.connected or not agent.state.ready:
+        return "the reaper has not told what runs"
+    return None
+
+
+def _metrics(agent: Agent) -> Iterator[Metric]:
+    labels = {"node": agent.state.node}
+    for name, value in agent.counts().items():
+        yield Metric(f"penstock_agent_{name}", "gauge", f"{name} of this node.", value, labels)
+    failures: dict[str, Callable[[], int]] = {
+        "reports": lambda: agent.reports.failures,
+        "usage": lambda: agent.usage.failures,
+        "logs": lambda: agent.effects.shipper.failures,
+        "reaper": lambda: agent.effects.link.restarts,
+    }
+    for kind, count in failures.items():
+        yield Metric(
+            "penstock_agent_failures",
+            "counter",
+            "Messages not stored at the first try, and reapers started.",
+            count(),
+            {**labels, "kind": kind},
+        )
