@@ -56,12 +56,20 @@ class NatsServer:
     def __init__(self, directory: Path, extra_config: str = "") -> None:
         self._directory = directory
         self._config = directory / "nats.conf"
-        self._config.write_text(
-            f'jetstream {{ store_dir: "{directory / "store"}" }}\n{extra_config}\n',
-            encoding="utf-8",
-        )
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1
+        self._write_config(extra_config)
+
+    def _write_config(self, extra_config: str) -> None:
+        self._config.write_text(
+            f'jetstream {{ store_dir: "{self._directory / "store"}" }}\n{extra_config}\n',
+            encoding="utf-8",
+        )
+
+    def reconfigure(self, extra_config: str) -> None:
+        """Replaces the extra configuration and has the running server read it again."""
+        self._write_config(extra_config)
+        os.kill(self.pid, signal.SIGHUP)
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from penstock_bus import wire
@@ -87,7 +88,7 @@ class MemorySession:
     def announce(self, stream: str, seq: int) -> None:
         for reader in self._readers:
             if reader.stream == stream:
-                self.downlink.send(lambda r=reader: r.announce(seq), lossy=False)  # type: ignore[misc]
+                self.downlink.send(partial(reader.announce, seq), lossy=False)
 
     def lose_connection(self) -> None:
         if not self.connected:

@@ -9,12 +9,14 @@ import asyncio
 import logging
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from nats import errors
 
 from penstock_bus import wire
 from penstock_bus.connection import Connection
+from penstock_bus.credentials import expiry_s, renewal_delay_s
 from penstock_bus.nats_calls import Calls
 from penstock_bus.nats_reader import NatsReader
 from penstock_bus.port import BusRefusal, Outage
@@ -27,6 +29,7 @@ RECONNECT_WAIT_S = 0.2
 WATCHDOG_S = 2.0
 WATCHDOG_TIMEOUT_S = 3.0
 SUBSCRIBE_TIMEOUT_S = 5.0
+RENEWAL_S_MIN = 1.0
 
 _PERMISSION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"")
 
@@ -35,25 +38,34 @@ class NatsSession:
     """One connection with its reply inbox, readers and watchdog."""
 
     def __init__(
-        self, inbox_prefix: str, on_closed: Callable[[Exception | None], None] | None
+        self,
+        inbox_prefix: str,
+        credentials: str | None,
+        on_closed: Callable[[Exception | None], None] | None,
     ) -> None:
         wire.check_subject(inbox_prefix)
         self._connection = Connection()
         self._inbox = f"{inbox_prefix}.{secrets.token_hex(8)}"
         self._box = ReplyBox(self._inbox)
         self._calls = Calls(self._connection, self._box)
+        self._credentials = credentials
+        self._expires_s: int | None = None
         self._on_closed = on_closed
         self._readers: list[NatsReader] = []
         self._reconnect_handlers: list[Callable[[], Awaitable[None]]] = []
         self._refused_subscriptions: set[str] = set()
         self._refused: asyncio.Event = asyncio.Event()
         self._watchdog: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._leaving = False
 
     async def open(
         self, url: str | list[str], name: str, timeout_s: float, options: dict[str, object]
     ) -> None:
         connection = self._connection
+        if self._credentials is not None:
+            options["user_credentials"] = self._credentials
+            self._expires_s = expiry_s(self._credentials)
         connection.on_lost = self._connection_lost
         connecting = asyncio.ensure_future(
             connection.connect(
@@ -86,6 +98,8 @@ class NatsSession:
         connection.listen(self._box.subject, self._box.deliver)
         await connection.barrier(SUBSCRIBE_TIMEOUT_S)
         self._watchdog = asyncio.get_running_loop().create_task(self._watch())
+        if self._expires_s is not None:
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     # -- the port's life ------------------------------------------------------------------------
     @property
@@ -101,8 +115,9 @@ class NatsSession:
 
     async def close(self) -> None:
         self._leaving = True
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        for task in (self._watchdog, self._renewal):
+            if task is not None:
+                task.cancel()
         for reader in list(self._readers):
             await reader.close()
         await self._connection.leave()
@@ -124,6 +139,20 @@ class NatsSession:
                     log.warning("watchdog reconnects: %s", error)
                     self._connection.counters["watchdog_reconnects"] += 1
                     await self._connection.reconnect_now()
+
+    async def _renew(self) -> None:
+        """Comes back with the newer credential before the broker ends the connection for good."""
+        credentials = self._credentials
+        while credentials is not None and self._expires_s is not None:
+            delay_s = renewal_delay_s(self._expires_s, time.time())
+            await asyncio.sleep(max(delay_s, RENEWAL_S_MIN))
+            newer_s = expiry_s(credentials)
+            if newer_s is None or newer_s > self._expires_s:
+                self._expires_s = newer_s
+                self._connection.counters["renewals"] += 1
+                await self._connection.reconnect_now()
+            else:
+                self._connection.counters["stale_credentials"] += 1
 
     def _connection_lost(self) -> None:
         self._connection.counters["disconnects"] += 1

@@ -10,8 +10,9 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import pytest
 import uvloop
 
@@ -25,8 +26,9 @@ MIB = 1024 * 1024
 _names = itertools.count(1)
 
 
-def a_stream(name: str = "EVENTS", subject: str = "event.>", **changes: object) -> StreamConfig:
-    return StreamConfig(**{"name": name, "subjects": (subject,), "max_bytes": 16 * MIB, **changes})  # type: ignore[arg-type]
+def a_stream(name: str = "EVENTS", subject: str = "event.>", **changes: Any) -> StreamConfig:
+    stream = StreamConfig(name=name, subjects=(subject,), max_bytes=16 * MIB)
+    return msgspec.structs.replace(stream, **changes)
 
 
 class World(Protocol):
