@@ -47,6 +47,9 @@ COMMANDS: dict[str, Entry] = {
     "usage": Entry(NODES, f"{_HERE}.usage:usage", "Show GPU time and cost per tenant."),
     "check": Entry(MESH, f"{_HERE}.check:check", "Audit every service and compare their accounts."),
     "up": Entry(MESH, "penstock_mesh.command:command", "Start a whole mesh on this machine."),
+    "mesh": Entry(
+        MESH, "penstock_mesh.initialisation:command", "Prepare a mesh whose processes run apart."
+    ),
     "completion": Entry(
         MESH, f"{_HERE}.completion:completion", "Print a shell's completion script."
     ),

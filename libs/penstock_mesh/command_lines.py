@@ -17,6 +17,7 @@ from penstock_mesh.fleet import Node
 
 SERVER = "nats-server"
 SERVICES = ("inventory", "scheduler", "metering", "gateway")
+NODE_CREDS = "node.creds"
 AGENT_PREFIX = "node-"
 """A child's name is its log's, so a node must not be called like a service."""
 
@@ -90,7 +91,7 @@ def agent_name(node: Node) -> str:
 
 
 def node_creds(node: Node) -> Path:
-    return node.directory / "node.creds"
+    return node.directory / NODE_CREDS
 
 
 def _python_child(

@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import ipaddress
-import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -76,12 +75,7 @@ def render_config(settings: ServerSettings) -> str:
         f"server_name: {_quoted(settings.name)}",
         f"listen: {_quoted(_host_port(settings.bind, settings.port))}",
         f"max_payload: {MAX_PAYLOAD_BYTES}",
-        f"operator: {_quoted(settings.operator_jwt)}",
-        f"system_account: {_quoted(settings.system_account)}",
-        "resolver: MEMORY",
-        "resolver_preload: {",
-        *(f"  {key}: {_quoted(jwt)}" for key, jwt in settings.account_jwts.items()),
-        "}",
+        *_trust_lines(settings.operator_jwt, settings.system_account, settings.account_jwts),
         "jetstream: {",
         f"  store_dir: {_quoted(str(settings.store_directory))}",
         f"  sync_interval: {_quoted(settings.sync_interval)}",
@@ -101,9 +95,27 @@ def render_config(settings: ServerSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_trust(operator_jwt: str, system_account: str, account_jwts: Mapping[str, str]) -> str:
+    """The part that says whom the broker trusts, for a configuration that includes it."""
+    return "\n".join(_trust_lines(operator_jwt, system_account, account_jwts)) + "\n"
+
+
+def _trust_lines(
+    operator_jwt: str, system_account: str, account_jwts: Mapping[str, str]
+) -> list[str]:
+    return [
+        f"operator: {_quoted(operator_jwt)}",
+        f"system_account: {_quoted(system_account)}",
+        "resolver: MEMORY",
+        "resolver_preload: {",
+        *(f"  {key}: {_quoted(jwt)}" for key, jwt in account_jwts.items()),
+        "}",
+    ]
+
+
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return msgspec.json.encode(text).decode()

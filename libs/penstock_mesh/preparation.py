@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -61,7 +61,7 @@ def choose_addresses(options: MeshOptions) -> Addresses:
     port = choose_port(options.bind, options.port, NATS_PORT, flag="--port")
     http_port = choose_port(options.bind, options.http_port, HTTP_PORT, flag="--http-port")
     secure = options.tls_certificate is not None
-    host = _host(options.bind)
+    host = _url_host(options.bind)
     return Addresses(
         bind=options.bind,
         nats_url=f"{'tls' if secure else 'nats'}://{host}:{port}",
@@ -80,14 +80,7 @@ def write_files(
 ) -> None:
     """Keys and credentials that exist stay; everything is readable by its owner only."""
     now_s = int(time.time())
-    trust = Trust.load_or_create(directory.keys)
-    trust.ensure_creds(directory.client_creds, CLIENT, "local", now_s)
-    for role in (ADMIN, *SERVICES):
-        trust.ensure_creds(directory.creds(role), role, role, now_s)
-    for node in fleet:
-        trust.ensure_creds(node_creds(node), NODE, node.name, now_s)
-    if not directory.http_token.exists():
-        write_private(directory.http_token, secrets.token_urlsafe(TOKEN_BYTES).encode("ascii"))
+    trust = write_credentials(directory, {node.name: node_creds(node) for node in fleet}, now_s)
     settings = nats_server.ServerSettings(
         name="penstock",
         bind=options.bind,
@@ -104,6 +97,21 @@ def write_files(
     write_private(directory.nats_config, nats_server.render_config(settings).encode("utf-8"))
 
 
+def write_credentials(directory: DataDirectory, nodes: Mapping[str, Path], now_s: int) -> Trust:
+    """Keys, one credential per service and node (`nodes`: name → path), the local user's, and the
+    HTTP token. What exists stays.
+    """
+    trust = Trust.load_or_create(directory.keys)
+    trust.ensure_creds(directory.client_creds, CLIENT, "local", now_s)
+    for role in (ADMIN, *SERVICES):
+        trust.ensure_creds(directory.creds(role), role, role, now_s)
+    for name, path in nodes.items():
+        trust.ensure_creds(path, NODE, name, now_s)
+    if not directory.http_token.exists():
+        write_private(directory.http_token, secrets.token_urlsafe(TOKEN_BYTES).encode("ascii"))
+    return trust
+
+
 def write_context(context: Context) -> Path:
     """Leaves the user's context file, which commands without flags read. Returns its path."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -112,8 +120,11 @@ def write_context(context: Context) -> Path:
     return path
 
 
-def _host(bind: str) -> str:
+def reachable_host(bind: str) -> str:
     """Where processes on this machine reach a server that listens on `bind`."""
-    if bind in WILDCARDS:
-        return "localhost"
-    return f"[{bind}]" if ":" in bind else bind
+    return "localhost" if bind in WILDCARDS else bind
+
+
+def _url_host(bind: str) -> str:
+    host = reachable_host(bind)
+    return f"[{host}]" if ":" in host else host

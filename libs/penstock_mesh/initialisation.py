@@ -1,0 +1,77 @@
+"""How does a mesh whose processes run apart get its keys and credentials?
+
+`penstock mesh init` leaves in one directory what `penstock up` makes for itself: the keys, one
+credential per service and node, the local user's, the HTTP token, and `operator.conf`, which the
+broker's own configuration includes. What exists stays, so more nodes can be added later. It starts
+nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from penstock_contracts.ids import is_token
+
+OPERATOR_CONFIG = "operator.conf"
+
+
+@click.group("mesh")
+def command() -> None:
+    """Prepare a mesh whose processes run apart."""
+
+
+@command.command("init")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for keys and credentials; keep it from everybody else.",
+)
+@click.option(
+    "--node", "nodes", multiple=True, metavar="NAME", help="A node that gets a credential."
+)
+@click.option("--json", "json_output", is_flag=True, help="Print the paths as one JSON object.")
+def init(data: Path, nodes: tuple[str, ...], json_output: bool) -> None:
+    """Make keys, credentials and the broker's operator.conf; what exists stays."""
+    for node in nodes:
+        if not is_token(node):
+            raise click.UsageError(
+                f"--node {node!r}: a name is 1 to 63 letters, digits, '_' or '-'"
+            )
+    paths = initialise(data, nodes, int(time.time()))
+    if json_output:
+        import msgspec
+
+        click.echo(msgspec.json.encode({name: str(path) for name, path in paths.items()}))
+    else:
+        for name, path in paths.items():
+            click.echo(f"{name}: {path}")
+
+
+def initialise(data: Path, nodes: tuple[str, ...], now_s: int) -> dict[str, Path]:
+    """What was made, by name."""
+    from penstock_mesh import nats_server
+    from penstock_mesh.command_lines import NODE_CREDS, SERVICES
+    from penstock_mesh.data_directory import DataDirectory
+    from penstock_mesh.preparation import write_credentials
+    from penstock_mesh.private_file import write_private
+
+    directory = DataDirectory(data.resolve())
+    node_paths = {node: directory.nodes / node / NODE_CREDS for node in nodes}
+    trust = write_credentials(directory, node_paths, now_s)
+    operator = directory.root / OPERATOR_CONFIG
+    config = nats_server.render_trust(
+        trust.operator_jwt(now_s), trust.system_account, trust.account_jwts(now_s)
+    )
+    write_private(operator, config.encode("utf-8"))
+    return {
+        "keys": directory.keys,
+        "broker": operator,
+        "client": directory.client_creds,
+        "http token": directory.http_token,
+        **{name: directory.creds(name) for name in SERVICES},
+        **{f"node {node}": path for node, path in node_paths.items()},
+    }

@@ -1,0 +1,59 @@
+"""Does `penstock mesh init` leave what processes need that run apart?"""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from penstock_mesh.initialisation import command
+from penstock_mesh.nats_server import find_server
+
+
+def initialise(data: Path, *nodes: str) -> Result:
+    flags = [part for node in nodes for part in ("--node", node)]
+    return CliRunner().invoke(command, ["init", "--data", str(data), *flags])
+
+
+def files(data: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(data)): p.read_bytes() for p in data.rglob("*") if p.is_file()}
+
+
+def test_every_service_node_and_user_gets_a_credential(tmp_path: Path) -> None:
+    assert initialise(tmp_path, "node-a").exit_code == 0
+    services = {f"creds/{name}.creds" for name in ("inventory", "scheduler", "metering", "gateway")}
+    others = {"client.creds", "http.token", "keys.json", "operator.conf"}
+    assert services | others | {"nodes/node-a/node.creds"} <= set(files(tmp_path))
+
+
+def test_everything_is_for_its_owner_only(tmp_path: Path) -> None:
+    initialise(tmp_path, "node-a")
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*") if p.is_file()}
+    assert modes == {0o600}
+
+
+def test_a_node_can_be_added_and_what_exists_stays(tmp_path: Path) -> None:
+    initialise(tmp_path, "node-a")
+    before = files(tmp_path)
+    initialise(tmp_path, "node-a", "node-b")
+    after = files(tmp_path)
+    assert set(after) - set(before) == {"nodes/node-b/node.creds"}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"operator.conf"}  # signed anew, by the same keys
+
+
+def test_a_name_that_would_form_a_wrong_subject_is_refused(tmp_path: Path) -> None:
+    for name in ("a.b", "*", ">", ""):
+        result = initialise(tmp_path, name)
+        assert result.exit_code == 2 and "--node" in result.output
+
+
+def test_the_broker_accepts_what_its_configuration_includes(tmp_path: Path) -> None:
+    initialise(tmp_path)
+    config = tmp_path / "nats.conf"
+    config.write_text('listen: "127.0.0.1:-1"\ninclude "operator.conf"\n')
+    checked = [str(find_server()), "-t", "--config", str(config)]
+    result = subprocess.run(checked, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
