@@ -1,0 +1,139 @@
+"""How does the rack of the compose file run without containers?
+
+Each container becomes a process with exactly its command line and environment; only paths, host
+names and ports are moved to where this machine has room. It checks nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from deploy.compose import ROOT, penstock_services, services
+
+BIN = Path(sys.executable).parent
+LONG_RUNNING = tuple(name for name in penstock_services() if name != "cli")
+STOP_TIMEOUT_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Rack:
+    """The containers as processes below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.etc = root / "etc"
+        for folder in ("mesh", "tls"):
+            (self.etc / folder).mkdir(parents=True)
+        self.nats_port, self.monitor_port = free_port(), free_port()
+        self.http_ports = {name: free_port() for name in LONG_RUNNING}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.trust = ssl.create_default_context()
+
+    def moved(self, text: str, container: str) -> str:
+        """The text with the container's places replaced by this machine's."""
+        http_port = str(self.http_ports.get(container, 0))
+        for old, new in (
+            ("/etc/penstock", str(self.etc)),
+            ("/var/lib/penstock", str(self.root / container)),
+            ("nats:4222", f"localhost:{self.nats_port}"),
+            ("0.0.0.0:4222", f"127.0.0.1:{self.nats_port}"),
+            ("127.0.0.1:8222", f"127.0.0.1:{self.monitor_port}"),
+            ("http://jaeger:4318", f"http://127.0.0.1:{free_port()}"),
+        ):
+            text = text.replace(old, new)
+        return http_port if text in ("9100", "8470") else text
+
+    def environment(self, container: str) -> dict[str, str]:
+        given = services()[container].get("environment") or {}
+        moved = {name: self.moved(str(value), container) for name, value in given.items()}
+        path = f"{BIN}:{os.environ['PATH']}"
+        home = self.root / container
+        home.mkdir(exist_ok=True)
+        return {**moved, "PATH": path, "HOME": str(home), "XDG_DATA_HOME": str(home)}
+
+    def initialise(self) -> None:
+        """Run the script of the `init` container."""
+        places = {
+            "TLS_DIR": str(self.etc / "tls"),
+            "MESH_DIR": str(self.etc / "mesh"),
+            "KEYS_DIR": str(self.root / "keys"),
+        }
+        environment = self.environment("init") | places
+        subprocess.run([ROOT / "deploy/init"], env=environment, check=True, capture_output=True)
+        self.trust.load_verify_locations(self.etc / "tls/cert.pem")
+
+    def start_broker(self) -> None:
+        config = self.moved((ROOT / "deploy/nats.conf").read_text(), "nats")
+        (self.etc / "nats.conf").write_text(config)
+        self._spawn("nats", [str(BIN / "nats-server"), "--config", str(self.etc / "nats.conf")])
+
+    def start(self, container: str) -> None:
+        arguments = [self.moved(part, container) for part in penstock_services()[container]]
+        self._spawn(container, [str(BIN / "penstock"), *arguments])
+
+    def penstock(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as the `cli` container does."""
+        return subprocess.run(
+            [str(BIN / "penstock"), *arguments],
+            env=self.environment("cli"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def is_broker_up(self) -> bool:
+        return self._answers(f"http://127.0.0.1:{self.monitor_port}/healthz")
+
+    def is_ready(self, container: str) -> bool:
+        if (code := self.processes[container].poll()) is not None:
+            log = (self.root / f"{container}.log").read_text()
+            raise RuntimeError(f"{container} ended with {code}:\n{log[-4000:]}")
+        return self._answers(f"https://localhost:{self.http_ports[container]}/readyz")
+
+    def stop(self) -> dict[str, int]:
+        """SIGTERM to all, the broker last, as compose does; the exit codes."""
+        codes = {}
+        for group in ([name for name in self.processes if name != "nats"], ["nats"]):
+            started = [name for name in group if name in self.processes]
+            for name in started:
+                self.processes[name].send_signal(signal.SIGTERM)
+            for name in started:
+                try:
+                    codes[name] = self.processes[name].wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    self.processes[name].kill()
+                    codes[name] = self.processes[name].wait()
+        return codes
+
+    def _spawn(self, container: str, command: list[str]) -> None:
+        with (self.root / f"{container}.log").open("wb") as log:
+            self.processes[container] = subprocess.Popen(
+                command,
+                env=self.environment(container),
+                cwd=self.root / container,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _answers(self, url: str) -> bool:
+        try:
+            with urlopen(url, timeout=2, context=self.trust if url[:5] == "https" else None):
+                return True
+        except (URLError, OSError):
+            return False
