@@ -39,6 +39,7 @@ CODES: dict[str, str] = {
     "backlog_full": "The mesh holds as much unfinished work as it can; submit again later.",
     "impossible": "The job does not fit all registered nodes together.",
     "unknown_node": "No such node.",
+    "node_alive": "The node is alive and would come back; stop its agent first.",
     "unauthorized": "The token is missing or wrong.",
     "not_found": "No such resource.",
     "unavailable": "The service that would answer is not there now; try again.",

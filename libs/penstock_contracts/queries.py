@@ -137,11 +137,18 @@ class NodesUseView(msgspec.Struct, frozen=True):
     nodes: tuple[NodeUse, ...]
 
 
-class NodesView(msgspec.Struct, frozen=True):
-    """`query.inventory.nodes`; as of NODES sequence `seq`."""
+class NodesQuery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`query.inventory.nodes`: nodes whose name sorts behind `after`."""
+
+    after: str = ""
+
+
+class NodesView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By name, as of NODES sequence `seq`. With `more`, ask again after the last one."""
 
     seq: int
     nodes: tuple[NodeView, ...]
+    more: bool = False
 
 
 class NodeQuery(msgspec.Struct, frozen=True):

@@ -261,7 +261,7 @@ MESSAGES: tuple[MessageType, ...] = (
     _query(
         "inventory",
         "nodes",
-        queries.Empty,
+        queries.NodesQuery,
         queries.Answer[queries.NodesView],
         "Every node with its devices, health and liveness.",
     ),
