@@ -1,0 +1,46 @@
+"""What can happen to the fleet, as inventory's core hears it?
+
+Imperatives and observations, each decided once. It does not know where they come from.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.nodes import NodeDescription
+
+CORDON = "cordon"
+UNCORDON = "uncordon"
+DRAIN = "drain"
+FENCE = "fence"
+REMOVE = "remove"
+VERBS = (CORDON, UNCORDON, DRAIN, FENCE, REMOVE)
+
+
+class Described(msgspec.Struct, frozen=True):
+    """An agent says what its node is."""
+
+    description: NodeDescription
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """No heartbeat for so long that the node should be held for `liveness` (suspect or lost)."""
+
+    node: str
+    liveness: str
+    silent_ms: int
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """A node that was held for suspect or lost sends heartbeats steadily again."""
+
+    node: str
+
+
+class Command(msgspec.Struct, frozen=True):
+    """An operator's wish; `verb` is one of VERBS."""
+
+    node: str
+    verb: str
+    reason: str = ""
+    deadline_s: int | None = None

@@ -1,0 +1,130 @@
+"""What do the bytes that reach inventory mean?
+
+Reports, heartbeats and commands, decoded as far as inventory needs them. Nothing here raises:
+what makes no sense is refused where somebody waits, else counted. The node is the one in the
+subject, because that is what the credential vouches for. It does not decide anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from penstock_bus.port import Message, StoredMessage
+from penstock_contracts import leases
+from penstock_contracts.errors import Refusal
+from penstock_contracts.ids import ROOT, is_token
+from penstock_contracts.nodes import NodeDescription
+from penstock_inventory.core.events import VERBS, Command, Described
+
+log = logging.getLogger(__name__)
+
+DEVICES_MAX = 256
+LABELS_MAX = 64
+TEXT_MAX = 256
+REASON_MAX = 500
+DEADLINE_S_MAX = 30 * 24 * 3600
+
+_NODE_AT = len(f"{ROOT}.node.")
+_HEARTBEAT_END = -len(".heartbeat")
+_REPORT_END = -len(".report")
+_COMMAND_AT = len(f"{ROOT}.command.node.")
+_BAD_JSON = (msgspec.DecodeError, RecursionError)
+
+
+class _Sender(msgspec.Struct):
+    """The one field of a heartbeat that inventory looks at."""
+
+    node: str
+
+
+class _Wish(msgspec.Struct):
+    """`NodeCommand` with its bounds."""
+
+    reason: Annotated[str, Meta(max_length=REASON_MAX)] = ""
+    deadline_s: Annotated[int, Meta(ge=0, le=DEADLINE_S_MAX)] | None = None
+
+
+_decode_sender = msgspec.json.Decoder(_Sender).decode
+_decode_report = msgspec.json.Decoder(leases.NodeReport).decode
+_decode_wish = msgspec.json.Decoder(_Wish).decode
+
+
+class Inbox:
+    """Decodes what comes in, and counts what it drops."""
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+
+    def heartbeat(self, message: Message) -> str | None:
+        """The node that sent a heartbeat; None for one that is to be dropped."""
+        node = message.subject[_NODE_AT:_HEARTBEAT_END]
+        try:
+            claimed = _decode_sender(message.payload).node
+        except _BAD_JSON:
+            self.counters["heartbeats_undecodable"] += 1
+            return None
+        if claimed != node:
+            self.counters["heartbeats_misnamed"] += 1
+            return None
+        return node
+
+    def report(self, message: StoredMessage) -> Sequence[Any]:
+        """The descriptions in a report. Most reports hold none, and are not decoded for it."""
+        if b'"described"' not in message.payload:
+            return ()
+        node = message.subject[_NODE_AT:_REPORT_END]
+        try:
+            report = _decode_report(message.payload)
+        except _BAD_JSON as error:
+            return self._drop("reports_undecodable", message, node, str(error))
+        if report.node != node:
+            return self._drop("reports_misnamed", message, node, f"it says {report.node!r}")
+        events = []
+        for item in report.items:
+            if isinstance(item, leases.Described):
+                fault = _fault_of(item.description, node)
+                if fault is not None:
+                    return self._drop("descriptions_refused", message, node, fault)
+                events.append(Described(item.description))
+        return events
+
+    def command(self, message: Message) -> Command | Refusal:
+        """An operator's wish, or why it cannot be understood."""
+        node, _, verb = message.subject[_COMMAND_AT:].partition(".")
+        if verb not in VERBS:
+            return Refusal("unknown_verb", f"No verb {verb!r}; there are {', '.join(VERBS)}.")
+        try:
+            wish = _decode_wish(message.payload or b"{}")
+        except msgspec.ValidationError as error:
+            return Refusal("invalid_field", str(error))
+        except _BAD_JSON as error:
+            return Refusal("malformed_json", f"The payload is not JSON: {error}")
+        return Command(node, verb, wish.reason, wish.deadline_s)
+
+    def _drop(self, what: str, message: StoredMessage, node: str, why: str) -> Sequence[Any]:
+        self.counters[what] += 1
+        log.error("report %d dropped: %s", message.seq, why, extra={"node": node})
+        return ()
+
+
+def _fault_of(description: NodeDescription, node: str) -> str | None:
+    """What is wrong with a description; None when it may stand."""
+    devices = description.devices
+    texts = [description.boot_id, *(device.uuid for device in devices)]
+    if description.node != node or not is_token(node):
+        return f"it describes {description.node!r}"
+    if not all(0 < len(text) <= TEXT_MAX for text in texts):
+        return "a boot id or device UUID is empty or too long"
+    if len({device.uuid for device in devices}) != len(devices):
+        return "two devices have the same UUID"
+    if len(devices) > DEVICES_MAX or len(description.labels) > LABELS_MAX:
+        return "too many devices or labels"
+    if description.cpu_milli < 0 or description.memory_mib < 0:
+        return "a negative size"
+    return None
