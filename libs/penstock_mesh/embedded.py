@@ -24,7 +24,12 @@ from penstock_mesh.child import ChildSpec
 from penstock_mesh.command_lines import Addresses
 from penstock_mesh.data_directory import DataDirectory
 from penstock_mesh.fleet import Node, plan_fleet
-from penstock_mesh.preparation import MeshOptions, choose_addresses, write_files
+from penstock_mesh.preparation import (
+    MeshOptions,
+    choose_addresses,
+    reachable_host,
+    write_files,
+)
 from penstock_mesh.private_file import make_private_directory
 from penstock_mesh.process_identity import wait_until_dead
 from penstock_mesh.readiness import wait_until_schedulable
@@ -144,7 +149,8 @@ class EmbeddedMesh:
         for spec in self._children(addresses):
             make_private_directory(spec.directory)
             self._supervisor.start(spec)
-        gpus = await wait_until_schedulable(self._bus, self._fleet, self._report)
+        gateway = (reachable_host(options.bind), addresses.http_port)
+        gpus = await wait_until_schedulable(self._bus, self._fleet, gateway, self._report)
         await self._bus.close()
         self._bus = None
         return _running(addresses, directory, self._fleet, gpus)

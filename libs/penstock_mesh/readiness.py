@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,10 +28,11 @@ V = TypeVar("V")
 
 
 async def wait_until_schedulable(
-    bus: Bus, nodes: Sequence[Node], report: Callable[[str], None]
+    bus: Bus, nodes: Sequence[Node], gateway: tuple[str, int], report: Callable[[str], None]
 ) -> int:
-    """Returns the number of their devices once all `nodes` can take work; says every few seconds
-    what is missing. Waits without end: a supervisor beside it starts again what failed.
+    """Returns the number of their devices once all `nodes` can take work, metering answers and the
+    gateway listens; says every few seconds what is missing. Waits without end: a supervisor beside
+    it starts again what failed.
     """
     loop = asyncio.get_running_loop()
     next_report_s = loop.time() + REPORT_EVERY_S
@@ -43,6 +44,10 @@ async def wait_until_schedulable(
             None if inventory is None else inventory.nodes,
             None if scheduler is None else scheduler.nodes,
         )
+        if await _ask(bus, "metering.usage", Any) is None:
+            obstacles.append("metering does not answer yet")
+        if not await _listens(*gateway):
+            obstacles.append("the gateway does not listen yet")
         if not obstacles and inventory is not None:
             names = {node.name for node in nodes}
             ours = [view.description for view in inventory.nodes if view.description.node in names]
@@ -90,6 +95,15 @@ def _obstacle(node: Node, seen: NodeView | None, used: NodeUse | None) -> str:
     if not (used.schedulable or used.cordoned or used.draining):
         return "gets no work"
     return ""
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _ask(bus: Bus, what: str, kind: type[V]) -> V | None:
