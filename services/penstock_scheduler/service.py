@@ -134,7 +134,9 @@ def serve(config: Config) -> int:
         scheduler = Scheduler(bus, clock=SystemClock(), snapshot_every=config.snapshot_every)
         health = Health(why_not_ready=scheduler.service.why_not_ready)
         health.metrics.add(lambda: _metrics(scheduler))
-        await health.start(config.http_host, config.http_port)
+        await health.start(
+            config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
+        )
         try:
             return await scheduler.run(stop)
         finally:
