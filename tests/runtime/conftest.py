@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from runtime.tally import prepare
 
 from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Bus
+from runtime.tally import prepare
 
 Connect = Callable[[str], Awaitable[Any]]
 

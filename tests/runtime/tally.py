@@ -133,6 +133,21 @@ def a_service(bus: Bus, *, clock: Clock | None = None, **options: Any) -> Journa
     )
 
 
+class EverybodyLeads:
+    """A lock that excludes nobody: what keeps two writers apart is the journal alone."""
+
+    holder = None
+
+    async def acquire(self, stopping: Callable[[], bool]) -> bool:
+        return True
+
+    async def hold(self) -> str:
+        await asyncio.get_running_loop().create_future()
+        raise RuntimeError("never")
+
+    async def release(self) -> None: ...
+
+
 class Running:
     """A service at work in its own task."""
 
@@ -161,6 +176,15 @@ class Running:
         """As `kill -9`: nothing is drained; its bus should be killed before."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    """`eventually` for loops that a test makes itself."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.001)
 
 
 async def prepare(bus: Bus) -> None:

@@ -5,17 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from runtime.conftest import Connect
-from runtime.tally import (
-    JOURNAL_SUBJECT,
-    Deposit,
-    Running,
-    a_foreign_entry,
-    a_service,
-    deposit,
-    journal_of,
-    prepare,
-)
 
 from conftest import Eventually
 from penstock_bus.memory_broker import MemoryBroker
@@ -23,6 +12,18 @@ from penstock_bus.port import BusRefusal
 from penstock_runtime import journal
 from penstock_runtime.journal import JournalLost
 from penstock_runtime.process import EXIT_STEPPED_DOWN
+from runtime.conftest import Connect
+from runtime.tally import (
+    JOURNAL_SUBJECT,
+    Deposit,
+    EverybodyLeads,
+    Running,
+    a_foreign_entry,
+    a_service,
+    deposit,
+    journal_of,
+    prepare,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ async def test_the_broker_may_die_while_an_append_is_in_flight(
     done = running.service.submit(Deposit("a", 1))
     await asyncio.sleep(0)
     broker.crash()
-    await eventually(lambda: running.service.why_not_ready())
+    await eventually(running.service.why_not_ready)
     broker.start()
     assert (await done) is not None
     assert running.held.times == {"a": 1}
@@ -119,18 +120,6 @@ async def test_of_two_writers_at_once_only_one_commits(
     connect: Connect, eventually: Eventually
 ) -> None:
     one, two = await connect("one"), await connect("two")
-
-    class EverybodyLeads:
-        holder = None
-
-        async def acquire(self, stopping: object) -> bool:
-            return True
-
-        async def hold(self) -> str:
-            await asyncio.get_running_loop().create_future()
-            raise RuntimeError("never")
-
-        async def release(self) -> None: ...
 
     rivals = [Running(a_service(bus, leadership=EverybodyLeads())) for bus in (one, two)]
     for number in range(50):

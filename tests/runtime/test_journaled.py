@@ -5,6 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import pytest
+
+from conftest import Eventually
+from penstock_bus.memory_broker import MemoryBroker
+from penstock_contracts.journal import ENTRY_BYTES_MAX
+from penstock_runtime import journal
+from penstock_runtime.clock import VirtualClock
+from penstock_runtime.entries import Committed
+from penstock_runtime.process import EXIT_OK
 from runtime.conftest import Connect
 from runtime.tally import (
     INPUT,
@@ -17,13 +26,6 @@ from runtime.tally import (
     journal_of,
     total_handler,
 )
-
-from conftest import Eventually
-from penstock_bus.memory_broker import MemoryBroker
-from penstock_contracts.journal import ENTRY_BYTES_MAX
-from penstock_runtime.clock import VirtualClock
-from penstock_runtime.entries import Committed
-from penstock_runtime.process import EXIT_OK
 
 
 async def test_input_becomes_facts_in_the_journal_with_its_cursor(
@@ -80,8 +82,12 @@ async def test_effects_and_replies_come_after_the_acknowledgement(
 
 
 async def test_queries_never_see_what_is_not_committed(
-    twin: Connect, broker: MemoryBroker, eventually: Eventually
+    twin: Connect,
+    broker: MemoryBroker,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(journal, "APPEND_S_MAX", 0.2)
     bus, asker = await twin("service"), await twin("asker")
     service = a_service(bus)
     service.answer("test.query", total_handler(lambda: service))
