@@ -1,8 +1,9 @@
 """How is the database opened?
 
 SQLite by default, PostgreSQL by its URL; from here on one code path. Two pools: one whose
-transactions write (on SQLite they take the write lock at once, since a read that turns into a write
-fails without waiting), one that only reads. It does not know the tables' meaning.
+transactions write (on SQLite they take the write lock at once, since a read that turns into a
+write fails without waiting), one that only reads, each time from one snapshot. It does not know
+what the tables mean.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Database:
 
 def _with_driver(url: URL) -> URL:
     backend = url.get_backend_name()
-    if backend == "postgresql":
+    if backend == POSTGRESQL:
         return url.set(drivername="postgresql+psycopg")
     if backend != SQLITE:
         raise UnsupportedDatabase(f"{backend} is not supported: use sqlite or postgresql")
@@ -73,10 +74,11 @@ def _with_driver(url: URL) -> URL:
 
 
 def _engine(url: URL, begin: str) -> sa.Engine:
+    if url.get_backend_name() == POSTGRESQL:
+        return sa.create_engine(url, isolation_level="REPEATABLE READ")
     engine = sa.create_engine(url)
-    if url.get_backend_name() == SQLITE:
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 

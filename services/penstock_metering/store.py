@@ -21,6 +21,14 @@ from penstock_metering.core.rating import DEFAULT_PRICES
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
 from penstock_metering.core.segments import Posting, Rejected, UsageMessage
 from penstock_metering.database import Database
+from penstock_metering.records import (
+    job_values,
+    lease_values,
+    line_values,
+    raw_values,
+    read_job,
+    read_lease,
+)
 
 _encode = msgspec.json.Encoder().encode
 _job_fields = JobRow.__struct_fields__
@@ -134,7 +142,7 @@ class Store:
         counters = [msgspec.structs.asdict(counter) for counter in changes.counters]
         _run(connection, self._upsert_counters, counters)
         anomalies = [*changes.anomalies, *self._write_jobs(connection, changes)]
-        _run(connection, self._upsert_leases, [_lease_values(row) for row in changes.leases])
+        _run(connection, self._upsert_leases, [lease_values(row) for row in changes.leases])
         self._write_nodes(connection, changes)
         rejected = [*changes.rejected, *refused]
         self._append(connection, schema.quarantine, map(msgspec.structs.asdict, rejected))
@@ -172,7 +180,7 @@ class Store:
                     repeated += known[0].payload == posting.payload
                     if known[0].payload != posting.payload:
                         refused.append(_contradiction(posting, message.seq))
-        raw = [_raw_values(posting, number) for posting, number, _ in offers.values()]
+        raw = [raw_values(posting, number) for posting, number, _ in offers.values()]
         result = _run(connection, self._insert_raw, raw)
         if result is not None and result.rowcount != len(raw):
             for key, (posting, number, seq) in list(offers.items()):
@@ -184,13 +192,13 @@ class Store:
                 if payload != posting.payload:
                     refused.append(_contradiction(posting, seq))
         lines = [
-            line for posting, number, _ in offers.values() for line in _line_values(posting, number)
+            line for posting, number, _ in offers.values() for line in line_values(posting, number)
         ]
         _run(connection, sa.insert(schema.ledger_lines), lines)
         return repeated, refused
 
     def _write_jobs(self, connection: sa.Connection, changes: Changes) -> list[Anomaly]:
-        rows = [_job_values(job) for job in changes.jobs]
+        rows = [job_values(job) for job in changes.jobs]
         result = _run(connection, self._upsert_jobs, rows)
         found = []
         if result is not None and result.rowcount != len(rows):
@@ -245,54 +253,10 @@ class Store:
 _NUMBERED = (schema.usage_batches, schema.node_changes, schema.quarantine, schema.anomalies)
 
 
-def read_job(row: Any) -> JobRow:
-    values = dict(row._mapping)
-    values["log_bytes"] = values["log_bytes"] and msgspec.json.decode(values["log_bytes"])
-    return JobRow(**values)
-
-
-def read_lease(row: Any) -> LeaseRow:
-    values = dict(row._mapping)
-    values["devices"] = tuple(msgspec.json.decode(values["devices"]))
-    return LeaseRow(**values)
-
-
 def _run(
     connection: sa.Connection, statement: sa.Insert, rows: list[dict[str, Any]]
 ) -> sa.CursorResult[Any] | None:
     return connection.execute(statement, rows) if rows else None
-
-
-def _job_values(job: JobRow) -> dict[str, Any]:
-    values = msgspec.structs.asdict(job)
-    values["message"] = job.message.replace("\0", "\ufffd")  # PostgreSQL's TEXT holds no NUL
-    if job.log_bytes is not None:
-        values["log_bytes"] = _encode(job.log_bytes).decode()
-    return values
-
-
-def _lease_values(lease: LeaseRow) -> dict[str, Any]:
-    values = msgspec.structs.asdict(lease)
-    values["devices"] = _encode(lease.devices).decode()
-    return values
-
-
-def _raw_values(posting: Posting, number: int) -> dict[str, Any]:
-    lease_seq, job_id, rank, seq = posting.key
-    return {
-        "lease_seq": lease_seq, "job_id": job_id, "rank": rank, "seq": seq,
-        "batch_number": number, "payload": posting.payload,
-    }  # fmt: skip
-
-
-def _line_values(posting: Posting, number: int) -> Iterable[dict[str, Any]]:
-    lease_seq, job_id, rank, seq = posting.key
-    for device in posting.devices or ("",):
-        yield {
-            "lease_seq": lease_seq, "job_id": job_id, "rank": rank, "seq": seq, "device": device,
-            "milli": posting.milli, "t0_ms": posting.t0_ms, "t1_ms": posting.t1_ms,
-            "batch_number": number,
-        }  # fmt: skip
 
 
 def _contradiction(posting: Posting, seq: int) -> Rejected:

@@ -1,0 +1,104 @@
+"""What does metering answer when asked?
+
+One handler per query of the registry. Answers speak of committed rows only. It does not know how
+they are computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from penstock_bus.port import Bus, Message, Subscription
+from penstock_contracts.errors import Refusal
+from penstock_contracts.ids import ROOT
+from penstock_contracts.queries import (
+    Answer,
+    JobQuery,
+    JobsQuery,
+    MeteringAuditQuery,
+    UsageQuery,
+)
+from penstock_metering.audit import Auditor
+from penstock_metering.reading import Library
+from penstock_metering.threads import Run
+
+log = logging.getLogger(__name__)
+
+QUERIES_AT_ONCE_MAX = 64
+QUEUE = "metering"
+_MS_MAX = 1 << 62
+_encode = msgspec.json.Encoder().encode
+
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+class Answers:
+    """Subscribes to the queries and answers them; each runs as a task, bounded in number."""
+
+    def __init__(self, bus: Bus, library: Library, auditor: Auditor, run: Run) -> None:
+        self._bus = bus
+        self._library = library
+        self._run = run
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscriptions: list[Subscription] = []
+        self._handlers: dict[str, tuple[type, Handler]] = {
+            "job": (JobQuery, self._job),
+            "jobs": (JobsQuery, partial(run, library.jobs)),
+            "usage": (UsageQuery, self._usage),
+            "audit": (MeteringAuditQuery, auditor.audit),
+        }
+
+    async def open(self) -> None:
+        for what, (question, handler) in self._handlers.items():
+            decode: Callable[[bytes], Any] = msgspec.json.Decoder(question).decode
+            subject = f"{ROOT}.query.metering.{what}"
+            take = partial(self._take, decode, handler)
+            self._subscriptions.append(await self._bus.subscribe(subject, take, queue=QUEUE))
+
+    async def close(self) -> None:
+        for subscription in self._subscriptions:
+            await subscription.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _take(self, decode: Callable[[bytes], Any], handler: Handler, message: Message) -> None:
+        if len(self._tasks) >= QUERIES_AT_ONCE_MAX:
+            busy = Refusal("unavailable", "metering answers too many questions now; ask again")
+            self._bus.respond_nowait(message, _encode(Answer(refusal=busy)))
+            return
+        task = asyncio.ensure_future(self._answer(decode, handler, message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(
+        self, decode: Callable[[bytes], Any], handler: Handler, message: Message
+    ) -> None:
+        try:
+            value = await handler(decode(message.payload or b"{}"))
+        except msgspec.ValidationError as error:
+            value = Refusal("invalid_field", str(error))
+        except (msgspec.DecodeError, RecursionError) as error:
+            value = Refusal("malformed_json", str(error))
+        except sa.exc.DBAPIError as error:
+            log.error("a question could not be answered: %s", error)
+            value = Refusal("unavailable", "the ledger cannot be read now; ask again")
+        answer = Answer(refusal=value) if isinstance(value, Refusal) else Answer(value=value)
+        self._bus.respond_nowait(message, _encode(answer))
+
+    async def _job(self, query: JobQuery) -> Any:
+        view = await self._run(self._library.job, query.job_id)
+        return view or Refusal("unknown_job", f"no job {query.job_id[:64]} in history")
+
+    async def _usage(self, query: UsageQuery) -> Any:
+        bounds = [bound for bound in (query.from_ms, query.to_ms) if bound is not None]
+        if any(abs(bound) > _MS_MAX for bound in bounds):
+            return Refusal("invalid_field", "a time in Unix ms is out of range", "from_ms")
+        return await self._run(self._library.usage, query)

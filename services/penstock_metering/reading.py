@@ -1,0 +1,235 @@
+"""What does the ledger say about jobs and use?
+
+Answers from committed rows, each inside one read transaction. It does not write, and does not know
+who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from penstock_contracts.jobs import JobSpec
+from penstock_contracts.queries import (
+    Finding,
+    JobsQuery,
+    JobsView,
+    JobView,
+    RankView,
+    UsageLine,
+    UsageQuery,
+    UsageView,
+)
+from penstock_metering import schema
+from penstock_metering.core.accounts import Books, Counter, Line
+from penstock_metering.core.fleet import NodeState
+from penstock_metering.core.rating import CURRENCY
+from penstock_metering.core.rows import JobRow, LeaseRow, NodeChange
+from penstock_metering.costing import Use, use_by_job, use_by_tenant
+from penstock_metering.database import Database
+from penstock_metering.records import read_job, read_lease
+
+FINDINGS_MAX = 100
+_decode_spec = msgspec.json.Decoder(JobSpec).decode
+_decode_node = msgspec.json.Decoder(NodeState).decode
+_decode_change = msgspec.json.Decoder(NodeChange).decode
+_jobs, _leases, _raw = schema.jobs, schema.leases, schema.raw_segments
+_lines, _batches = schema.ledger_lines, schema.usage_batches
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Jobs as of a JOBS sequence."""
+
+    accepted: int
+    finished: dict[str, int]
+
+
+class Library:
+    """The reader. Any number of threads may use it."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.reading
+
+    def job(self, job_id: str) -> JobView | None:
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(_jobs).where(_jobs.c.job_id == job_id)).one_or_none()
+            return _views(connection, [read_job(row)])[0] if row is not None else None
+
+    def jobs(self, query: JobsQuery) -> JobsView:
+        """Finished jobs, newest id first."""
+        statement = sa.select(_jobs).where(_jobs.c.finished_seq.is_not(None))
+        if query.tenant:
+            statement = statement.where(_jobs.c.tenant == query.tenant)
+        if query.state:
+            statement = statement.where(_jobs.c.state == query.state)
+        if query.before:
+            statement = statement.where(_jobs.c.job_id < query.before)
+        statement = statement.order_by(_jobs.c.job_id.desc()).limit(query.limit + 1)
+        with self._engine.begin() as connection:
+            rows = [read_job(row) for row in connection.execute(statement)]
+            page = _views(connection, rows[: query.limit])
+            return JobsView(tuple(page), more=len(rows) > query.limit)
+
+    def usage(self, query: UsageQuery) -> UsageView:
+        with self._engine.begin() as connection:
+            uses = use_by_tenant(connection, query.tenant, query.from_ms, query.to_ms)
+        lines = tuple(
+            UsageLine(
+                tenant=use.owner,
+                sku=use.sku,
+                unit=use.unit,
+                quantity=use.quantity,
+                price_micro_per_hour=use.price.micro_per_hour,
+                cost_micro=use.cost_micro,
+                currency=use.price.currency,
+                jobs=use.jobs,
+            )
+            for use in uses
+        )
+        return UsageView(lines, query.from_ms, query.to_ms)
+
+    def nodes(self) -> list[NodeState]:
+        """Nodes that inventory knows now."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(sa.select(schema.nodes.c.state))
+            return [_decode_node(row.state) for row in rows]
+
+    def newest_lease_seq(self) -> int:
+        """The newest grant that any segment names."""
+        with self._engine.begin() as connection:
+            return connection.execute(sa.select(sa.func.max(_raw.c.lease_seq))).scalar() or 0
+
+    def counts(self, jobs_seq: int) -> Counts:
+        with self._engine.begin() as connection:
+            accepted = connection.execute(
+                sa.select(sa.func.count()).where(_jobs.c.submitted_seq <= jobs_seq)
+            ).scalar_one()
+            finished = connection.execute(
+                sa.select(_jobs.c.state, sa.func.count().label("jobs"))
+                .where(_jobs.c.finished_seq <= jobs_seq)
+                .group_by(_jobs.c.state)
+                .order_by(_jobs.c.state)
+            )
+            return Counts(accepted, {row.state: row.jobs for row in finished})
+
+    def findings(self) -> list[Finding]:
+        """What was noted while reading: quarantined messages and things that must never happen."""
+        held, odd = schema.quarantine, schema.anomalies
+        with self._engine.begin() as connection:
+            quarantined = connection.execute(
+                sa.select(held).order_by(held.c.number).limit(FINDINGS_MAX)
+            )
+            anomalies = connection.execute(
+                sa.select(odd).order_by(odd.c.number).limit(FINDINGS_MAX)
+            )
+            return [
+                *(
+                    Finding("quarantined", f"{row.stream} {row.seq}: {row.reason}")
+                    for row in quarantined
+                ),
+                *(Finding(row.code, row.sentence) for row in anomalies),
+            ]
+
+    def books(self, answered: frozenset[str], settled_seq: int, now_ms: int) -> Books:
+        with self._engine.begin() as connection:
+            changes = schema.node_changes
+            rows = connection.execute(sa.select(changes.c.change).order_by(changes.c.number))
+            counters = connection.execute(sa.select(schema.counters))
+            leases = map(read_lease, connection.execute(sa.select(_leases)))
+            return Books(
+                changes=[_decode_change(row.change) for row in rows],
+                leases={lease.key: lease for lease in leases},
+                lines=_read_lines(connection),
+                counters={
+                    (row.node, row.boot_id, row.uuid): Counter(**row._mapping) for row in counters
+                },
+                answered=answered,
+                settled_seq=settled_seq,
+                now_ms=now_ms,
+            )
+
+
+def _read_lines(connection: sa.Connection) -> list[Line]:
+    batches = {
+        row.number: (row.node, row.boot_id, row.batch)
+        for row in connection.execute(sa.select(_batches))
+    }
+    rows = connection.execute(sa.select(_lines))
+    return [Line._make((*row[:-1], *batches[row[-1]])) for row in rows]
+
+
+def _views(connection: sa.Connection, rows: Sequence[JobRow]) -> list[JobView]:
+    job_ids = [row.job_id for row in rows]
+    leases: dict[str, list[LeaseRow]] = {}
+    ordered = sa.select(_leases).order_by(_leases.c.lease_seq, _leases.c.rank)
+    for row in connection.execute(ordered.where(_leases.c.job_id.in_(job_ids))):
+        leases.setdefault(row.job_id, []).append(read_lease(row))
+    uses = use_by_job(connection, job_ids)
+    stored = _segments_stored(connection, job_ids)
+    return [
+        _view(row, leases.get(row.job_id, []), uses.get(row.job_id, []), stored.get(row.job_id, 0))
+        for row in rows
+    ]
+
+
+def _segments_stored(connection: sa.Connection, job_ids: Sequence[str]) -> dict[str, int]:
+    leases = sa.select(_leases.c.lease_seq, _leases.c.job_id, _leases.c.rank).where(
+        _leases.c.job_id.in_(job_ids)
+    )
+    own = leases.subquery()
+    counted = connection.execute(
+        sa.select(own.c.job_id, sa.func.count().label("segments"))
+        .select_from(own)
+        .join(
+            _raw,
+            sa.and_(
+                _raw.c.lease_seq == own.c.lease_seq,
+                _raw.c.job_id == own.c.job_id,
+                _raw.c.rank == own.c.rank,
+            ),
+        )
+        .group_by(own.c.job_id)
+    )
+    return {row.job_id: row.segments for row in counted}
+
+
+def _view(job: JobRow, leases: list[LeaseRow], uses: list[Use], stored: int) -> JobView:
+    """Use and cost stay unknown until every segment that was announced is there."""
+    spec = _decode_spec(job.spec)
+    complete = job.finished_seq is None or stored >= sum(lease.segments or 0 for lease in leases)
+    used = sum(use.quantity for use in uses) if complete else None
+    return JobView(
+        job_id=job.job_id,
+        tenant=job.tenant,
+        state=job.state,
+        attempt=job.attempt,
+        spec=spec,
+        submitted_ms=job.submitted_ms,
+        placed_ms=job.placed_ms,
+        started_ms=job.started_ms,
+        finished_ms=job.finished_ms,
+        ranks=tuple(_rank(lease) for lease in leases if lease.attempt == job.attempt),
+        exit_code=job.exit_code,
+        signal=job.signal,
+        reason=job.reason,
+        message=job.message,
+        log_bytes=job.log_bytes,
+        gpu_milli_ms=used if spec.gpus else 0,
+        cpu_milli_ms=None if spec.gpus else used,
+        cost_micro=sum(use.cost_micro for use in uses) if complete else None,
+        currency=uses[0].price.currency if uses else CURRENCY,
+    )
+
+
+def _rank(lease: LeaseRow) -> RankView:
+    return RankView(
+        rank=lease.rank,
+        node=lease.node,
+        devices=lease.devices,
+        exit_code=lease.exit_code,
+        signal=lease.signal,
+        reason=lease.reason,
+        released=lease.released_seq is not None,
+    )
