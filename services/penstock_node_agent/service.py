@@ -94,7 +94,9 @@ async def live(
     health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
     health.metrics.add(lambda: _metrics(agent))
     health.metrics.add(lambda: device_metrics(driver, config.node))
-    await health.start(config.http_host, config.http_port)
+    await health.start(
+        config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
+    )
     agent.take(await _describe(config, driver))
     tasks = [asyncio.ensure_future(link.keep()), asyncio.ensure_future(_work(agent))]
     bus.on_reconnect(lambda: _resend(agent))

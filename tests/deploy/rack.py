@@ -52,6 +52,7 @@ class Rack:
             ("nats:4222", f"localhost:{self.nats_port}"),
             ("0.0.0.0:4222", f"127.0.0.1:{self.nats_port}"),
             ("127.0.0.1:8222", f"127.0.0.1:{self.monitor_port}"),
+            ("postgresql://penstock@postgres/penstock", f"sqlite:///{self.root}/ledger.sqlite"),
             ("http://jaeger:4318", f"http://127.0.0.1:{free_port()}"),
         ):
             text = text.replace(old, new)
