@@ -44,7 +44,7 @@ _decode_holder = msgspec.json.Decoder(Holder).decode
 def this_process(writer: str) -> Holder:
     """Who we are, to others who share this host's boot and process namespace."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    start = _start_of(os.getpid())
+    start = start_of_process(os.getpid())
     return Holder(
         writer=writer,
         host=f"{boot_id}/{os.readlink('/proc/self/ns/pid')}",
@@ -55,10 +55,10 @@ def this_process(writer: str) -> Holder:
 
 def is_gone(holder: Holder, us: Holder) -> bool:
     """Whether the holder's process certainly does not run: only seen from its own host."""
-    return holder.host == us.host and _start_of(holder.pid) != holder.pid_start
+    return holder.host == us.host and start_of_process(holder.pid) != holder.pid_start
 
 
-def _start_of(pid: int) -> int | None:
+def start_of_process(pid: int) -> int | None:
     """The start time of a live process in clock ticks since boot (proc(5), field 22)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
