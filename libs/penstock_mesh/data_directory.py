@@ -31,6 +31,7 @@ class DataDirectory:
         self.root = root
         self.lock = root / "lock"
         self.processes = root / "processes.json"
+        self.ports = root / "ports.json"
         self.keys = root / "keys.json"
         self.client_creds = root / "client.creds"
         self.http_token = root / "http.token"

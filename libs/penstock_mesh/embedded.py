@@ -137,7 +137,7 @@ class EmbeddedMesh:
         binary = nats_server.find_server()
         self._lock = directory.acquire()
         await self._end_leftovers()
-        addresses = choose_addresses(options)
+        addresses = choose_addresses(options, directory)
         write_files(options, addresses, directory, self._fleet)
         self._report(f"starting the broker on {addresses.nats_url}")
         self._supervisor.start(command_lines.server_child(binary, directory))

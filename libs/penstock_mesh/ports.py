@@ -22,8 +22,12 @@ class PortsError(Exception):
     """No port, or not enough of them. The sentence says which and why."""
 
 
-def choose_port(bind: str, wanted: int | None, default: int, *, flag: str) -> int:
-    """`wanted` must be free (0 = any); without it the default, or any when that is taken."""
+def choose_port(
+    bind: str, wanted: int | None, default: int, *, previous: int | None, flag: str
+) -> int:
+    """`wanted` must be free (0 = any); without it the default, or any when that is taken. Any means
+    the previous one if it is free, so that who was connected to it finds the mesh again.
+    """
     if wanted is not None and wanted != 0:
         if not is_free(bind, wanted):
             raise PortsError(
@@ -32,6 +36,8 @@ def choose_port(bind: str, wanted: int | None, default: int, *, flag: str) -> in
         return wanted
     if wanted is None and is_free(bind, default):
         return default
+    if previous is not None and is_free(bind, previous):
+        return previous
     return any_free_port(bind)
 
 

@@ -56,10 +56,21 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     http_token_file: str
 
 
-def choose_addresses(options: MeshOptions) -> Addresses:
-    """Raises PortsError."""
-    port = choose_port(options.bind, options.port, NATS_PORT, flag="--port")
-    http_port = choose_port(options.bind, options.http_port, HTTP_PORT, flag="--http-port")
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the mesh of a directory listened last; None = never yet."""
+
+    nats: int | None = None
+    http: int | None = None
+
+
+def choose_addresses(options: MeshOptions, directory: DataDirectory) -> Addresses:
+    """Raises PortsError. What was chosen is noted in the directory, for the next time."""
+    last = _previous_ports(directory)
+    port = choose_port(options.bind, options.port, NATS_PORT, previous=last.nats, flag="--port")
+    http_port = choose_port(
+        options.bind, options.http_port, HTTP_PORT, previous=last.http, flag="--http-port"
+    )
+    write_private(directory.ports, msgspec.json.encode(Ports(nats=port, http=http_port)))
     secure = options.tls_certificate is not None
     host = _url_host(options.bind)
     return Addresses(
@@ -123,6 +134,13 @@ def write_context(context: Context) -> Path:
 def reachable_host(bind: str) -> str:
     """Where processes on this machine reach a server that listens on `bind`."""
     return "localhost" if bind in WILDCARDS else bind
+
+
+def _previous_ports(directory: DataDirectory) -> Ports:
+    try:
+        return msgspec.json.decode(directory.ports.read_bytes(), type=Ports)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return Ports()
 
 
 def _url_host(bind: str) -> str:

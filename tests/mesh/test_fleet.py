@@ -98,11 +98,21 @@ def test_an_explicit_port_that_is_taken_is_an_error_and_a_default_one_is_not() -
         taken.listen(1)
         port = taken.getsockname()[1]
         with pytest.raises(PortsError, match=f"{port}.*--port"):
-            choose_port(LOOPBACK, port, 4222, flag="--port")
-        chosen = choose_port(LOOPBACK, None, port, flag="--port")
+            choose_port(LOOPBACK, port, 4222, previous=None, flag="--port")
+        chosen = choose_port(LOOPBACK, None, port, previous=port, flag="--port")
         assert chosen != port
         assert is_free(LOOPBACK, chosen)
-        assert choose_port(LOOPBACK, 0, port, flag="--port") != 0
+        assert choose_port(LOOPBACK, 0, port, previous=None, flag="--port") != 0
+
+
+def test_a_later_mesh_on_a_directory_listens_where_the_earlier_one_did(tmp_path: Path) -> None:
+    options = MeshOptions(data=tmp_path, port=0, http_port=0)
+    directory = DataDirectory(tmp_path)
+    first = choose_addresses(options, directory)
+    again = choose_addresses(options, directory)
+    assert (first.nats_port, first.http_port) == (again.nats_port, again.http_port)
+    directory.ports.write_bytes(b"{")
+    assert choose_addresses(options, directory).nats_port != first.nats_port
 
 
 def test_only_loopback_addresses_need_no_tls() -> None:
@@ -113,14 +123,15 @@ def test_only_loopback_addresses_need_no_tls() -> None:
 def test_a_wildcard_bind_is_reached_by_a_name_a_certificate_can_hold(tmp_path: Path) -> None:
     cert = tmp_path / "cert.pem"
     options = MeshOptions(data=tmp_path, bind="0.0.0.0", tls_certificate=cert, tls_key=cert)
-    addresses = choose_addresses(options)
+    addresses = choose_addresses(options, DataDirectory(tmp_path))
     assert addresses.nats_url.startswith("tls://localhost:")
     assert addresses.http_url.startswith("https://localhost:")
 
 
 def test_exactly_the_command_lines_of_agents_contain_the_word(tmp_path: Path) -> None:
     directory = DataDirectory(Path("/data"))
-    addresses = choose_addresses(MeshOptions(data=tmp_path, port=0, http_port=0))
+    options = MeshOptions(data=tmp_path, port=0, http_port=0)
+    addresses = choose_addresses(options, DataDirectory(tmp_path))
     agents = [command_lines.agent_child(node, addresses, directory) for node in a_fleet()]
     others = [
         command_lines.server_child(Path("/bin/nats-server"), directory),
