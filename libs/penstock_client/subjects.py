@@ -10,11 +10,16 @@ from penstock_client.failures import refuse
 from penstock_contracts.ids import is_token, is_ulid
 from penstock_contracts.registry import BY_NAME
 
-ANY = "*"
+
+class _Wildcard(str):
+    """A `*` that the program means, unlike one that a user typed."""
+
+
+ANY = _Wildcard("*")
 
 
 def subject_of(message: str, **values: str) -> str:
-    """The subject of the registry's `message`; `*` is for subscriptions and filters.
+    """The subject of the registry's `message`; `ANY` is for subscriptions and filters.
 
     There is no `>`: the broker's permissions name every token. Raises Refused for a name that is
     not one token.
@@ -22,7 +27,7 @@ def subject_of(message: str, **values: str) -> str:
     tokens = []
     for token in BY_NAME[message].template.split("."):
         value = values[token[1:-1]] if token.startswith("{") else token
-        if value != ANY and not is_token(value):
+        if not isinstance(value, _Wildcard) and not is_token(value):
             raise _refusal(token[1:-1], value)
         tokens.append(value)
     return ".".join(tokens)
