@@ -1,9 +1,9 @@
-"""How does a mesh whose processes run apart get its keys and credentials?
+"""How does a mesh whose processes run apart get its keys, credentials and streams?
 
 `penstock mesh init` leaves in one directory what `penstock up` makes for itself: the keys, one
 credential per service and node, the local user's, the HTTP token, and `operator.conf`, which the
-broker's own configuration includes. What exists stays, so more nodes can be added later. It starts
-nothing.
+broker's own configuration includes. `penstock mesh streams` makes the streams, once the broker
+runs. Both may be repeated: what exists stays, and nodes can be added. It starts nothing.
 """
 
 from __future__ import annotations
@@ -49,6 +49,52 @@ def init(data: Path, nodes: tuple[str, ...], json_output: bool) -> None:
     else:
         for name, path in paths.items():
             click.echo(f"{name}: {path}")
+
+
+@command.command("streams")
+@click.option(
+    "--url",
+    envvar="PENSTOCK_NATS_URL",
+    default="nats://127.0.0.1:4222",
+    show_default=True,
+    show_envvar=True,
+    help="Where NATS listens.",
+)
+@click.option(
+    "--creds",
+    envvar="PENSTOCK_NATS_CREDS",
+    show_envvar=True,
+    help="Credential of role admin.",
+)
+@click.option("--json", "json_output", is_flag=True, help="Print the names as one JSON array.")
+def streams(url: str, creds: str | None, json_output: bool) -> None:
+    """Make the streams and buckets of the mesh, and update their bounds."""
+    import asyncio
+
+    import msgspec
+
+    from penstock_bus.port import BusRefusal, Outage
+
+    try:
+        names = asyncio.run(make_streams(url, creds))
+    except (BusRefusal, Outage) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(msgspec.json.encode(names) if json_output else "\n".join(names))
+
+
+async def make_streams(url: str, creds: str | None) -> list[str]:
+    """The names of what is there now. Raises BusRefusal, Outage."""
+    from penstock_bus.nats import connect
+    from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
+
+    bus = await connect(url, name="mesh-streams", credentials=creds)
+    try:
+        await bus.ensure_streams(STREAMS)
+        await bus.ensure_buckets(BUCKETS)
+        await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
+    finally:
+        await bus.close()
+    return [*(stream.name for stream in STREAMS), *BUCKETS, *OBJECT_BUCKETS]
 
 
 def initialise(data: Path, nodes: tuple[str, ...], now_s: int) -> dict[str, Path]:

@@ -27,3 +27,7 @@ def services() -> dict[str, dict[str, Any]]:
 def penstock_services() -> dict[str, list[str]]:
     """Container name and the arguments of `penstock` in it."""
     return {name: spec["command"] for name, spec in services().items() if name not in OTHERS}
+
+
+def long_running() -> tuple[str, ...]:
+    return tuple(name for name in penstock_services() if name not in ("cli", "streams"))

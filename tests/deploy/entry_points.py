@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from penstock_client.cli import LazyGroup
+
+
+def parse(name: str, arguments: Sequence[str]) -> None:
+    """Raises click.UsageError for what the command, or its subcommand, does not know."""
+    command = load_command(name)
+    context = command.make_context(name, list(arguments))
+    if isinstance(command, click.Group):
+        _, chosen, rest = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        if chosen is not None:
+            chosen.make_context(name, rest, parent=context)
 
 
 def load_command(name: str) -> click.Command:

@@ -16,10 +16,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from deploy.compose import ROOT, penstock_services, services
+from deploy.compose import ROOT, long_running, penstock_services, services
 
 BIN = Path(sys.executable).parent
-LONG_RUNNING = tuple(name for name in penstock_services() if name != "cli")
+LONG_RUNNING = long_running()
 STOP_TIMEOUT_S = 20.0
 
 
@@ -48,6 +48,7 @@ class Rack:
         http_port = str(self.http_ports.get(container, 0))
         for old, new in (
             ("/etc/penstock", str(self.etc)),
+            ("/var/lib/penstock/keys", str(self.root / "keys")),
             ("/var/lib/penstock", str(self.root / container)),
             ("nats:4222", f"localhost:{self.nats_port}"),
             ("0.0.0.0:4222", f"127.0.0.1:{self.nats_port}"),
@@ -86,11 +87,17 @@ class Rack:
         arguments = [self.moved(part, container) for part in penstock_services()[container]]
         self._spawn(container, [str(BIN / "penstock"), *arguments])
 
-    def penstock(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as the `cli` container does."""
+    def make_streams(self) -> None:
+        arguments = [self.moved(part, "streams") for part in penstock_services()["streams"]]
+        result = self.penstock(*arguments, container="streams")
+        if result.returncode:
+            raise RuntimeError(result.stderr)
+
+    def penstock(self, *arguments: str, container: str = "cli") -> subprocess.CompletedProcess[str]:
+        """Run a command as the container does."""
         return subprocess.run(
             [str(BIN / "penstock"), *arguments],
-            env=self.environment("cli"),
+            env=self.environment(container),
             capture_output=True,
             text=True,
             timeout=60,

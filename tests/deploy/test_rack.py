@@ -32,6 +32,7 @@ async def test_the_command_lines_of_the_compose_file_make_a_mesh_that_runs_a_job
     rack.initialise()
     rack.start_broker()
     await eventually(rack.is_broker_up, timeout_s=START_TIMEOUT_S)
+    rack.make_streams()
     for name in LONG_RUNNING:
         rack.start(name)
     for name in LONG_RUNNING:

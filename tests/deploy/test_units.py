@@ -13,7 +13,7 @@ import click
 import pytest
 
 from deploy.compose import ROOT
-from deploy.entry_points import load_command
+from deploy.entry_points import load_command, parse
 from penstock_runtime.process import DRAIN_S_MAX
 
 FOLDER = ROOT / "deploy/systemd"
@@ -51,7 +51,7 @@ def test_each_service_is_started_with_flags_that_its_command_knows(service: str)
     program, verb, *flags = arguments(name, service)
     assert (Path(program).name, verb) == ("penstock", service)
     try:
-        load_command(verb).make_context(verb, flags)
+        parse(verb, flags)
     except click.UsageError as error:
         pytest.fail(f"{name}: {error.message}")
 

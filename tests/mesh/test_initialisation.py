@@ -8,7 +8,8 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from penstock_mesh.initialisation import command
+from conftest import NatsServer
+from penstock_mesh.initialisation import command, make_streams
 from penstock_mesh.nats_server import find_server
 
 
@@ -57,3 +58,11 @@ def test_the_broker_accepts_what_its_configuration_includes(tmp_path: Path) -> N
     checked = [str(find_server()), "-t", "--config", str(config)]
     result = subprocess.run(checked, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+async def test_the_streams_are_made_once_the_broker_runs_and_making_them_again_changes_nothing(
+    nats_server: NatsServer,
+) -> None:
+    first = await make_streams(nats_server.url, None)
+    assert {"REQUESTS", "JOBS", "NODES", "REPORTS", "USAGE", "FACTS", "LOGS"} <= set(first)
+    assert await make_streams(nats_server.url, None) == first
