@@ -63,10 +63,20 @@ class Ingest:
         self._store = store
         self.totals = Totals()
         self._moved: dict[str, int] = {}
+        self._is_loaded = False
         self._reload()
 
     def commit(self, arrived: Arrived) -> None:
         """Fold and store. Raises DatabaseBusy."""
+        try:
+            self._commit(arrived)
+        except OperationalError as error:
+            self._is_loaded = False  # what was folded may not have been stored
+            raise DatabaseBusy(str(error)) from error
+
+    def _commit(self, arrived: Arrived) -> None:
+        if not self._is_loaded:
+            self._reload()
         changes = Changes()
         self._moved = {}
         rejected: list[Rejected] = []
@@ -81,11 +91,7 @@ class Ingest:
         changes.node_changes, changes.nodes = self.fleet.take_changes()
         changes.rejected = rejected
         changes.cursors = self._moved
-        try:
-            written = self._store.write(changes)
-        except OperationalError as error:
-            self._reload()
-            raise DatabaseBusy(str(error)) from error
+        written = self._store.write(changes)
         self.cursors.update(self._moved)
         self._counters.update(counters)
         self._tally(written.segments, written.repeated, written.quarantined, written.anomalies)
@@ -98,9 +104,11 @@ class Ingest:
         self.fleet = Fleet(loaded.nodes)
         self._counters: dict[CounterKey, Counter] = loaded.counters
         self.cursors = dict.fromkeys(STREAMS, 0) | loaded.cursors
+        self._is_loaded = True
 
     def rewind(self, stream: str, seq: int) -> None:
         """The broker has lost what stood behind `seq`: what comes next is new."""
+        self._store.write(Changes(cursors={stream: seq}))
         self.totals.gaps += 1
         self.cursors[stream] = seq
 

@@ -45,6 +45,7 @@ class ScriptedAgent:
         self.batch = 0
         self.running = dict.fromkeys(self.devices, 0)
         self.owed: list[Segment] = []
+        self.ended_ms: int | None = None
 
     def describe(self, unhealthy: tuple[str, ...] = ()) -> NodeRegistered:
         devices = tuple(
@@ -71,7 +72,8 @@ class ScriptedAgent:
     def send(self) -> int:
         """Everything owed, with counters up to now; returns its place in USAGE."""
         self.batch += 1
-        upto_ms = self.world.now_ms + self.skew_ms
+        now_ms = self.world.now_ms if self.ended_ms is None else self.ended_ms
+        upto_ms = now_ms + self.skew_ms
         counters = tuple(
             DeviceCounter(uuid, self.joined_ms, upto_ms, ran) for uuid, ran in self.running.items()
         )
@@ -126,6 +128,10 @@ class World:
         payload = content if isinstance(content, bytes) else msgspec.json.encode(content)
         messages[seq - 1] = StoredMessage(before.subject, payload, seq, before.time_ns)
 
+    def repeat_entry(self, seq: int) -> None:
+        """Store entry `seq` of JOBS once more, as a scheduler that forgot would."""
+        self.store("JOBS", SUBJECTS["JOBS"], self.streams["JOBS"][seq - 1].payload)
+
     def pass_ms(self, by_ms: int) -> None:
         self.now_ms += by_ms
 
@@ -137,6 +143,18 @@ class World:
         self.agents[name] = agent
         self.journal("NODES", agent.describe())
         return agent
+
+    def reboot(self, name: str, boot_id: str, jobs: list[Job]) -> ScriptedAgent:
+        """The host starts anew: what ran since the last cut is lost, `jobs` are given up on
+        evidence of the new boot id. Returns the agent of the old boot, whose spool is left."""
+        old = self.agents[name]
+        old.ended_ms = self.now_ms
+        self.pass_ms(2_000)
+        self.a_node(name, len(old.devices), boot_id, old.skew_ms)
+        for job in jobs:
+            self.release(job, "new_boot", said=False)
+            self.lose(job)
+        return old
 
     # -- jobs ---------------------------------------------------------------------------------
     def submit(self, tenant: str = "default", **fields: Any) -> Job:
