@@ -108,9 +108,9 @@ class EmbeddedMesh:
 
     async def stop(self) -> None:
         """Ends agents with their work, reapers, services and broker, in this order, within 15 s."""
+        started_s = asyncio.get_running_loop().time()
         if self._bus is not None:
             await self._bus.close()
-        started_s = asyncio.get_running_loop().time()
 
         def left_s(until_s: float) -> float:
             passed_s = asyncio.get_running_loop().time() - started_s
@@ -120,8 +120,8 @@ class EmbeddedMesh:
         agents = [name for name in map(command_lines.agent_name, self._fleet) if name in names]
         orphaned = self._supervisor.orphaned(agents)
         await asyncio.gather(
-            self._supervisor.stop(agents, within_s=AGENTS_STOPPED_S),
-            self._supervisor.stop_reapers(orphaned, within_s=AGENTS_STOPPED_S),
+            self._supervisor.stop(agents, within_s=left_s(AGENTS_STOPPED_S)),
+            self._supervisor.stop_reapers(orphaned, within_s=left_s(AGENTS_STOPPED_S)),
         )
         await self._supervisor.stop_reapers(agents, within_s=left_s(REAPERS_STOPPED_S))
         await self._supervisor.stop(command_lines.SERVICES, within_s=left_s(SERVICES_STOPPED_S))
@@ -140,6 +140,8 @@ class EmbeddedMesh:
         addresses = choose_addresses(options, directory)
         write_files(options, addresses, directory, self._fleet)
         self._report(f"starting the broker on {addresses.nats_url}")
+        for name, value in addresses.environment.items():
+            self._report(f"commands that connect to it need {name}={value}")
         self._supervisor.start(command_lines.server_child(binary, directory))
         self._bus = await self._connect(addresses)
         await self._bus.ensure_streams(STREAMS)
@@ -205,7 +207,10 @@ class EmbeddedMesh:
 
     def _on_change(self) -> None:
         """Notes what runs, for the next `up`; gives up on a start that cannot succeed."""
-        self._directory.record_processes(self._supervisor.identities())
+        try:
+            self._directory.record_processes(self._supervisor.identities())
+        except OSError as error:
+            self._report(f"cannot note which processes run: {error}")
         if self._failed is None or self._failed.done():
             return
         for name in self._supervisor.names:

@@ -114,5 +114,8 @@ async def _ask(bus: Bus, what: str, kind: type[V]) -> V | None:
         )
     except Outage:
         return None
-    answer: Answer[V] = msgspec.json.decode(message.payload, type=Answer[kind])  # type: ignore[valid-type]
+    answer: Answer[V] = msgspec.json.decode(
+        message.payload,
+        type=Answer[kind],  # type: ignore[valid-type]
+    )
     return answer.value
