@@ -65,6 +65,7 @@ class Agent:
         self._scheduled = False
         self._broken = False
         self._hurry = False
+        self._must_sync = False
         self._messages = 0
         root = f"{ROOT}.node.{self.state.node}"
         self._subject = root
@@ -104,19 +105,22 @@ class Agent:
         if self._broken:
             return
         try:
-            self.journal.commit()
-        except OSError as error:
+            self._commit_and_follow()
+        except OSError as error:  # nothing may follow from what could not be written down
             self._broken = True
             log.critical("the journal cannot be written: %s", error)
             self._on_broken("journal")
-            return
+
+    def _commit_and_follow(self) -> None:
+        synced = self.journal.commit(sync=self._must_sync)
         for message, ack in self._answers:
             self.bus.respond_nowait(message, _encode(ack))
         self._answers.clear()
         todo, self._todo = self._todo, []
         for instruction in todo:
             self.effects.follow(instruction)
-        self.effects.flush()
+        self._must_sync = False
+        self.effects.flush(synced=synced)
         self.reports.pump()
         self.usage.pump(hurry=bool(self._audits) or self._hurry)
 
@@ -133,6 +137,9 @@ class Agent:
         while True:
             self._heartbeat()
             self._give_up_audits()
+            if self.effects.may_forget:
+                self._must_sync = True
+                self.wake()
             if self._loop.time() >= next_cut:
                 next_cut += SEGMENT_S
                 self.take(events.SegmentsCut(at_ns=boottime_ns()))
@@ -229,7 +236,7 @@ class Agent:
         count = len(batch.segments)
         answers: list[tuple[Message, float]] = []
         if not former:
-            self._note(events.BatchNumbered(batch=batch.batch))
+            self._number(batch.batch)
             if batch.counters or not state.counters:
                 answers, self._audits = self._audits, []
 
@@ -240,11 +247,12 @@ class Agent:
 
         return Parcel(_encode(batch), self._message_id("usage"), done)
 
-    def _note(self, event: events.AnyEvent) -> None:
-        """An event that must be in the file before its message leaves, though not on the disk."""
+    def _number(self, batch: int) -> None:
+        """What a usage message says is on the disk before it leaves: no power loss undoes it."""
+        event = events.BatchNumbered(batch=batch)
         handle(self.state, event)
         self.journal.add(event)
-        self.journal.commit()
+        self.journal.commit(sync=True)
 
     def _message_id(self, kind: str) -> str:
         """New for every message of every start; a repeat of the same bytes keeps it."""

@@ -71,7 +71,7 @@ class Effects:
         elif isinstance(instruction, Forget):
             self._forgotten.append(instruction.key)
         elif isinstance(instruction, Clear):
-            self._clear(instruction.slot)
+            self._clear(instruction)
         elif isinstance(instruction, Ship):
             self.shipper.ship(instruction.key)
         elif isinstance(instruction, Stop):
@@ -84,9 +84,14 @@ class Effects:
         elif isinstance(instruction, FindPort):
             self._find_port(instruction.key)
 
-    def flush(self) -> None:
-        """Let what was asked of the reaper leave in one write."""
-        if self._forgotten:
+    @property
+    def may_forget(self) -> bool:
+        """Whether the reaper remembers what the journal would keep once it is on the disk."""
+        return bool(self._forgotten)
+
+    def flush(self, *, synced: bool) -> None:
+        """Let what was asked of the reaper leave in one write; ends are forgotten once `synced`."""
+        if self._forgotten and synced:
             self.link.send(op="forget", keys=self._forgotten)
             self._forgotten = []
         self.link.flush()
@@ -135,9 +140,10 @@ class Effects:
             events.PortFound(at_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME), key=key, port=port)
         )
 
-    def _clear(self, slot: int) -> None:
+    def _clear(self, instruction: Clear) -> None:
+        slot = instruction.slot
         self.shipper.forget(slot)
-        if self._slots.clear(slot):
+        if self._slots.clear(slot, silent=instruction.silent):
             self._take(events.SlotCleared(slot=slot))
             return
         task = asyncio.ensure_future(self._clear_slowly(slot))

@@ -39,6 +39,7 @@ class Journal:
         self.state, kept = _read(self._path, node)
         self._pending: list[bytes] = []
         self._must_sync = False
+        self._synced = True
         self._fd = -1
         self._bytes = self._compact_above = 0
         if kept is not None:
@@ -50,20 +51,24 @@ class Journal:
         self._pending.append(_line(_encoder.encode(event)))
         self._must_sync |= isinstance(event, MUST_SYNC)
 
-    def commit(self) -> None:
-        """Write what was added, and sync when something must not follow before. Raises OSError."""
-        if not self._pending:
-            return
+    def commit(self, *, sync: bool = False) -> bool:
+        """Write what was added, and sync when asked to or when something must not follow before.
+
+        Returns whether all that was ever added is on the disk now. Raises OSError.
+        """
         if self._bytes > self._compact_above:
             self.compact()
-            return
         data = b"".join(self._pending)
-        _write_all(self._fd, data)
-        if self._must_sync:
+        if data:
+            _write_all(self._fd, data)
+            self._synced = False
+        if (sync or self._must_sync) and not self._synced:
             os.fdatasync(self._fd)
+            self._synced = True
         self._bytes += len(data)
         self._pending.clear()
         self._must_sync = False
+        return self._synced
 
     def compact(self) -> None:
         """Replace the file by a snapshot of the state, which holds what is pending."""
@@ -80,6 +85,7 @@ class Journal:
         self._compact_above = max(COMPACT_BYTES, 2 * len(data))
         self._pending.clear()
         self._must_sync = False
+        self._synced = True
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -42,6 +42,7 @@ class ReaperLink(asyncio.Protocol):
         self._unread = b""
         self._requests: list[bytes] = []
         self._lost = asyncio.Event()
+        self._made = asyncio.Event()
         self._leaving = False
         self.pid: int | None = None
         self.restarts = 0
@@ -101,25 +102,26 @@ class ReaperLink(asyncio.Protocol):
     async def leave(self, timeout_s: float) -> None:
         """Have the reaper stop all work and end; returns when it has, or after `timeout_s`."""
         self._leaving = True
-        self.send(op="leave")
-        self.flush()
-        if self._transport is not None:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._lost.wait()
-            except TimeoutError:
-                log.error("the reaper has not ended")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._made.wait()
+                self.send(op="leave")
+                self.flush()
+                await self._lost.wait()
+        except TimeoutError:
+            log.error("the reaper has not ended")
 
     # -- asyncio.Protocol ----------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._unread = b""
         self._requests.clear()
+        self._made.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self.pid = None
+        self._made.clear()
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:

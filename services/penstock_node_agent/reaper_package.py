@@ -7,17 +7,23 @@ know how to talk to it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import signal
 import sys
 import zipfile
 from pathlib import Path
 
+from penstock_node_agent.reaper.processes import start_ticks
 from penstock_node_agent.reaper.start import EXIT_TAKEN
 
 ARCHIVE_NAME = "reaper.pyz"
 START_S_MAX = 10.0
 _MAIN = "from penstock_node_agent.reaper.start import main\n\nmain()\n"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+log = logging.getLogger(__name__)
 
 
 class ReaperDidNotStart(Exception):
@@ -50,6 +56,42 @@ async def start(state_dir: Path) -> None:
         code = await asyncio.to_thread(_launch, state_dir)
     if code not in (0, EXIT_TAKEN):
         raise ReaperDidNotStart(f"the reaper ended with {code}; see {state_dir}/reaper.err")
+
+
+async def end(state_dir: Path, timeout_s: float) -> None:
+    """Have the reaper stop all work and end, without a connection to it; what ended stays in its
+    log for the next one."""
+    pid_file = state_dir / "reaper.pid"
+    try:
+        pid, ticks = (int(part) for part in pid_file.read_text("ascii").split())
+    except (FileNotFoundError, ValueError):
+        return
+    descriptor = _pin(pid, ticks)
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    loop.add_reader(descriptor, ended.set_result, None)
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        await asyncio.wait_for(ended, timeout_s)
+    except (ProcessLookupError, TimeoutError) as error:
+        log.warning("the reaper: %r", error)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _pin(pid: int, ticks: int) -> int | None:
+    """A descriptor of exactly that process; None when it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if start_ticks(pid) != ticks:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _launch(state_dir: Path) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Outage
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
+from penstock_node_agent import reaper_package
 from penstock_node_agent.agent import Agent, boottime_ns
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.events import AgentStarted, NodeStopping
@@ -61,6 +62,8 @@ def serve(config: Config) -> int:
         try:
             bus = await _connect(config, stop)
             if bus is None:
+                if config.stop_work_on_exit:
+                    await reaper_package.end(directory, LEAVE_S_MAX)
                 return EXIT_OK
             try:
                 ports = PortRange(first, last, config.advertise_address)
@@ -97,7 +100,7 @@ async def live(
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
     )
-    agent.take(await _describe(config, driver))
+    agent.take(await _describe(config, driver, agent, slots))
     tasks = [asyncio.ensure_future(link.keep()), asyncio.ensure_future(_work(agent))]
     bus.on_reconnect(lambda: _resend(agent))
     try:
@@ -145,13 +148,19 @@ async def _connect(config: Config, stop: StopSignal) -> Bus | None:
     return None
 
 
-async def _describe(config: Config, driver: DeviceDriver) -> AgentStarted:
+async def _describe(
+    config: Config, driver: DeviceDriver, agent: Agent, slots: Slots
+) -> AgentStarted:
     devices = await asyncio.to_thread(driver.discover)
     capacity = driver.capacity()
     return AgentStarted(
         at_ns=boottime_ns(),
         wall_ms=time.time_ns() // 1_000_000,
         boot_id=_boot_id(),
+        spool_bytes={
+            key: (slots.size(spool.slot, "stdout"), slots.size(spool.slot, "stderr"))
+            for key, spool in agent.state.spools.items()
+        },
         cpu_milli=capacity.cpu_milli,
         memory_mib=capacity.memory_mib,
         devices=devices,

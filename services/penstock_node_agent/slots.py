@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 STREAMS = ("stdout", "stderr")
@@ -26,10 +27,12 @@ class Slots:
             os.makedirs(directory, _DIRECTORY_MODE, exist_ok=True)
 
     def make(self, slot: int) -> None:
-        """See that the work directory is there."""
+        """See that the work directory is there; when it cannot be, the spawn will fail and say
+        why."""
         if slot not in self._made:
-            os.makedirs(self.work(slot), _DIRECTORY_MODE, exist_ok=True)
-            self._made.add(slot)
+            with suppress(OSError):
+                os.makedirs(self.work(slot), _DIRECTORY_MODE, exist_ok=True)
+                self._made.add(slot)
 
     def work(self, slot: int) -> str:
         return f"{self._work}/{slot}"
@@ -44,17 +47,13 @@ class Slots:
             return None
         return int(slot), _STREAM_OF[suffix]
 
-    def clear(self, slot: int) -> bool:
+    def clear(self, slot: int, *, silent: bool) -> bool:
         """Empty the slot; False when its directory holds something, which `clear_slowly`
         removes."""
-        for stream in STREAMS:
-            path = self.spool(slot, stream)
-            try:
-                if os.stat(path).st_size:
-                    os.truncate(path, 0)
-            except FileNotFoundError:
-                continue
         try:
+            for stream in () if silent else STREAMS:
+                with suppress(FileNotFoundError):
+                    os.truncate(self.spool(slot, stream), 0)
             if os.stat(self.work(slot)).st_mode & 0o7777 != _DIRECTORY_MODE:
                 return False
             with os.scandir(self.work(slot)) as entries:
@@ -62,8 +61,16 @@ class Slots:
         except OSError:
             return False
 
+    def size(self, slot: int, stream: str) -> int:
+        try:
+            return os.stat(self.spool(slot, stream)).st_size
+        except FileNotFoundError:
+            return 0
+
     def clear_slowly(self, slot: int) -> None:
         """Replace the work directory by an empty one; may take as long as there are files in it."""
+        for stream in STREAMS:
+            Path(self.spool(slot, stream)).unlink(missing_ok=True)
         path = self.work(slot)
         if os.path.islink(path) or os.path.isfile(path):
             os.unlink(path)

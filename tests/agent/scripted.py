@@ -1,7 +1,7 @@
 """What would the rest of the mesh say to an agent, and what does it hear?
 
-A scripted scheduler on a real broker that gives orders and folds what the agent publishes, and the agent as
-a process that may be killed. It does not decide anything by itself.
+A scripted scheduler on a real broker that gives orders and folds what the agent publishes, and the
+agent as a process that may be killed. It does not decide anything by itself.
 """
 
 from __future__ import annotations

@@ -162,13 +162,36 @@ def released(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
     _forget(state, lease)
 
 
-def lose(state: State, lease: Lease, todo: list[Instruction]) -> None:
+def end_unspawned(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) -> None:
+    """It was stopped before the reaper had heard of it."""
+    ended(state, lease, Ended(at_ns=at_ns, key=lease.order.key, reason=lease.stopping))
+    released(state, lease, at_ns, todo)
+
+
+def lose(
+    state: State,
+    lease: Lease,
+    todo: list[Instruction],
+    spool_bytes: tuple[int, int] | None = None,
+) -> None:
     """Nobody can know any more how it ended; nothing of it is here. Instants are the last known
     ones."""
     known_ms = max(lease.open_ms, lease.order.granted_ns // 1_000_000)
     known_ns = known_ms * 1_000_000 - lease.order.granted_ns + lease.received_ns
     if lease.stage in (SPAWNING, RUNNING):
-        ended(state, lease, Ended(at_ns=known_ns, key=lease.order.key, reason=LOST))
+        spool = state.spools[lease.order.key]
+        out, err = spool_bytes or (spool.out, spool.err)
+        ended(
+            state,
+            lease,
+            Ended(
+                at_ns=known_ns,
+                key=lease.order.key,
+                reason=LOST,
+                out_bytes=max(out, spool.out),
+                err_bytes=max(err, spool.err),
+            ),
+        )
     if lease.stage == ENDED:
         released(state, lease, known_ns, todo)
     elif lease.stage in (HELD, PREPARED):
@@ -190,7 +213,7 @@ def free_spool(state: State, key: str, todo: list[Instruction]) -> bool:
     if spool is None or alive or not spool.delivered:
         return spool is None
     del state.spools[key]
-    todo.append(Clear(spool.slot))
+    todo.append(Clear(spool.slot, silent=not (spool.out_final or spool.err_final)))
     return True
 
 

@@ -17,11 +17,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="agent_started"):
-    """`wall_ms` anchors the node's time axis when the boot is new; the rest describes the node."""
+    """`wall_ms` anchors the node's time axis when the boot is new. `spool_bytes`: sizes of stdout
+    and stderr found on disk, per lease key. The rest describes the node."""
 
     at_ns: int
     wall_ms: int
     boot_id: str
+    spool_bytes: dict[str, tuple[int, int]] = {}
     cpu_milli: int
     memory_mib: int
     devices: tuple[Device, ...] = ()
@@ -145,6 +147,6 @@ AnyEvent = (
     | SlotCleared
 )
 
-MUST_SYNC = (AgentStarted, Ordered, PortFound, Ended, Gone, SegmentsCut, NodeStopping)
-"""What must be on the disk before anything follows from it. The rest is told again after a power
-loss, or dies with the boot."""
+MUST_SYNC = (AgentStarted, Ordered, PortFound, SegmentsCut, NodeStopping)
+"""What must be on the disk before anything follows from it. Of the rest, ends are told again by the
+reaper, which forgets them only after a sync; acknowledgements, by repeating."""

@@ -42,9 +42,11 @@ class Ship(msgspec.Struct, frozen=True):
 
 
 class Clear(msgspec.Struct, frozen=True):
-    """Empty the slot's directory and spool files and answer by SlotCleared."""
+    """Empty the slot's directory and spool files and answer by SlotCleared. `silent`: nothing was
+    written to the spool files."""
 
     slot: int
+    silent: bool = False
 
 
 Instruction = Spawn | Stop | Forget | FindPort | Ship | Clear

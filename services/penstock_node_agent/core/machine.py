@@ -80,7 +80,7 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
 def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     """A new boot: nothing of before runs, and what was open is not guessed."""
     for lease in list(state.leases.values()):
-        attempts.lose(state, lease, todo)
+        attempts.lose(state, lease, todo, event.spool_bytes.get(lease.order.key))
     retire_boot(state)
     state.boot_id, state.anchor_ns, state.joined_ms = event.boot_id, event.at_ns, event.wall_ms
     state.counted_ms = state.joined_ms
@@ -141,7 +141,10 @@ def _reaper_ready(state: State, event: events.ReaperReady, todo: Instructions) -
     known = set(event.keys)
     for key, lease in list(state.leases.items()):
         if lease.stage == SPAWNING and key not in known:
-            todo.append(Spawn(key))
+            if lease.stopping:
+                attempts.end_unspawned(state, lease, event.at_ns, todo)
+            else:
+                todo.append(Spawn(key))
         elif lease.stage in (RUNNING, ENDED) and key not in known:
             attempts.lose(state, lease, todo)
         elif lease.stage in (SPAWNING, RUNNING) and lease.stopping:

@@ -16,6 +16,7 @@ LINE_BYTES_MAX = 8 << 20
 UNSENT_BYTES_MAX = 64 << 20
 """An agent that takes nothing for so long is dropped; it asks for everything when it comes back."""
 READ_BYTES = 1 << 20
+WAKEUP_BYTES = 64 * 1024
 SOCKET_NAME = "reaper.sock"
 
 
@@ -37,30 +38,28 @@ class Channel:
         self._agent: socket.socket | None = None
         self._unread = b""
         self._unsent = b""
+        self._ready: set[int] = set()
         self.accepting = True
 
     def wait(self, timeout_ms: int | None) -> None:
-        """Sleep until a signal, the agent or the time-out; consume wake-ups."""
+        """Sleep until a signal, the agent or the time-out; consume wake-ups, note what is there."""
         poll = select.poll()
         poll.register(self._wakeup_fd, select.POLLIN)
         if self.accepting:
             poll.register(self._listener, select.POLLIN)
         if self._agent is not None:
             poll.register(self._agent, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        poll.poll(timeout_ms)
-        try:
-            while len(os.read(self._wakeup_fd, 4096)) == 4096:
-                pass
-        except BlockingIOError:
-            pass
+        self._ready = {fd for fd, _ in poll.poll(timeout_ms)}
+        if self._wakeup_fd in self._ready:
+            os.read(self._wakeup_fd, WAKEUP_BYTES)
 
     def accept(self) -> bool:
         """Take a new agent, if one is there."""
-        if not self.accepting:
+        if self._listener.fileno() not in self._ready:
             return False
         try:
             agent, _ = self._listener.accept()
-        except BlockingIOError:
+        except OSError:  # it left again, or there are no descriptors just now
             return False
         self._drop()
         agent.setblocking(False)
@@ -69,7 +68,7 @@ class Channel:
 
     def read(self) -> list[dict[str, Any]]:
         """Every complete request that has arrived."""
-        if self._agent is None:
+        if self._agent is None or self._agent.fileno() not in self._ready:
             return []
         try:
             data = self._agent.recv(READ_BYTES)

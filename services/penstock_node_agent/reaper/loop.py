@@ -15,12 +15,14 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from typing import Any
 
 from penstock_node_agent.reaper import processes
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
 from penstock_node_agent.reaper.channel import Channel
+from penstock_node_agent.reaper.leftovers import kill_leftovers
 from penstock_node_agent.reaper.records import Records
 
 TICK_MS = 1000
@@ -48,6 +50,7 @@ class Reaper:
         self._renewed_ns = 0
         self._due_ns: int | None = None
         self._leaving = False
+        self._ignored = processes.ignored_signals()
         self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
         self._take_over()
 
@@ -58,10 +61,13 @@ class Reaper:
     def run(self) -> None:
         while True:
             self._channel.wait(self._timeout_ms())
+            for request in self._channel.read():
+                try:
+                    self._obey(request)
+                except (KeyError, TypeError, ValueError) as error:  # nothing may end the reaper
+                    sys.stderr.write(f"a request that cannot be obeyed: {error!r}\n")
             if self._channel.accept():
                 self._channel.send(self._all_known())
-            for request in self._channel.read():
-                self._obey(request)
             if self._leaving:
                 for attempt in list(self._mains.values()):
                     if not attempt.reason:
@@ -71,17 +77,17 @@ class Reaper:
             self._enforce()
             self._clear()
             self._channel.send(self._records.commit())
-            if self._leaving and not (self._mains or self._orders or self._stuck_too_long()):
+            if self._leaving and not (self._mains or self._orders or self._still_clearing()):
                 self._channel.close()
                 return
 
-    def _stuck_too_long(self) -> bool:
+    def _still_clearing(self) -> bool:
         return any(attempt.ended is None for attempt in self._clearing.values())
 
     def _timeout_ms(self) -> int | None:
         if self._orders:
             return 0
-        if self._clearing and self._stuck_too_long():
+        if self._clearing and self._still_clearing():
             return CLEARING_TICK_MS
         if self._mains or self._clearing or self._records.waiting:
             if self._due_ns is None:
@@ -144,7 +150,7 @@ class Reaper:
         message = ""
         if not refused:
             try:
-                pid = processes.spawn(order, f"{self._directory}:{attempt.key}")
+                pid = processes.spawn(order, f"{self._directory}:{attempt.key}", self._ignored)
             except (OSError, ValueError, TypeError) as error:
                 refused, message = "spawn_failed", str(error)[:MESSAGE_CHARACTERS_MAX]
         now = boottime_ns()
@@ -232,59 +238,21 @@ class Reaper:
         self._clear()
 
     def _clear(self) -> None:
-        """Kill what finished attempts left behind. Whatever a job starts stays below this
-        subreaper, so an attempt is gone when none of this process's children belongs to it."""
-        self._channel.accepting = not any(
-            attempt.old and attempt.ended is None for attempt in self._clearing.values()
-        )
+        """Finished attempts are gone when nothing of them is left; until then no agent comes in
+        that would ask about those of a reaper that died."""
         if not self._clearing:
             return
         now = boottime_ns()
-        left = self._kill_leftovers()
+        left = kill_leftovers(self._directory, self._children, self._mains, self._clearing)
         for attempt in list(self._clearing.values()):
             if attempt.key not in left:
                 del self._clearing[attempt.key]
                 self._tell_end(attempt, now)
             elif attempt.ended is None and now - attempt.clear_ns > CLEARING_NS_MAX:
                 self._tell_end(attempt, None)
-
-    def _kill_leftovers(self) -> set[str]:
-        """Returns the attempts of which something was still there."""
-        old = any(attempt.old for attempt in self._clearing.values())
-        pids = [int(pid) for pid in os.pread(self._children, 1 << 20, 0).split()]
-        if old:
-            pids = processes.all_pids()
-        elif len(pids) == len(self._mains):
-            return set()
-        left: set[str] = set()
-        for pid in pids:
-            if pid in self._mains:
-                continue
-            key = self._owner(pid)
-            if key in self._clearing:
-                left.add(key)
-                processes.kill(pid, signal.SIGKILL)
-            elif key == "" and not old:  # hid where it came from: it ends with the next that ends
-                left.update(self._clearing)
-                processes.kill(pid, signal.SIGKILL)
-        return left
-
-    def _owner(self, pid: int) -> str | None:
-        """Whose process this is, by session, else by its mark; "" = nobody's, None = cannot be
-        told."""
-        session = processes.session_of(pid)
-        if session is None:
-            return None
-        if session in self._mains:
-            return self._mains[session].key
-        for attempt in self._clearing.values():
-            if attempt.pid == session and session:
-                ticks = processes.start_ticks(pid)
-                if ticks is None:
-                    return None
-                if (ticks + 1) * processes.TICK_NS >= attempt.began_ns:
-                    return attempt.key
-        return processes.mark_of(pid, f"{self._directory}:")
+        self._channel.accepting = not any(
+            attempt.old and attempt.ended is None for attempt in self._clearing.values()
+        )
 
     def _tell_end(self, attempt: Attempt, gone_ns: int | None) -> None:
         attempt.gone = gone_ns is not None

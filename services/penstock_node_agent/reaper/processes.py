@@ -12,10 +12,15 @@ from typing import Any
 MARK = "PENSTOCK_REAPER"
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 OUTPUT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
-def spawn(order: dict[str, Any], mark: str) -> int:
+def ignored_signals() -> list[int]:
+    """What this process ignores; exec would pass that on, while handlers end with it anyway."""
+    ignored = (s for s in signal.valid_signals() if signal.getsignal(s) == signal.SIG_IGN)
+    return sorted(ignored)
+
+
+def spawn(order: dict[str, Any], mark: str, defaulted: list[int]) -> int:
     """Start the order's program in a session of its own and return its pid; raises OSError,
     ValueError.
 
@@ -35,7 +40,7 @@ def spawn(order: dict[str, Any], mark: str) -> int:
             (os.POSIX_SPAWN_OPEN, 2, order["err"], OUTPUT_FLAGS, 0o600),
         ),
         setsid=True,
-        setsigdef=DEFAULTED,
+        setsigdef=defaulted,
         setsigmask=(),
     )
 

@@ -1,0 +1,68 @@
+"""What have finished attempts left behind?
+
+Whatever a job starts stays below this subreaper, wherever it hides: when its parent dies it becomes
+this process's child. So an attempt is gone when none of the children belongs to it. Only what a
+reaper that died left has to be looked for among all processes. It does not know when to look.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+
+from penstock_node_agent.reaper import processes
+from penstock_node_agent.reaper.attempts import Attempt
+
+CHILDREN_BYTES_MAX = 1 << 20
+
+
+def kill_leftovers(
+    directory: str,
+    children_fd: int,
+    mains: Mapping[int, Attempt],
+    clearing: Mapping[str, Attempt],
+) -> set[str]:
+    """Kill what belongs to the attempts in `clearing`; returns those of which something was there.
+
+    `mains`: the running attempts' main processes by pid. `children_fd`: this process's list of
+    children in /proc; when it names nothing but mains, there is nothing to do.
+    """
+    old = any(attempt.old for attempt in clearing.values())
+    if old:
+        pids = processes.all_pids()
+    else:
+        pids = [int(pid) for pid in os.pread(children_fd, CHILDREN_BYTES_MAX, 0).split()]
+        if len(pids) == len(mains):
+            return set()
+    left: set[str] = set()
+    for pid in pids:
+        if pid in mains:
+            continue
+        key = _owner(pid, directory, mains, clearing)
+        if key is not None and key in clearing:
+            left.add(key)
+            processes.kill(pid, signal.SIGKILL)
+        elif key == "" and not old:  # hid where it came from: it ends with the next that ends
+            left.update(clearing)
+            processes.kill(pid, signal.SIGKILL)
+    return left
+
+
+def _owner(
+    pid: int, directory: str, mains: Mapping[int, Attempt], clearing: Mapping[str, Attempt]
+) -> str | None:
+    """Whose process this is, by session, else by its mark; "" = nobody's, None = not to be told."""
+    session = processes.session_of(pid)
+    if session is None:
+        return None
+    if session in mains:
+        return mains[session].key
+    for attempt in clearing.values():
+        if attempt.pid == session and session:
+            ticks = processes.start_ticks(pid)
+            if ticks is None:
+                return None
+            if (ticks + 1) * processes.TICK_NS >= attempt.began_ns:
+                return attempt.key
+    return processes.mark_of(pid, f"{directory}:")
