@@ -31,10 +31,17 @@ UNAVAILABLE = encode_json(
 class Answers:
     """Queries of one service, and plain subscriptions that live as long."""
 
-    def __init__(self, bus: Bus, *, is_committed: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        is_committed: Callable[[], bool],
+        on_bug: Callable[[InvariantError], None],
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self._bus = bus
         self._is_committed = is_committed
+        self._on_bug = on_bug
         self._declared: list[tuple[str, Callable[[Message], None]]] = []
         self._subscriptions: list[Subscription] = []
         self._waiting: deque[tuple[Message, Handler]] = deque()
@@ -80,8 +87,9 @@ class Answers:
         self.counters["queries"] += 1
         try:
             payload = handler(message)
-        except InvariantError:
-            raise
+        except InvariantError as bug:
+            self._on_bug(bug)
+            payload = UNAVAILABLE
         except Exception:  # one question that cannot be answered must not end the service
             log.exception("query failed", extra={"subject": message.subject})
             self.counters["queries_failed"] += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -50,16 +49,6 @@ async def read_cursors(bus: Bus) -> dict[str, int]:
         except msgspec.DecodeError as error:
             log.error("undecodable cursor %s counts as 0: %s", item.key, error)
     return found
-
-
-async def purge_consumed(
-    bus: Bus, stream: str, readers: Iterable[str], published: Mapping[str, int]
-) -> int:
-    """Discard what every reader has committed; returns up to where. Raises Outage."""
-    up_to = min((published.get(cursor_key(stream, name), 0) for name in readers), default=0)
-    if up_to > 0 and (await bus.stream_state(stream)).first_seq <= up_to:
-        await bus.purge(stream, up_to_seq=up_to)
-    return up_to
 
 
 class Follower:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from penstock_bus.port import Bus, Message
 from penstock_runtime.answers import Answers, Handler
+from penstock_runtime.background import Background
 from penstock_runtime.clock import Clock
 from penstock_runtime.engine import OFFERS_MAX, Engine, Outcome
 from penstock_runtime.entries import Committed, entry_decoder
@@ -70,8 +71,7 @@ class JournaledService:
         self._counters: Counter[str] = Counter()
         self._stop: StopSignal | None = None
         self._rival: str | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._failure: BaseException | None = None
+        self._background = Background(self._wake)
         self._waker: asyncio.Future[None] | None = None
         decode = entry_decoder(fact_type)
         self._journal = JournalWriter(
@@ -90,7 +90,9 @@ class JournaledService:
         self._leadership = leadership or Leadership(
             bus, service=name, us=this_process(self.writer), clock=clock
         )
-        self._answers = Answers(bus, is_committed=lambda: not self._engine.speculative)
+        self._answers = Answers(
+            bus, is_committed=lambda: not self._engine.speculative, on_bug=self._background.fail
+        )
 
     # -- for the shell around it -------------------------------------------------------------------
     @property
@@ -147,6 +149,10 @@ class JournaledService:
         """Hear a core subject while active, at once; declared before `run`."""
         self._answers.listen(subject, handler)
 
+    def fill(self, stream: str) -> float | None:
+        """How full an owned stream is, from 0 to 1; None = not known (yet)."""
+        return self._keeper.fill.get(stream)
+
     def why_not_ready(self) -> str | None:
         """None while this instance is active and the broker takes its entries."""
         if self.phase == "standby":
@@ -170,16 +176,16 @@ class JournaledService:
         """Live until stopped or another instance takes over; returns the exit code. Raises
         JournalLost and whatever the core raises."""
         self._stop = stop
-        self._spawn(self._wake_at_stop(stop))
+        stopping = self._background.spawn(self._wake_at_stop(stop))
         try:
             self.phase = "standby"
             if not await self._leadership.acquire(self._is_stopping):
                 return EXIT_OK
-            self._spawn(self._hold_lock())
+            self._background.spawn(self._hold_lock())
             self.phase = "recovering"
-            await self._engine.start()
+            await self._start(stopping)
             await self._activate()
-            self._spawn(self._keep_tidy())
+            self._background.spawn(self._keep_tidy())
             await self._work()
             await self._say_farewell()
             return EXIT_OK
@@ -191,11 +197,19 @@ class JournaledService:
             return EXIT_OK
         finally:
             self.phase = "ended"
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._background.end()
             await self._answers.close()
             await self._engine.close()
+
+    async def _start(self, stopping: asyncio.Task[None]) -> None:
+        """Recover, unless asked to stop before it is done (a replay waits for the broker)."""
+        starting = asyncio.ensure_future(self._engine.start())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            raise Stopping("asked to stop while recovering")
+        starting.result()
 
     async def _activate(self) -> None:
         self.phase = "active"
@@ -209,8 +223,8 @@ class JournaledService:
         engine = self._engine
         woken = False
         while not self._is_stopping():
-            if self._failure is not None:
-                raise self._failure
+            if self._background.failure is not None:
+                raise self._background.failure
             if self._rival is not None:
                 raise SteppedDown(f"{self._rival} has the lock")
             for queue in engine.gather():
@@ -235,17 +249,6 @@ class JournaledService:
         for offer, entry_or_none in outcome.done:
             if offer.on_done is not None:
                 offer.on_done(entry_or_none)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the loop; a failure there ends the service."""
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._note_end)
-        self._tasks.append(task)
-
-    def _note_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = task.exception()
-            self._wake()
 
     async def _sleep(self) -> None:
         """Until a message, an offer, housekeeping, a rival or the stop."""

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from penstock_bus.port import Bus, BusRefusal, Outage
+from penstock_contracts.streams import STREAMS
 from penstock_runtime.clock import Clock
-from penstock_runtime.cursors import cursor_key, publish_cursor, purge_consumed, read_cursors
+from penstock_runtime.cursors import cursor_key, publish_cursor, read_cursors
 from penstock_runtime.snapshots import SnapshotStore
 from penstock_runtime.transition import Core
 
@@ -24,6 +25,8 @@ SNAPSHOT_BYTES = 64 * 1024 * 1024
 SNAPSHOT_AGE_NS = 60 * 10**9
 SNAPSHOT_REST = 50
 """A snapshot rests this many times the time it took: at most 2 % of the loop goes into them."""
+FILL_ALERT = 0.7
+"""A stream this full is an alert."""
 
 
 class Keeper:
@@ -59,6 +62,8 @@ class Keeper:
         self._bytes_at = 0
         self._taken_ns = clock.monotonic_ns()
         self._rest_ns = 0
+        self.fill: dict[str, float] = {}
+        self._bytes_max = {stream.name: stream.max_bytes for stream in STREAMS}
         self._published: dict[str, int] = {}
         self._purged: dict[str, int] = {}
         self._uploading: asyncio.Task[None] | None = None
@@ -143,9 +148,28 @@ class Keeper:
     async def _purge(self) -> None:
         published = await read_cursors(self._bus)
         for stream in self._owns:
-            names = set(self._readers.get(stream, ()))
+            readers = set(self._readers.get(stream, ()))
             if stream == self._journal or stream in self._inputs:
-                names.add(self._service)
-            least = min((published.get(cursor_key(stream, name), 0) for name in names), default=0)
+                readers.add(self._service)
+            cursors = {name: published.get(cursor_key(stream, name), 0) for name in readers}
+            least = min(cursors.values(), default=0)
             if least > self._purged.get(stream, 0):
-                self._purged[stream] = await purge_consumed(self._bus, stream, names, published)
+                await self._bus.purge(stream, up_to_seq=least)
+                self._purged[stream] = least
+            await self._watch_fill(stream, cursors)
+
+    async def _watch_fill(self, stream: str, cursors: Mapping[str, int]) -> None:
+        """An alert names who holds the stream up, once each time it gets that full."""
+        bytes_max = self._bytes_max.get(stream)
+        if bytes_max is None:
+            return
+        state = await self._bus.stream_state(stream)
+        before, fill = self.fill.get(stream, 0.0), state.bytes / bytes_max
+        self.fill[stream] = fill
+        if before < FILL_ALERT <= fill:
+            laggard = min(cursors, key=lambda name: cursors[name], default="nobody")
+            self.counters["fill_alerts"] += 1
+            log.error(
+                "%s is %d %% full: %s has read up to %d of %d",
+                stream, round(fill * 100), laggard, cursors.get(laggard, 0), state.last_seq,
+            )  # fmt: skip

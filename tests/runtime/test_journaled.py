@@ -9,6 +9,8 @@ import pytest
 
 from conftest import Eventually
 from penstock_bus.memory_broker import MemoryBroker
+from penstock_bus.port import Message, StoredMessage
+from penstock_contracts.errors import InvariantError
 from penstock_contracts.journal import ENTRY_BYTES_MAX
 from penstock_runtime import journal
 from penstock_runtime.clock import VirtualClock
@@ -19,6 +21,7 @@ from runtime.tally import (
     INPUT,
     INPUT_SUBJECT,
     JOURNAL,
+    JOURNAL_SUBJECT,
     Deposit,
     Running,
     a_service,
@@ -151,8 +154,8 @@ async def test_bad_bytes_are_consumed_like_any_input(
     await bus.append(INPUT_SUBJECT, b"\xff{not json")
     await deposit(bus, "a")
     running = Running(a_service(bus))
-    await eventually(lambda: running.held.total == 1)
-    assert running.service.cursors == {INPUT: 2}
+    await eventually(lambda: running.service.cursors == {INPUT: 2})
+    assert running.held.times == {"a": 1}
     await running.end()
 
 
@@ -197,3 +200,49 @@ async def test_what_is_offered_to_a_service_that_is_not_active_is_dropped_and_co
     assert service.offer(Deposit("a", 1)) is False
     assert service.submit(Deposit("a", 1)).cancelled()
     assert service.count()["offers_dropped"] == 2
+
+
+async def test_a_query_that_fails_is_answered_and_a_bug_in_one_ends_the_service(
+    twin: Connect, eventually: Eventually
+) -> None:
+    bus, asker = await twin("service"), await twin("asker")
+    service = a_service(bus)
+
+    def break_down(message: Message) -> bytes:
+        raise InvariantError("two and two are five")
+
+    service.answer("test.bad", lambda message: bytes(message.payload[7]))
+    service.answer("test.bug", break_down)
+    running = Running(service)
+    await eventually(lambda: running.active)
+    answer = await asker.request("test.bad", b"", timeout_s=5)
+    assert msgspec.json.decode(answer.payload)["refusal"]["code"] == "unavailable"
+    assert service.count()["queries_failed"] == 1
+    await asker.request("test.bug", b"", timeout_s=5)
+    with pytest.raises(InvariantError, match="five"):
+        await running.task
+
+
+async def test_a_stop_ends_a_recovery_that_waits_for_the_broker(
+    twin: Connect, broker: MemoryBroker, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = await twin("service")
+    first = Running(a_service(bus))
+    await eventually(lambda: first.active)
+    await first.end()
+    await bus.append(JOURNAL_SUBJECT, b"{}")  # behind the snapshot, to be replayed
+
+    class Stuck:
+        async def next_batch(self) -> list[StoredMessage]:
+            await asyncio.get_running_loop().create_future()
+            raise RuntimeError("never")
+
+        async def close(self) -> None: ...
+
+    async def reader(*_: object, **__: object) -> Stuck:
+        return Stuck()
+
+    monkeypatch.setattr(bus, "reader", reader)
+    second = Running(a_service(bus))
+    await eventually(lambda: second.service.phase == "recovering")
+    assert await second.end() == EXIT_OK

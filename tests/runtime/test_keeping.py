@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from conftest import Eventually
-from penstock_runtime import cursors, journaled
+from penstock_contracts.streams import StreamConfig
+from penstock_runtime import cursors, journaled, keeping
 from penstock_runtime.cursors import Follower, publish_cursor, read_cursors
 from penstock_runtime.journal import JournalLost
 from penstock_runtime.snapshots import SnapshotStore
@@ -205,6 +206,28 @@ async def test_an_input_that_the_broker_has_lost_is_read_on_with_an_alert(
     await eventually(lambda: again.active and again.held.times.get("anew"))
     assert again.service.count()["input_rewinds"] == 2
     await again.end()
+
+
+async def test_a_stream_that_fills_up_is_an_alert_that_names_the_laggard(
+    twin: Connect,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        keeping, "STREAMS", [StreamConfig(name=INPUT, subjects=("x",), max_bytes=1_000)]
+    )
+    bus = await twin("a")
+    running = an_owner(bus)
+    await publish_cursor(bus, INPUT, "other", 2)
+    for number in range(12):
+        await deposit(bus, f"d{number}", padding=number)
+    fill = await eventually(lambda: running.service.fill(INPUT))
+    assert 0.7 <= fill < 2
+    await eventually(lambda: running.service.count().get("fill_alerts"))
+    assert "DEPOSITS is" in caplog.text and "other has read up to 2 of" in caplog.text
+    assert running.service.fill("UNKNOWN") is None
+    await running.end()
 
 
 async def test_a_snapshot_rests_in_proportion_to_what_it_took(
