@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from nats import errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Server
 from nats.aio.subscription import Subscription
 
 from penstock_bus.port import Headers, Outage
@@ -27,6 +29,9 @@ UNSENT_BYTES_MAX = 32 * 1024 * 1024
 SOCKET_BUFFER_BYTES_MAX = 4 * 1024 * 1024
 FULL_SOCKET_RETRY_S = 0.002
 CLOSE_TIMEOUT_S = 2.0
+RECONNECT_S = 0.05
+RECONNECT_S_MAX = 2.0
+DOUBLINGS_MAX = 8
 
 RawHandler = Callable[[bytes, bytes, bytes, "bytes | None"], None]
 """(subject, reply, payload, header block)"""
@@ -44,6 +49,7 @@ class Connection(Client):
         super().__init__()
         self.counters: Counter[str] = Counter()
         self.on_lost: Callable[[], None] = lambda: None
+        self._attempts = 0  # to reconnect, since the connection was lost
         self._handlers: dict[int, RawHandler] = {}
         self._flush_scheduled = False
 
@@ -154,14 +160,33 @@ class Connection(Client):
         """Drops what is unsent (a command must not arrive after its sender gave up) and the socket
         with it: closing it politely would wait for a peer that may be frozen."""
         self._drop_unsent()
+        self._attempts = 0
         await super()._attempt_reconnect()
+
+    def choose_server(
+        self, servers: list[Server], _info: dict[str, Any]
+    ) -> tuple[Server | None, float]:
+        """nats-py asks before each attempt to reconnect: the servers in turn, later and later, and
+        not all clients of a restarted broker at once."""
+        attempt = self._attempts
+        self._attempts += 1
+        delay_s = min(RECONNECT_S * 2 ** min(attempt, DOUBLINGS_MAX), RECONNECT_S_MAX)
+        return servers[attempt % len(servers)], delay_s * random.uniform(0.5, 1.0)
+
+    async def _connect_to_server(self, s: Any) -> None:
+        """Closes what an attempt that failed half way has left open; nats-py forgets it."""
+        self._abort()
+        await super()._connect_to_server(s)
+
+    def _abort(self) -> None:
+        transport = self._socket_transport()
+        if transport is not None:
+            transport.abort()
 
     def _drop_unsent(self) -> None:
         self._pending.clear()
         self._pending_data_size = 0
-        transport = self._socket_transport()
-        if transport is not None:
-            transport.abort()
+        self._abort()
         self.on_lost()
 
     @property
@@ -170,10 +195,23 @@ class Connection(Client):
         task = self._reading_task
         return self._status == Client.CONNECTED and (task is None or task.done())
 
+    @property
+    def reconnect_died(self) -> bool:
+        """An error that nats-py does not expect (an unreadable credential) ends its attempts."""
+        task = self._reconnection_task
+        waiting = self._status not in (Client.CONNECTED, Client.CLOSED)
+        return waiting and (task is None or task.done())
+
+    def reconnect_again(self) -> None:
+        task = self._reconnection_task
+        if task is not None and not task.cancelled():
+            log.warning("reconnecting failed, trying again: %r", task.exception())
+        self._status = Client.RECONNECTING
+        self._ps.reset()
+        self._reconnection_task = asyncio.get_running_loop().create_task(self._attempt_reconnect())
+
     async def reconnect_now(self) -> None:
-        transport = self._socket_transport()
-        if transport is not None:
-            transport.abort()
+        self._abort()
         await self.force_reconnect()
 
     async def leave(self) -> None:
@@ -183,7 +221,5 @@ class Connection(Client):
         closing = asyncio.ensure_future(self.close())
         done, _ = await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
         if not done:
-            transport = self._socket_transport()
-            if transport is not None:
-                transport.abort()
+            self._abort()
             await closing

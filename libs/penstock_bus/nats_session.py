@@ -25,7 +25,7 @@ from penstock_bus.replies import ReplyBox
 log = logging.getLogger(__name__)
 
 SOCKET_TIMEOUT_S = 2
-RECONNECT_WAIT_S = 0.2
+CONNECT_WAIT_S = 0.2
 WATCHDOG_S = 2.0
 WATCHDOG_TIMEOUT_S = 3.0
 SUBSCRIBE_TIMEOUT_S = 5.0
@@ -75,7 +75,8 @@ class NatsSession:
                 closed_cb=self._connection_closed,
                 reconnected_cb=self._connection_back,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                reconnect_time_wait=CONNECT_WAIT_S,  # type: ignore[arg-type]
+                reconnect_to_server_handler=connection.choose_server,
                 connect_timeout=SOCKET_TIMEOUT_S,
                 pending_size=-1,
                 **options,  # type: ignore[arg-type]
@@ -128,6 +129,9 @@ class NatsSession:
         """A dead connection can look alive: ask, and reconnect when nobody answers."""
         while True:
             await asyncio.sleep(WATCHDOG_S)
+            if self._connection.reconnect_died:
+                self._connection.counters["watchdog_reconnects"] += 1
+                self._connection.reconnect_again()
             if not self._connection.is_connected:
                 continue
             try:
