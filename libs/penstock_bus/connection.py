@@ -178,6 +178,14 @@ class Connection(Client):
         self._abort()
         await super()._connect_to_server(s)
 
+    async def _process_connect_init(self) -> None:
+        """Says that an upgraded stream is TLS; nats-py leaves it out, and asyncio would log a
+        warning at every end of it."""
+        await super()._process_connect_init()
+        transport = self._socket_transport()
+        if transport is not None and transport.get_extra_info("ssl_object") is not None:
+            transport.get_protocol()._over_ssl = True  # type: ignore[attr-defined]
+
     def _abort(self) -> None:
         transport = self._socket_transport()
         if transport is not None:
