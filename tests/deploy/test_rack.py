@@ -40,7 +40,7 @@ async def test_the_command_lines_of_the_compose_file_make_a_mesh_that_runs_a_job
 
     def node_names() -> set[str]:
         listing = rack.penstock("nodes", "--json")
-        return set() if listing.returncode else set(_words(listing.stdout))
+        return set() if listing.returncode else set(_strings(msgspec.json.decode(listing.stdout)))
 
     await eventually(lambda: {"node-a", "node-b"} <= node_names(), timeout_s=START_TIMEOUT_S)
     job = rack.penstock("run", "--gpus", "1", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
@@ -48,13 +48,8 @@ async def test_the_command_lines_of_the_compose_file_make_a_mesh_that_runs_a_job
     assert rack.stop() == dict.fromkeys(("nats", *LONG_RUNNING), 0)
 
 
-def _words(text: str) -> Iterator[str]:
-    """Every string value anywhere in the JSON lines."""
-    for line in text.splitlines():
-        yield from _strings(msgspec.json.decode(line))
-
-
 def _strings(value: object) -> Iterator[str]:
+    """Every string value anywhere inside."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
