@@ -103,6 +103,7 @@ class Intake:
         self._progress = progress
         self._run = run
         self._wake = asyncio.Event()
+        self.retries = 0
         self.inflows = {stream: Inflow(bus, stream, ingest, run, self._wake) for stream in STREAMS}
 
     def why_not_ready(self) -> str | None:
@@ -134,5 +135,6 @@ class Intake:
             try:
                 return await self._run(self._ingest.commit, arrived)
             except DatabaseBusy as error:
+                self.retries += 1
                 log.error("the ledger cannot be written, trying again: %s", error)
                 await asyncio.sleep(RETRY_S)

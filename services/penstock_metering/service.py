@@ -26,7 +26,7 @@ from penstock_metering.store import Store
 from penstock_metering.threads import OneThread, Run
 from penstock_metering.tracing import TracingFollower
 from penstock_runtime.clock import Clock, SystemClock
-from penstock_runtime.cursors import purge_consumed, read_cursors
+from penstock_runtime.cursors import cursor_key, read_cursors
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.metrics import Metric
@@ -79,15 +79,21 @@ class Metering:
         finally:
             await self.answers.close()
 
+    async def purge(self) -> None:
+        """Discard what every reader of the streams metering owns has committed. Raises Outage."""
+        published = await read_cursors(self._bus)
+        for stream, owner in OWNERS.items():
+            if owner == "metering":
+                keys = [cursor_key(stream, reader) for reader in READERS[stream]]
+                up_to = min(published.get(key, 0) for key in keys)
+                if (await self._bus.stream_state(stream)).first_seq <= up_to:
+                    await self._bus.purge(stream, up_to_seq=up_to)
+
     async def _purge_for_ever(self) -> None:
-        """Discard what every registered reader of the streams metering owns has committed."""
         while True:
             await asyncio.sleep(PURGE_S)
             try:
-                published = await read_cursors(self._bus)
-                for stream, owner in OWNERS.items():
-                    if owner == "metering":
-                        await purge_consumed(self._bus, stream, READERS[stream], published)
+                await self.purge()
             except (Outage, BusRefusal) as error:
                 log.warning("consumed messages stay for now: %s", error)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from metering.world import World
 
+from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_contracts.queries import MeteringAuditQuery
 from penstock_metering import schema

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+
 from metering.conftest import Ledger
 from metering.world import Job, World
-
 from penstock_contracts.nodes import (
     NodeCordoned,
     NodeLivenessChanged,

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from metering.conftest import Ledger, LedgerFactory
 from metering.world import World
-
 from penstock_bus.port import StoredMessage
 from penstock_contracts.journal import JobFinished
 from penstock_contracts.queries import JobsQuery, UsageQuery

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+
 from metering.conftest import Ledger
 from metering.world import START_MS, World
-
 from penstock_contracts.queries import JobsQuery, UsageQuery
 from penstock_metering import schema
 from penstock_metering.core.rating import DEFAULT_PRICES, Price, cost_micro, windows
