@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
+DURATION_S_MAX = 100 * 366 * 86_400
 _PART = re.compile(r"(\d+)([dhms]?)")
 _WHOLE = re.compile(r"(\d+[dhm])*(\d+s?)?")
 
@@ -18,7 +19,10 @@ def parse_duration_s(text: str) -> int:
     text = text.strip().lower().replace(" ", "")
     if not text or not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!r} is not a length of time; write 90, 90s, 5m or 1h30m")
-    return sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+    total_s = sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+    if total_s > DURATION_S_MAX:
+        raise ValueError(f"{text[:40]!r} is longer than a century")
+    return total_s
 
 
 def parse_instant_ms(text: str, now_ms: int) -> int:

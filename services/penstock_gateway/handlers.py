@@ -1,0 +1,159 @@
+"""How is each operation of the API done?
+
+One method per operation of the table, named after it: read the request, ask the client, encode. It
+does not know authorisation, errors or how services work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from penstock_client.client import Client
+from penstock_client.durations import parse_instant_ms
+from penstock_client.failures import Unavailable, refuse
+from penstock_client.submission import Submitted
+from penstock_client.ulids import new_job_id
+from penstock_contracts.jobs import JobSpec
+from penstock_contracts.nodes import NodeCommand
+from penstock_contracts.queries import JobsQuery, UsageQuery
+from penstock_gateway.errors import error_response
+from penstock_gateway.payloads import (
+    CancelAnswer,
+    JobsAnswer,
+    NodesAnswer,
+    answer_for,
+    decode_document,
+    decode_jobs,
+)
+from penstock_gateway.streams import STREAM_NAMES, stream_events, stream_logs
+
+CONFIRM_S = 5.0
+CANCEL_S = 1.0
+NUMBER_DIGITS_MAX = 15
+
+
+class Handlers:
+    """Bound to one client of the mesh."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    # -- jobs -------------------------------------------------------------------------------------
+    async def submit_jobs(self, request: web.Request) -> web.Response:
+        jobs, many = decode_jobs(await request.read(), request.query.get("tenant", ""), new_job_id)
+        by_tenant: dict[str, list[JobSpec]] = {}
+        for tenant, spec in jobs:
+            by_tenant.setdefault(tenant, []).append(spec)
+        outcomes: list[Submitted] = await asyncio.gather(
+            *(
+                self._client.submit(specs, tenant, confirm_s=CONFIRM_S)
+                for tenant, specs in by_tenant.items()
+            )
+        )
+        answers = {answer.job_id: answer for o in outcomes for answer in answer_for(o)}
+        in_order = tuple(answers[spec.job_id] for _, spec in jobs)
+        if not many and in_order[0].refusal is not None:
+            return error_response(in_order[0].refusal)
+        return _json(JobsAnswer(in_order), 202)
+
+    async def list_jobs(self, request: web.Request) -> web.Response:
+        query = request.query
+        asked = {
+            "tenant": query.get("tenant", ""),
+            "state": query.get("state", ""),
+            "limit": _number(request, "limit", 100),
+            "before": query.get("before", ""),
+        }
+        try:
+            view, _ = await self._client.jobs(msgspec.convert(asked, JobsQuery))
+        except msgspec.ValidationError as error:
+            raise refuse("invalid_field", str(error), "limit") from error
+        return _json(view)
+
+    async def show_job(self, request: web.Request) -> web.Response:
+        return _json(await self._client.job(request.match_info["job_id"]))
+
+    async def cancel_job(self, request: web.Request) -> web.Response:
+        job_id = request.match_info["job_id"]
+        tenant = request.query.get("tenant") or await self._client.tenant_of(job_id)
+        reason = request.query.get("reason", "")[:256]
+        end = await self._client.cancel_and_watch(job_id, tenant, timeout_s=CANCEL_S, reason=reason)
+        return _json(CancelAnswer(job_id, "cancelling" if end is None else end.fact), 202)
+
+    async def explain_job(self, request: web.Request) -> web.Response:
+        return _json(await self._client.explain(request.match_info["job_id"]))
+
+    async def follow_job(self, request: web.Request) -> web.StreamResponse:
+        return await stream_events(request, self._client, request.match_info["job_id"])
+
+    async def read_logs(self, request: web.Request) -> web.StreamResponse:
+        name = request.query.get("stream", "")
+        if name and name not in STREAM_NAMES:
+            raise refuse("invalid_field", "stream is stdout or stderr", "stream")
+        rank = _number(request, "rank", None)
+        names = (name,) if name else STREAM_NAMES
+        job_id = request.match_info["job_id"]
+        return await stream_logs(request, self._client, job_id, rank=rank, names=names)
+
+    # -- nodes ------------------------------------------------------------------------------------
+    async def list_nodes(self, request: web.Request) -> web.Response:
+        views, use = await asyncio.gather(
+            self._client.nodes(), self._client.nodes_use(), return_exceptions=True
+        )
+        if isinstance(views, BaseException):
+            raise views
+        if isinstance(use, BaseException) and not isinstance(use, Unavailable):
+            raise use
+        shown = None if isinstance(use, BaseException) else use.nodes
+        return _json(NodesAnswer(views.nodes, shown))
+
+    async def show_node(self, request: web.Request) -> web.Response:
+        return _json(await self._client.node(request.match_info["node"]))
+
+    async def command_node(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            document = decode_document(body) if body else {}
+            command = msgspec.convert(document, NodeCommand)
+        except msgspec.ValidationError as error:
+            raise refuse("invalid_field", str(error)) from error
+        names = request.match_info
+        return _json(await self._client.command_node(names["node"], names["verb"], command))
+
+    # -- use --------------------------------------------------------------------------------------
+    async def show_usage(self, request: web.Request) -> web.Response:
+        query = UsageQuery(
+            request.query.get("tenant", ""), _instant(request, "from"), _instant(request, "to")
+        )
+        return _json(await self._client.usage(query))
+
+    async def check_mesh(self, request: web.Request) -> web.Response:
+        return _json(await self._client.check())
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )
+
+
+def _number(request: web.Request, name: str, default: int | None) -> int | None:
+    text = request.query.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX):
+        raise refuse("invalid_field", f"{name} is a whole number", name)
+    return int(text)
+
+
+def _instant(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name, "")
+    try:
+        return parse_instant_ms(text, time.time_ns() // 1_000_000) if text else None
+    except (ValueError, OverflowError) as error:
+        raise refuse("invalid_field", str(error), name) from error
