@@ -8,7 +8,7 @@ import pytest
 
 from bus.conftest import World, a_stream
 from conftest import Eventually
-from penstock_bus.port import Appended, Bus, Outage, Reader, WrongSequence
+from penstock_bus.port import Appended, Bus, Outage, Reader, StoredMessage, WrongSequence
 
 
 async def take(reader: Reader, count: int, timeout_s: float = 15.0) -> list[int]:
@@ -143,11 +143,15 @@ async def test_a_reader_survives_several_kills_while_a_writer_repeats_itself(
                 await asyncio.sleep(0.01)
 
     writing = asyncio.ensure_future(write())
+
+    async def reached(count: int) -> None:
+        await eventually(lambda: written >= count)
+
     for share in (1, 2):
-        await eventually(lambda share=share: written >= total * share // 4)  # type: ignore[misc]
+        await reached(total * share // 4)
         await world.crash()
         await world.start()
-    messages = []
+    messages: list[StoredMessage] = []
     async with asyncio.timeout(30):
         while len(messages) < total:
             messages += await reader.next_batch()
