@@ -32,6 +32,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def parent_and_command_line(pid: int) -> tuple[int, str]:
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    parent = status.partition("PPid:")[2].split()[0]
+    return int(parent), Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
 def wait_until(condition: Any, what: str) -> Any:
     deadline = time.monotonic() + WAIT_S
     while True:

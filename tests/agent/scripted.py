@@ -121,15 +121,29 @@ class Mesh:
         found = [item for item in self.story(order) if type(item).__name__ == "Exited"]
         return found[0] if found else None
 
+    def leases_metered(self) -> set[int]:
+        self.hear()
+        return {segment.lease_seq for segment in self.segments.values()}
+
+    def size(self, order: LeaseOrder, stream: str) -> int:
+        """How long `text` would be."""
+        self.hear()
+        size = 0
+        chunks = self.output[f"{order.job_id}.{order.attempt}.{order.rank}", stream]
+        for offset in sorted(chunks):
+            if offset <= size:
+                size = max(size, offset + len(chunks[offset]))
+        return size
+
     def text(self, order: LeaseOrder, stream: str) -> bytes:
         """The stream's output as far as it is contiguous, as a reader joins chunks by offset."""
         self.hear()
-        whole = b""
+        whole = bytearray()
         chunks = self.output[f"{order.job_id}.{order.attempt}.{order.rank}", stream]
         for offset in sorted(chunks):
             if offset <= len(whole):
                 whole += chunks[offset][len(whole) - offset :]
-        return whole
+        return bytes(whole)
 
     def _on_report(self, message: Any) -> None:
         self.items += _report.decode(message.payload).items
@@ -197,6 +211,12 @@ class AgentProcess:
         code = self._process.wait(timeout_s)
         self._process = None
         return code
+
+    def wait(self, timeout_s: float = 15.0) -> int:
+        """Its exit code, once it has ended by itself."""
+        if self._process is None:
+            raise RuntimeError("the agent does not run")
+        return self._process.wait(timeout_s)
 
     def end(self) -> None:
         """Nothing of it is left: agent, reaper, work."""

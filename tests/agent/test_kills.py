@@ -1,0 +1,178 @@
+"""Does anything get lost when an agent, a reaper or the broker is killed?"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+from typing import Any
+
+from agent.builders import a_shell_order, an_order
+from agent.reaper_client import alive, wait_until
+from agent.scripted import AgentProcess, Mesh
+from penstock_contracts.leases import LeaseOrder
+from penstock_contracts.usage import Segment
+
+
+def assert_once(mesh: Mesh, orders: list[LeaseOrder]) -> None:
+    """Every lease has each kind of report exactly once, however often it was sent."""
+    for order in orders:
+        assert mesh.kinds(order) == ["Preparing", "Started", "Exited", "Released"]
+
+
+def assert_two_accounts_agree(mesh: Mesh) -> None:
+    """Counters say what segments say, and each lease's segments are whole and contiguous."""
+    mesh.hear()
+    for uuid, counter in mesh.counters.items():
+        mine = [segment for segment in mesh.segments.values() if uuid in segment.devices]
+        used = sum((segment.t1_ms - segment.t0_ms) * segment.gpu_milli for segment in mine)
+        assert counter.running_milli_ms == used
+        assert counter.upto_ms >= counter.since_ms
+    by_lease: dict[int, list[Segment]] = {}
+    for segment in mesh.segments.values():
+        by_lease.setdefault(segment.lease_seq, []).append(segment)
+    for segments in by_lease.values():
+        segments.sort(key=lambda segment: segment.seq)
+        assert [segment.seq for segment in segments] == list(range(len(segments)))
+        for before, after in itertools.pairwise(segments):
+            assert before.t1_ms == after.t0_ms
+            assert not before.last
+
+
+def assert_segments_match_ends(mesh: Mesh, orders: list[LeaseOrder]) -> None:
+    for order in orders:
+        end = mesh.end(order)
+        mine = [each for each in mesh.segments.values() if each.lease_seq == order.lease_seq]
+        assert len(mine) == end.segments
+        last = next(segment for segment in mine if segment.last)
+        assert (min(each.t0_ms for each in mine), last.t1_ms) == (end.started_ms, end.at_ms)
+
+
+async def test_an_agent_killed_again_and_again_loses_and_repeats_nothing(
+    mesh: Mesh, agent_factory: Any, eventually: Any
+) -> None:
+    rng = random.Random(7)
+    agent: AgentProcess = agent_factory()
+    await eventually(mesh.reachable)
+    orders: list[LeaseOrder] = []
+    codes: dict[int, int] = {}
+    for burst in range(6):
+        for number in range(8):
+            code = rng.randrange(1, 100)
+            script = f"echo ran >>$PENSTOCK_TALLY; sleep 0.{rng.randrange(5)}; echo x; exit {code}"
+            env = {"PENSTOCK_TALLY": str(agent.directory.parent / f"ran-{burst}-{number}")}
+            order = a_shell_order(script, env=env, devices=(f"SIM-n1-{number % 4}",))
+            orders.append(order)
+            codes[order.lease_seq] = code
+            mesh.held[order.key] = order
+        sending = asyncio.ensure_future(mesh.order_all())
+        deadline = asyncio.get_running_loop().time() + rng.random() * 0.3
+        await eventually(lambda deadline=deadline: asyncio.get_running_loop().time() > deadline)
+        agent.kill()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        agent.start()
+        await eventually(mesh.reachable)
+        assert (await mesh.order_all()).ok
+    await eventually(lambda: all(mesh.has(order, "Released") for order in orders), 30.0)
+    assert_once(mesh, orders)
+    for order in orders:
+        assert mesh.end(order).exit_code == codes[order.lease_seq]
+        await eventually(lambda order=order: mesh.text(order, "stdout") == b"x\n")
+    for tally in agent.directory.parent.glob("ran-*"):
+        assert tally.read_text("ascii") == "ran\n", "no job runs twice"
+    await eventually(mesh.audit)
+    await eventually(lambda: len(mesh.leases_metered()) == len(orders))
+    assert_segments_match_ends(mesh, orders)
+    assert_two_accounts_agree(mesh)
+
+
+async def test_what_ends_while_no_agent_is_there_is_told_as_the_reaper_stamped_it(
+    mesh: Mesh, agent_factory: Any, eventually: Any
+) -> None:
+    agent = agent_factory()
+    await eventually(mesh.reachable)
+    order = a_shell_order("echo before; sleep 0.4; echo after; exit 3", devices=("SIM-n1-2",))
+    await mesh.order(order)
+    await eventually(lambda: mesh.text(order, "stdout") == b"before\n")
+    agent.kill()
+    log = agent.directory / "reaper.log"
+    await eventually(lambda: b'"ended"' in log.read_bytes())
+    agent.start()
+    await eventually(lambda: mesh.has(order, "Released"))
+    end = mesh.end(order)
+    assert (end.exit_code, end.log_bytes["stdout"]) == (3, 13)
+    assert 400 <= end.at_ms - end.started_ms < 3_000
+    await eventually(lambda: mesh.text(order, "stdout") == b"before\nafter\n")
+    await eventually(mesh.reachable)
+    reply = await mesh.audit()
+    assert reply.usage_seq > 0
+    assert_segments_match_ends(mesh, [order])
+    assert_two_accounts_agree(mesh)
+
+
+async def test_a_killed_reaper_means_lost_and_the_node_goes_on(
+    mesh: Mesh, agent_factory: Any, eventually: Any
+) -> None:
+    agent = agent_factory()
+    await eventually(mesh.reachable)
+    order = a_shell_order("echo $$; exec sleep 60", devices=("SIM-n1-0",))
+    await mesh.order(order)
+    pid = int(await eventually(lambda: mesh.text(order, "stdout")))
+    os.kill(agent.reaper_pid, signal.SIGKILL)
+    await eventually(lambda: mesh.has(order, "Released"))
+    end = mesh.end(order)
+    assert (end.reason, end.exit_code, end.signal) == ("lost", None, None)
+    assert not alive(pid), "released is said only when nothing is left"
+    following = an_order(command=("true",), devices=("SIM-n1-0",))
+    await mesh.order(following)
+    await eventually(lambda: mesh.has(following, "Released"))
+    assert mesh.end(following).exit_code == 0
+    await mesh.audit()
+    assert_two_accounts_agree(mesh)
+
+
+async def test_fifty_megabytes_arrive_though_the_agent_is_killed_meanwhile(
+    mesh: Mesh, agent_factory: Any, eventually: Any
+) -> None:
+    agent = agent_factory()
+    await eventually(mesh.reachable)
+    script = "i=0; while [ $i -lt 50 ]; do head -c 1048576 /dev/urandom; i=$((i+1)); done"
+    order = a_shell_order(f"({script}) | tee copy; cksum <copy >&2; rm copy")
+    await mesh.order(order)
+    await eventually(lambda: mesh.size(order, "stdout") > 1 << 20)
+    agent.kill()
+    agent.start()
+    await eventually(lambda: mesh.has(order, "Released"), 30.0)
+    size = mesh.end(order).log_bytes["stdout"]
+    assert size == 50 << 20
+    await eventually(lambda: mesh.size(order, "stdout") == size, 30.0)
+    spool = agent.directory / "spool" / "0.out"
+    assert spool.stat().st_size in (0, size)
+    check = await asyncio.create_subprocess_exec(
+        "cksum", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await check.communicate(mesh.text(order, "stdout"))
+    await eventually(lambda: mesh.text(order, "stderr") == out)
+    await eventually(lambda: spool.stat().st_size == 0)
+
+
+async def test_nothing_is_lost_while_the_broker_is_away(
+    mesh: Mesh, agent_factory: Any, nats_server: Any, eventually: Any
+) -> None:
+    agent = agent_factory()
+    await eventually(mesh.reachable)
+    order = a_shell_order("echo one; while ! [ -e go ]; do sleep 0.02; done; echo two; exit 6")
+    await mesh.order(order)
+    await eventually(lambda: mesh.text(order, "stdout") == b"one\n")
+    nats_server.kill()
+    (agent.directory / "work" / "0" / "go").touch()
+    log = agent.directory / "reaper.log"
+    wait_until(lambda: b'"ended"' in log.read_bytes(), "the job has ended")
+    nats_server.start()
+    await eventually(lambda: mesh.has(order, "Released"), 30.0)
+    assert mesh.end(order).exit_code == 6
+    await eventually(lambda: mesh.text(order, "stdout") == b"one\ntwo\n", 30.0)
+    assert_once(mesh, [order])
