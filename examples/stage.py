@@ -84,7 +84,7 @@ class Stage:
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Every job by its name."""
-        found = self.ask("jobs", "--limit", "1000")["jobs"]
+        found = self.ask("jobs", "--limit", "1000")
         return {job["spec"].get("name", job["job_id"]): job for job in found}
 
     def stop(self) -> None:

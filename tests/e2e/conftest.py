@@ -6,14 +6,14 @@ stop or break a mesh for good make their own with `mesh_factory`. It does not kn
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e.mesh import Mesh
 from e2e.otlp import Receiver, receiving
-from e2e.raw import RawClient
+from e2e.raw import TERMINAL, RawClient
 
 MeshFactory = Callable[..., Mesh]
 
@@ -38,6 +38,31 @@ def mesh(tmp_path_factory: pytest.TempPathFactory, otlp: Receiver) -> Iterator[M
     """Two simulated nodes of eight H100 for tests that leave it as they found it."""
     home = tmp_path_factory.mktemp("mesh")
     yield from _running(Mesh(home, env={"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint}))
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def failures_stay_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a failed test leaves on the shared mesh must not fail the next one."""
+    yield
+    if request.node.stash.get(FAILED, False) and "mesh" in request.fixturenames:
+        mesh: Mesh = request.getfixturevalue("mesh")
+        live = [job["job_id"] for job in mesh.jobs() if job["state"] not in TERMINAL]
+        for node in mesh.nodes():
+            mesh.cli("node", "uncordon", node, exit_code=None)
+        if live:
+            mesh.cli("cancel", *live, exit_code=None)
 
 
 @pytest.fixture(scope="module")

@@ -209,12 +209,12 @@ class Mesh:
 
     def jobs(self, name: str = "") -> list[dict[str, Any]]:
         """The jobs that `penstock jobs` lists, newest first; only those of a name when given."""
-        listed = self.cli_json("jobs", "--limit", "1000")["jobs"]
+        listed = self.cli_json("jobs", "--limit", "1000")
         return [job for job in listed if not name or job["spec"].get("name") == name]
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """What `penstock nodes` says, by the node's name."""
-        views = self.cli_json("nodes")["nodes"]
+        views = self.cli_json("nodes")
         return {view["description"]["node"]: view for view in views}
 
     def popen(self, *arguments: str) -> subprocess.Popen[str]:

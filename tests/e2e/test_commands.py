@@ -37,7 +37,7 @@ def state_of(mesh: Mesh) -> JobState:
 def submitted(mesh: Mesh, *arguments: str, document: str) -> list[str]:
     """The ids of the jobs that `penstock submit` reports."""
     answer = mesh.cli("submit", *arguments, "-", "--json", input=document).stdout
-    return list(json.loads(answer)["jobs"])
+    return [job["job_id"] for job in json.loads(answer)]
 
 
 def test_submit_takes_several_yaml_documents_from_stdin(mesh: Mesh, state_of: JobState) -> None:
@@ -53,7 +53,7 @@ def test_submit_takes_json_and_yaml_files(mesh: Mesh, state_of: JobState) -> Non
     (mesh.home / "one.json").write_text('{"command": ["true"], "name": "json"}', encoding="utf-8")
     (mesh.home / "two.yaml").write_text(TWO_JOBS, encoding="utf-8")
     for file, count in (("one.json", 1), ("two.yaml", 2)):
-        ids = mesh.cli_json("submit", file)["jobs"]
+        ids = [job["job_id"] for job in mesh.cli_json("submit", file)]
         assert len(ids) == count
         until(lambda ids=ids: all(state_of(job_id) in TERMINAL for job_id in ids))
 

@@ -41,7 +41,7 @@ def test_a_client_of_thirty_lines_without_penstock_code_follows_its_job(mesh: Me
 
 
 def test_the_example_jobs_run(mesh: Mesh) -> None:
-    jobs = mesh.cli_json("submit", str(EXAMPLES / "job.yaml"))["jobs"]
+    jobs = [job["job_id"] for job in mesh.cli_json("submit", str(EXAMPLES / "job.yaml"))]
     for job_id in jobs:
         until(lambda job_id=job_id: mesh.cli_json("job", job_id)["state"] == "succeeded")
     ranks = mesh.cli("logs", jobs[1]).stdout.splitlines()

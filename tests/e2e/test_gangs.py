@@ -39,14 +39,14 @@ def test_four_ranks_on_two_nodes_find_each_other_through_the_rendezvous_variable
     mesh: Mesh,
 ) -> None:
     done = mesh.cli(
-        "run", "--ranks", "4", "--gpus", "4", "--name", "gang", "--", sys.executable, "-c", MEET
+        "run", "--ranks", "4", "--gpus", "4", "--name", "quartet", "--", sys.executable, "-c", MEET
     )
     lines = sorted(done.stdout.splitlines())
     assert lines[0] == "met [1, 2, 3]"
     assert {tuple(line.split()[:2]) for line in lines[1:]} == {
         ("rank", "1"), ("rank", "2"), ("rank", "3"),
     }  # fmt: skip
-    (job,) = mesh.jobs("gang")
+    (job,) = mesh.jobs("quartet")
     assert len({rank["node"] for rank in job["ranks"]}) == 2
 
 

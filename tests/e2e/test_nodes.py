@@ -101,7 +101,7 @@ async def test_fencing_a_node_ends_its_attempts_as_lost_and_check_stays_clean(
         await client.submit("fence", job)
         await client.until_fact(job["job_id"], "running")
     (node,) = (await client.until_fact(again["job_id"], "placed"))["nodes"]
-    mesh.cli("node", "fence", "--yes", node)
+    mesh.cli("node", "fence", node)
     lost = await client.until_fact(again["job_id"], "lost")
     assert lost["attempt"] == 1
     for job in (once, again):

@@ -127,7 +127,7 @@ async def test_a_tenant_that_is_no_name_is_refused(client: RawClient, tenant: st
     except (nats.errors.Error, TimeoutError):
         return  # not even taken as a subject that anybody listens to
     if "seq" in answer:
-        refused = await client.refusal(tenant, answer["seq"])
+        refused = await client.refusal("*", answer["seq"])
         assert refused["refused"][0]["refusal"]["code"] == "invalid_tenant"
     else:
         assert "error" in answer
