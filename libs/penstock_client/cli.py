@@ -61,8 +61,28 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
+class PipeClosed(click.ClickException):
+    """Whoever reads our output has left; ends as if SIGPIPE had, without a word."""
+
+    exit_code = EXIT_PIPE_CLOSED
+
+    def show(self, file: Any = None) -> None:
+        """The interpreter's own flush at exit must not complain either."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
 class LazyGroup(click.Group):
     """Lists commands from the table above and loads one only when it is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError as error:
+            raise PipeClosed("the reader has left") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -128,14 +148,7 @@ def group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The `penstock` program. Ends the process with the exit codes above."""
-    code = EXIT_FAILED
-    try:
-        code = _invoke(argv)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _close_stdout()
-        code = EXIT_PIPE_CLOSED
-    sys.exit(code)
+    sys.exit(_invoke(argv))
 
 
 def _invoke(argv: Sequence[str] | None) -> int:
@@ -147,13 +160,6 @@ def _invoke(argv: Sequence[str] | None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-
-
-def _close_stdout() -> None:
-    """Nobody reads any more: the interpreter's own flush at exit must not complain."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
 
 
 def _entry_point(name: str) -> str | None:
