@@ -100,10 +100,10 @@ class Mesh:
         answer = await self.bus.request(f"{ROOT}.node.{NODE}.audit", b"{}", timeout_s=10.0)
         return msgspec.json.decode(answer.payload, type=AuditReply)
 
-    def story(self, order: LeaseOrder) -> list[ReportItem]:
+    def story(self, order: LeaseOrder) -> list[Any]:
         """What was reported about the lease, each kind once, as a reader folds it."""
         self.hear()
-        story: list[ReportItem] = []
+        story: list[Any] = []
         for item in self.items:
             mine = getattr(item, "lease_seq", None) == order.lease_seq
             if mine and getattr(item, "rank", None) == order.rank and item not in story:

@@ -1,0 +1,184 @@
+"""Do the agent's promises hold whatever happens in whatever order?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.builders import SECOND_NS, a_node, an_end, an_order, ordered, started
+from penstock_contracts.leases import PREPARE, RUN, STOP, Exited, LeaseOrder
+from penstock_node_agent.core import events
+from penstock_node_agent.core.instructions import Clear
+from penstock_node_agent.core.machine import handle
+from penstock_node_agent.core.state import OVER, State, check
+from penstock_node_agent.core.usage import SEGMENTS_PER_BATCH, next_batch
+
+ORDERS = [
+    *(
+        an_order(devices=(f"D{n % 4}",), gpu_milli=milli)
+        for n, milli in enumerate((1000, 250, 500))
+    ),
+    an_order(devices=("D0", "D1")),
+    an_order(),
+    an_order(ranks=2, rank=0, phase=PREPARE),
+]
+ACTS = (
+    *("order", "began", "cut", "usage") * 4,
+    *("ended", "port", "logs", "cleared", "restart", "ready") * 2,
+    *("drop", "stop", "full", "half_ended", "gone", "lost", "reports"),
+)
+Step = tuple[str, int, int]
+
+
+class Story:
+    """Plays acts on a state as an honest scheduler, reaper and broker would cause them."""
+
+    def __init__(self) -> None:
+        self.state = a_node()
+        self.journal: list[events.AnyEvent] = []
+        self.now_ns = 10 * SECOND_NS
+        self.published: dict[str, Any] = {}
+        self.exits: list[Exited] = []
+        self.full_slots: set[int] = set()
+        self.dropped: set[str] = set()
+
+    def play(self, act: str, which: int, wait_ms: int) -> None:
+        self.now_ns += wait_ms * 1_000_000 + 1
+        order = ORDERS[which % len(ORDERS)]
+        event: events.AnyEvent | None = getattr(self, f"_{act}")(order)
+        if event is not None:
+            self.take(event)
+
+    def take(self, event: events.AnyEvent) -> None:
+        self.journal.append(event)
+        for instruction in handle(self.state, event):
+            if isinstance(instruction, Clear):
+                self.full_slots.add(instruction.slot)
+        check(self.state)
+
+    def _next(self, *orders: LeaseOrder, **changes: Any) -> events.Ordered:
+        event = ordered(*orders, as_of=self.state.as_of + 1, **changes)
+        return events.Ordered(at_ns=self.now_ns, desired=event.desired)
+
+    def _order(self, order: LeaseOrder) -> events.AnyEvent | None:
+        if order.key in self.dropped:
+            return None  # a lease is granted once
+        lease = self.state.leases.get(order.key)
+        phase = RUN if lease is not None and lease.stage == "prepared" else order.phase
+        return self._next(msgspec.structs.replace(order, phase=phase))
+
+    def _drop(self, order: LeaseOrder) -> events.AnyEvent:
+        self.dropped.add(order.key)
+        return self._next(dropped=(order.key,))
+
+    def _stop(self, order: LeaseOrder) -> events.AnyEvent | None:
+        if order.key not in self.state.leases:
+            return None
+        return self._next(msgspec.structs.replace(order, phase=STOP, stop_reason="cancelled"))
+
+    def _full(self, order: LeaseOrder) -> events.AnyEvent:
+        """Everything that is held, but for one."""
+        self.dropped.add(order.key)
+        held = self.state.held_keys()
+        rest = [each for each in ORDERS if each.key in held and each.key not in self.dropped]
+        return self._next(*rest, full=True)
+
+    def _began(self, order: LeaseOrder) -> events.AnyEvent | None:
+        known = order.key in self.state.spools
+        return events.Began(at_ns=self.now_ns, key=order.key) if known else None
+
+    def _ended(self, order: LeaseOrder) -> events.AnyEvent | None:
+        known = order.key in self.state.spools
+        return an_end(order, at_ns=self.now_ns, out_bytes=3) if known else None
+
+    def _half_ended(self, order: LeaseOrder) -> events.AnyEvent | None:
+        known = order.key in self.state.spools
+        return an_end(order, at_ns=self.now_ns, gone_ns=None) if known else None
+
+    def _gone(self, order: LeaseOrder) -> events.AnyEvent | None:
+        lease = self.state.leases.get(order.key)
+        ended = lease is not None and lease.stage == "ended"
+        return events.Gone(at_ns=self.now_ns, key=order.key) if ended else None
+
+    def _lost(self, order: LeaseOrder) -> events.AnyEvent | None:
+        known = order.key in self.state.spools
+        return an_end(order, at_ns=self.now_ns, reason="lost", code=None) if known else None
+
+    def _cut(self, order: LeaseOrder) -> events.AnyEvent:
+        return events.SegmentsCut(at_ns=self.now_ns)
+
+    def _port(self, order: LeaseOrder) -> events.AnyEvent:
+        return events.PortFound(at_ns=self.now_ns, key=order.key, port=21_000)
+
+    def _reports(self, order: LeaseOrder) -> events.AnyEvent:
+        self.exits += [item for item in self.state.reports if isinstance(item, Exited)]
+        return events.ReportsDelivered(count=len(self.state.reports))
+
+    def _usage(self, order: LeaseOrder) -> events.AnyEvent | None:
+        batch = next_batch(self.state, self.now_ns)
+        if batch is None:
+            return None
+        assert len(batch.segments) <= SEGMENTS_PER_BATCH
+        for segment in batch.segments:
+            assert self.published.setdefault(segment.id, segment) == segment
+        former = bool(self.state.former)
+        return events.UsageDelivered(count=0 if former else len(batch.segments), former=former)
+
+    def _logs(self, order: LeaseOrder) -> events.AnyEvent:
+        return events.LogsDelivered(key=order.key, stream="stdout", offset=3)
+
+    def _ready(self, order: LeaseOrder) -> events.AnyEvent:
+        known = (key for key, each in self.state.leases.items() if each.stage != OVER)
+        return events.ReaperReady(at_ns=self.now_ns, keys=tuple(known))
+
+    def _restart(self, order: LeaseOrder) -> events.AnyEvent:
+        return started(at_ns=self.now_ns)
+
+    def _cleared(self, order: LeaseOrder) -> events.AnyEvent | None:
+        return events.SlotCleared(slot=self.full_slots.pop()) if self.full_slots else None
+
+
+steps = st.tuples(st.sampled_from(ACTS), st.integers(0, 5), st.integers(0, 90_000))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(steps, max_size=60))
+def test_two_accounts_agree_and_a_replay_is_the_same_state(acts: list[Step]) -> None:
+    story = Story()
+    for act in acts:
+        story.play(*act)
+    for _ in range(10):
+        story.play("usage", 0, 1)
+    used: dict[str, int] = {}
+    for segment in story.published.values():
+        for uuid in segment.devices:
+            took = (segment.t1_ms - segment.t0_ms) * segment.gpu_milli
+            used[uuid] = used.get(uuid, 0) + took
+    for uuid, counter in story.state.counters.items():
+        assert counter.running_milli_ms == used.get(uuid, 0)
+    replayed = a_node()
+    for event in story.journal:
+        handle(replayed, msgspec.json.decode(msgspec.json.encode(event), type=events.AnyEvent))
+    assert replayed == story.state
+    assert msgspec.json.decode(msgspec.json.encode(story.state), type=State) == story.state
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(steps, max_size=60))
+def test_every_exit_names_its_segments_and_comes_once(acts: list[Step]) -> None:
+    story = Story()
+    for act in acts:
+        story.play(*act)
+    for _ in range(10):
+        story.play("usage", 0, 1)
+    story.play("reports", 0, 1)
+    ended = [(exit_.lease_seq, exit_.rank) for exit_ in story.exits]
+    assert len(ended) == len(set(ended))
+    for exit_ in story.exits:
+        mine = [each for each in story.published.values() if each.lease_seq == exit_.lease_seq]
+        assert sorted(segment.seq for segment in mine) == list(range(exit_.segments))
+        for segment in mine:
+            assert segment.t0_ms <= segment.t1_ms
