@@ -117,7 +117,15 @@ class NatsServer:
         self.start()
 
     def freeze(self) -> None:
+        """Stops the process without ending it; returns when its last thread stands still."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + SERVER_START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            stats = [task.read_text() for task in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+            if all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats):
+                return
+            time.sleep(POLL_S)
+        raise RuntimeError("nats-server does not stop")
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -67,6 +67,7 @@ class NatsSession:
             options["user_credentials"] = self._credentials
             self._expires_s = expiry_s(self._credentials)
         connection.on_lost = self._connection_lost
+        connection.on_refused = self._refused_by_broker
         connecting = asyncio.ensure_future(
             connection.connect(
                 url,
@@ -191,17 +192,19 @@ class NatsSession:
             counters["slow_consumers"] += 1
             return
         text = str(error)
-        refused = _PERMISSION.search(text)
-        if refused is not None:
-            counters["permission_refusals"] += 1
-            log.warning("the broker refuses: %s", text)
-            if refused[1] == "publish":
-                self._box.refuse(refused[2])
-            else:
-                self._refused_subscriptions.add(refused[2])
-        elif "authorization violation" in text.lower():
+        if "authorization violation" in text.lower():
             counters["authorization_refusals"] += 1
             self._refused.set()
         else:
             counters["async_errors"] += 1
             log.info("connection: %r", error)
+
+    def _refused_by_broker(self, text: str) -> None:
+        """`text` is in lower case, as nats-py hands it on."""
+        self._connection.counters["permission_refusals"] += 1
+        log.warning("the broker refuses: %s", text)
+        refused = _PERMISSION.search(text)
+        if refused is not None and refused[1] == "publish":
+            self._box.refuse(refused[2])
+        elif refused is not None:
+            self._refused_subscriptions.add(refused[2])

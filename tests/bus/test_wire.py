@@ -8,6 +8,7 @@ import pytest
 
 from conftest import Eventually
 from penstock_bus import wire
+from penstock_bus.inbound import LINE_BYTES_MAX, Inbound
 from penstock_bus.port import Appended, BusRefusal, Outage, WrongSequence
 from penstock_bus.replies import ReplyBox
 from penstock_bus.subjects import matches, overlap
@@ -150,3 +151,40 @@ async def test_a_reply_box_ends_each_call_once_by_reply_time_or_refusal(
 def test_an_acknowledgement_is_an_answer_or_an_error() -> None:
     ack = wire.decode_publish_ack(b'{"stream":"S","seq":3,"duplicate":true,"domain":"x"}')
     assert Appended(ack.stream, ack.seq, ack.duplicate) == Appended("S", 3, True)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1_000])
+async def test_messages_are_cut_right_however_the_bytes_arrive(piece: int) -> None:
+    block = b"NATS/1.0\r\nA: b\r\n\r\n"
+    stream = (
+        b"PING\r\n"
+        b"MSG a.b 1 5\r\nhe\r\nl\r\n"
+        b"MSG a.b 2 reply.x 0\r\n\r\n"
+        b"-ERR 'Permissions Violation for Publish to \"x\"'\r\n"
+        + b"HMSG c 3 %d %d\r\n%bxy\r\n" % (len(block), len(block) + 2, block)
+        + b"HMSG c 4 reply %d %d\r\n%b\r\n" % (len(block), len(block), block)
+        + b"+OK\r\nPONG\r\n"
+    )
+    got: list[tuple[object, ...]] = []
+    control: list[bytes] = []
+    inbound = Inbound(asyncio.Protocol(), lambda *m: got.append(m), control.append)
+    for at in range(0, len(stream), piece):
+        inbound.data_received(stream[at : at + piece])
+    assert got == [
+        (1, b"a.b", b"", b"he\r\nl", None),
+        (2, b"a.b", b"reply.x", b"", None),
+        (3, b"c", b"", b"xy", block),
+        (4, b"c", b"reply", b"", block),
+    ]
+    assert control == [
+        b"PING",
+        b"-ERR 'Permissions Violation for Publish to \"x\"'",
+        b"+OK",
+        b"PONG",
+    ]
+
+
+async def test_a_line_without_end_ends_the_connection() -> None:
+    inbound = Inbound(asyncio.Protocol(), lambda *m: None, lambda line: None)
+    inbound.data_received(b"X" * (LINE_BYTES_MAX + 1))
+    assert inbound.ended.done()
