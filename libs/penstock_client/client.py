@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_client.address import resolve
 from penstock_client.failures import Unavailable, refuse, refused
 from penstock_client.following import JobFollower, Position
-from penstock_client.logs import LogReader
+from penstock_client.logs import PATIENCE_S, LogReader
 from penstock_client.subjects import ANY, check_job_id, subject_of
 from penstock_client.submission import (
     CONFIRM_S,
@@ -42,8 +43,10 @@ CANCEL_LOOK_S = 0.05
 class Client(Views):
     """A user's view of the mesh over one bus. Made by `connect`, or around a bus of one's own."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, closed: asyncio.Event | None = None) -> None:
         self.bus = bus
+        self.closed = closed or asyncio.Event()
+        """Set when the broker has closed the connection for good: the credential has expired."""
         self._readers: weakref.WeakSet[JobFollower | LogReader] = weakref.WeakSet()
         bus.on_reconnect(self._reconnected)
 
@@ -58,10 +61,15 @@ class Client(Views):
     ) -> Client:
         """Connects as `address.resolve` says. Raises Unavailable; Refused for a bad credential."""
         address = resolve(url, creds)
+        closed = asyncio.Event()
         connect = _nats_connect()
         try:
             bus = await connect(
-                address.url, name=name, credentials=address.creds, connect_timeout_s=timeout_s
+                address.url,
+                name=name,
+                credentials=address.creds,
+                connect_timeout_s=timeout_s,
+                on_closed=lambda _: closed.set(),
             )
         except Outage as error:
             raise Unavailable(f"no mesh at {address.url} (from {address.source})") from error
@@ -71,7 +79,7 @@ class Client(Views):
             ) from error
         except (OSError, ValueError) as error:
             raise refuse("unauthorized", f"cannot use {address.creds}: {error}") from error
-        return cls(bus)
+        return cls(bus, closed)
 
     async def __aenter__(self) -> Client:
         return self
@@ -169,6 +177,22 @@ class Client(Views):
         self._readers.add(reader)
         async with reader:
             yield reader
+
+    async def end_output(self, reader: LogReader, job_id: str, tenant: str, *, wait: bool) -> bool:
+        """Tells the reader how much output there is, once the job has ended.
+
+        False: it has not, and `wait` did not ask to wait for it. Output of a job that ended long
+        ago is not awaited.
+        """
+        last = await self.last_event(job_id, tenant)
+        if wait and (last is None or last.fact not in TERMINAL):
+            async for event in self.follow(job_id, tenant):
+                last = event
+        if last is None or last.fact not in TERMINAL:
+            return False
+        age_s = time.time_ns() / 1e9 - last.at_ms / 1000
+        reader.end(last.log_bytes, min(PATIENCE_S, max(0.0, PATIENCE_S - age_s)))
+        return True
 
     async def tenant_of(self, job_id: str) -> str:
         """Whose job it is: by its first fact, else the services. Raises NotFound, Unavailable."""

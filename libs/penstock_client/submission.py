@@ -19,7 +19,10 @@ from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import JOBS_PER_REQUEST_MAX, REQUEST_BYTES_MAX, JobSpec
 from penstock_contracts.public import JobEvent, RequestRefusal
 
-APPEND_TIMEOUT_S = 5.0
+APPEND_TIMEOUT_S = 2.0
+STORE_S = 8.0
+"""A broker that restarts is back by then."""
+STORE_PAUSE_S = 0.1
 CONFIRM_S = 5.0
 """How long to wait for the scheduler's word; the request is durable without it."""
 LOOK_AFTER_S = 0.25
@@ -107,9 +110,21 @@ def pack(specs: Sequence[JobSpec]) -> list[tuple[bytes, tuple[str, ...]]]:
 async def store(bus: Bus, tenant: str, verb: str, payload: bytes) -> int:
     """Appends a request and returns its sequence: from here on it is durable.
 
-    A repeat is safe: the same job id is the same job. Raises Refused and Unavailable.
+    An outage is waited out by sending the same again, which is safe: the same job id is the same
+    job. Raises Refused, and Unavailable after STORE_S.
     """
     subject = subject_of("submit_job" if verb == "submit" else "cancel_job", tenant=tenant)
+    deadline = asyncio.get_running_loop().time() + STORE_S
+    while True:
+        try:
+            return await _store_once(bus, subject, payload)
+        except Unavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(STORE_PAUSE_S)
+
+
+async def _store_once(bus: Bus, subject: str, payload: bytes) -> int:
     try:
         return (await bus.append(subject, payload, timeout_s=APPEND_TIMEOUT_S)).seq
     except NoResponders as error:

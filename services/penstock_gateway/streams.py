@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,7 +19,7 @@ from aiohttp import web
 from penstock_client.client import Client
 from penstock_client.failures import refuse
 from penstock_client.following import Position
-from penstock_client.logs import PATIENCE_S, LogChunk, LogReader, MissingOutput
+from penstock_client.logs import LogChunk, LogReader, MissingOutput
 from penstock_contracts.jobs import TERMINAL
 from penstock_contracts.public import JobEvent
 
@@ -59,7 +58,7 @@ async def stream_logs(
     as_events = "text/event-stream" in request.headers.get("Accept", "")
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(client.log_reader(job_id, tenant, rank=rank))
-        ending = asyncio.ensure_future(_end(client, reader, job_id, tenant, follow))
+        ending = asyncio.ensure_future(client.end_output(reader, job_id, tenant, wait=follow))
         stack.push_async_callback(_cancelled, ending)
         chunks = _output(reader, ending, follow, names)
         if as_events:
@@ -85,19 +84,6 @@ async def _output(
     if follow or await ending:
         async for chunks in reader.follow():
             yield [chunk for chunk in chunks if chunk.stream in names]
-
-
-async def _end(client: Client, reader: LogReader, job_id: str, tenant: str, follow: bool) -> bool:
-    """Tells the reader how much there is once the job has ended. False: it has not yet."""
-    last = await client.last_event(job_id, tenant)
-    if follow and (last is None or last.fact not in TERMINAL):
-        async for event in client.follow(job_id, tenant):
-            last = event
-    if last is None or last.fact not in TERMINAL:
-        return False
-    age_s = time.time_ns() / 1e9 - last.at_ms / 1000
-    reader.end(last.log_bytes, min(PATIENCE_S, max(0.0, PATIENCE_S - age_s)))
-    return True
 
 
 async def _send(request: web.Request, texts: AsyncIterator[bytes]) -> web.StreamResponse:

@@ -6,6 +6,7 @@ import pytest
 
 from client.builders import a_job_id, a_spec
 from client.mesh import FakeJob, FakeMesh
+from penstock_client import submission
 from penstock_client.client import Client
 from penstock_client.failures import Refused, Unavailable
 from penstock_client.submission import pack
@@ -111,7 +112,10 @@ async def test_a_tenant_that_would_form_another_subject_is_refused(
     assert caught.value.refusal.code == "invalid_tenant"
 
 
-async def test_without_streams_the_mesh_is_unavailable() -> None:
+async def test_without_streams_the_mesh_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "STORE_S", 0.05)
     from penstock_bus import memory
     from penstock_bus.memory_broker import MemoryBroker
 

@@ -37,7 +37,18 @@ class Access:
 
         async def connected() -> T:
             async with await Client.connect(self.url, self.creds, name="penstock") as client:
-                return await work(client)
+                working = asyncio.ensure_future(work(client))
+                closed = asyncio.ensure_future(client.closed.wait())
+                waited: list[asyncio.Future[Any]] = [working, closed]
+                try:
+                    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                    if not working.done():
+                        raise Unavailable("the broker has closed the connection for good")
+                    return working.result()
+                finally:
+                    for task in waited:
+                        task.cancel()
+                    await asyncio.gather(*waited, return_exceptions=True)
 
         try:
             return asyncio.run(connected())

@@ -6,7 +6,6 @@ The command logs. It does not know how output is stored.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +16,6 @@ from penstock_client.commands.access import Access, mesh_options
 if TYPE_CHECKING:
     from penstock_client.client import Client
     from penstock_client.commands.output import Output
-    from penstock_client.logs import LogReader
 
 
 @click.command()
@@ -42,7 +40,7 @@ async def _show(
 ) -> int:
     whose = tenant or await client.tenant_of(job_id)
     async with client.log_reader(job_id, whose, rank=rank) as reader:
-        ending = asyncio.ensure_future(_end(client, reader, job_id, whose, follow))
+        ending = asyncio.ensure_future(client.end_output(reader, job_id, whose, wait=follow))
         try:
             async for chunks in reader.stored():
                 await output.write(chunks)
@@ -59,19 +57,3 @@ async def _show(
             err=True,
         )
     return EXIT_FAILED if reader.missing else 0
-
-
-async def _end(client: Client, reader: LogReader, job_id: str, tenant: str, follow: bool) -> bool:
-    """Tells the reader how much there is once the job has ended. False: it has not yet."""
-    from penstock_client.logs import PATIENCE_S
-    from penstock_contracts.jobs import TERMINAL
-
-    last = await client.last_event(job_id, tenant)
-    if follow and (last is None or last.fact not in TERMINAL):
-        async for event in client.follow(job_id, tenant):
-            last = event
-    if last is None or last.fact not in TERMINAL:
-        return False
-    age_s = time.time_ns() / 1e9 - last.at_ms / 1000
-    reader.end(last.log_bytes, min(PATIENCE_S, max(0.0, PATIENCE_S - age_s)))
-    return True
