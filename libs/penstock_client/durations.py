@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
 DURATION_S_MAX = 100 * 366 * 86_400
-_PART = re.compile(r"(\d+)([dhms]?)")
-_WHOLE = re.compile(r"(\d+[dhm])*(\d+s?)?")
+_PART = re.compile(r"([0-9]+)([dhms]?)")
+_WHOLE = re.compile(r"([0-9]+[dhm])*([0-9]+s?)?")
 
 
 def parse_duration_s(text: str) -> int:

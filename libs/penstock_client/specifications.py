@@ -39,12 +39,14 @@ def _documents(text: str) -> list[Any]:
         return [msgspec.json.decode(text)]
     except msgspec.DecodeError:
         pass  # several documents, or YAML
+    except RecursionError as error:
+        raise refuse("malformed_json", "the file is nested too deeply") from error
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return [document for document in yaml.load_all(text, loader) if document is not None]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise refuse("malformed_json", f"neither JSON nor YAML: {error}") from error
 
 
