@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from e2e.mesh import Mesh
 from e2e.otlp import Receiver
 from e2e.raw import RawClient, a_job
 
@@ -47,3 +48,21 @@ async def test_the_trace_a_job_is_given_is_the_one_that_is_exported(
     ended = await client.until_ended(job["job_id"])
     written = (await client.stored_log("traced", job["job_id"], "stdout")).decode().strip()
     assert written == ids.traceparent(job["job_id"], ended["attempt"], "execute")
+
+
+async def test_a_follower_that_starts_again_derives_the_same_spans(
+    mesh: Mesh, client: RawClient, otlp: Receiver, eventually: Any
+) -> None:
+    from penstock_contracts import ids
+
+    await client.follow("traced")
+    for _ in range(2):
+        job = a_job("true", gpus=1)
+        await client.submit("traced", job)
+        await client.until_ended(job["job_id"])
+        mesh.kill(mesh.pid_of("metering"))
+        trace_id = ids.trace_id(job["job_id"])
+        await eventually(lambda trace_id=trace_id: len(otlp.spans(trace_id)) >= 6, timeout_s=20)
+        expected = {ids.span_id(job["job_id"], 1, phase) for phase in PHASES}
+        expected.add(ids.span_id(job["job_id"], 0, "job"))
+        assert {span.span_id.hex() for span in otlp.spans(trace_id)} == expected

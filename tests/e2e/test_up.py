@@ -22,6 +22,7 @@ def test_every_node_is_schedulable_when_it_says_ready_and_not_a_word_before(mesh
     lines = mesh.output().splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("ready"))
     assert not any("ready" in line for line in lines[:first])
+    assert "ready" not in mesh.err_file.read_text(encoding="utf-8")
     nodes = mesh.nodes()
     assert len(nodes) == 3
     assert all(view.get("schedulable", True) for view in nodes.values())
@@ -67,7 +68,7 @@ async def test_a_later_up_continues_and_requeues_what_was_stopped(
     async with await RawClient.connect(mesh.nats_url, mesh.creds) as client:
         await client.follow("later")
         await client.submit("later", long)
-        await client.until_fact(long["job_id"], "running")
+        await eventually(tally.exists)
         await client.submit("later", waiting)
         await client.until_fact(waiting["job_id"], "queued")
     assert mesh.stop(how) < 15
