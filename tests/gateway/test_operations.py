@@ -20,7 +20,7 @@ from penstock_contracts.errors import CODES, Refusal
 from penstock_contracts.queries import NodesUseView, NodesView, UsageLine, UsageView
 from penstock_gateway.errors import STATUS
 from penstock_gateway.openapi import openapi_document, rendered
-from penstock_gateway.operations import OPERATIONS
+from penstock_gateway.operations import OPERATIONS, Operation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,7 +104,7 @@ def test_the_document_resolves_every_reference_and_names_every_code() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_each_operation_declares_the_parameters_of_its_path(operation: object) -> None:
-    path = operation.path  # type: ignore[attr-defined]
-    declared = {p.name for p in operation.parameters if p.place == "path"}  # type: ignore[attr-defined]
-    assert declared == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+def test_each_operation_declares_the_parameters_of_its_path(operation: Operation) -> None:
+    declared = {p.name for p in operation.parameters if p.place == "path"}
+    parts = operation.path.split("/")
+    assert declared == {part[1:-1] for part in parts if part.startswith("{")}
