@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 NAME = "metering"
 BUFFERED_BYTES_MAX = 16 * 1024 * 1024
 """Of one stream, waiting for the next commit; the reader holds the rest."""
-COMMIT_PAUSE_S = 0.02
+COMMIT_PAUSE_S = 0.05
 """After a commit, so that busy times cost few transactions; nobody waits for the ledger."""
 RETRY_S = 1.0
 OPEN_RETRY_S = 0.2

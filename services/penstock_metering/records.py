@@ -1,6 +1,6 @@
 """How does a row look in the database?
 
-Folds' records to column values and back. It does not run statements.
+Folds' records to values in the order of the columns, and back. It does not run statements.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import msgspec
 
 from penstock_metering.core.rows import JobRow, LeaseRow
 from penstock_metering.core.segments import Posting
+from penstock_metering.database import Row
 
 _encode = msgspec.json.Encoder().encode
+_DEVICES = LeaseRow.__struct_fields__.index("devices")
 
 
 def read_job(row: Any) -> JobRow:
@@ -28,33 +30,21 @@ def read_lease(row: Any) -> LeaseRow:
     return LeaseRow(**values)
 
 
-def job_values(job: JobRow) -> dict[str, Any]:
-    values = msgspec.structs.asdict(job)
-    values["message"] = job.message.replace("\0", "\ufffd")  # PostgreSQL's TEXT holds no NUL
-    if job.log_bytes is not None:
-        values["log_bytes"] = _encode(job.log_bytes).decode()
-    return values
+def job_values(job: JobRow) -> Row:
+    *columns, message, log_bytes = msgspec.structs.astuple(job)
+    message = message.replace("\0", "\ufffd")  # PostgreSQL's TEXT holds no NUL
+    return (*columns, message, None if log_bytes is None else _encode(log_bytes).decode())
 
 
-def lease_values(lease: LeaseRow) -> dict[str, Any]:
-    values = msgspec.structs.asdict(lease)
-    values["devices"] = _encode(lease.devices).decode()
-    return values
+def lease_values(lease: LeaseRow) -> Row:
+    columns = msgspec.structs.astuple(lease)
+    return (*columns[:_DEVICES], _encode(lease.devices).decode(), *columns[_DEVICES + 1 :])
 
 
-def raw_values(posting: Posting, number: int) -> dict[str, Any]:
-    lease_seq, job_id, rank, seq = posting.key
-    return {
-        "lease_seq": lease_seq, "job_id": job_id, "rank": rank, "seq": seq,
-        "batch_number": number, "payload": posting.payload,
-    }  # fmt: skip
+def raw_values(posting: Posting, number: int) -> Row:
+    return (*posting.key, number, posting.payload)
 
 
-def line_values(posting: Posting, number: int) -> Iterator[dict[str, Any]]:
-    lease_seq, job_id, rank, seq = posting.key
+def line_values(posting: Posting, number: int) -> Iterator[Row]:
     for device in posting.devices or ("",):
-        yield {
-            "lease_seq": lease_seq, "job_id": job_id, "rank": rank, "seq": seq, "device": device,
-            "milli": posting.milli, "t0_ms": posting.t0_ms, "t1_ms": posting.t1_ms,
-            "batch_number": number,
-        }  # fmt: skip
+        yield (*posting.key, device, posting.milli, posting.t0_ms, posting.t1_ms, number)

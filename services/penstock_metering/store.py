@@ -20,7 +20,7 @@ from penstock_metering.core.history import Stray
 from penstock_metering.core.rating import DEFAULT_PRICES
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
 from penstock_metering.core.segments import Posting, Rejected, UsageMessage
-from penstock_metering.database import Database
+from penstock_metering.database import Database, Row
 from penstock_metering.records import (
     job_values,
     lease_values,
@@ -31,6 +31,7 @@ from penstock_metering.records import (
 )
 
 _encode = msgspec.json.Encoder().encode
+_astuple = msgspec.structs.astuple
 _job_fields = JobRow.__struct_fields__
 _lease_fields = LeaseRow.__struct_fields__
 _JOB_FIXED = ("job_id", "tenant", "spec", "submitted_seq", "submitted_ms")
@@ -80,21 +81,23 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._engine = database.writing
-        self._insert_raw = database.insert_absent(schema.raw_segments).execution_options(
-            preserve_rowcount=True
-        )
+        self._insert_raw = database.insert_absent(schema.raw_segments)
+        self._insert_lines = database.insert(schema.ledger_lines)
         self._upsert_jobs = database.upsert(
             schema.jobs,
             [name for name in _job_fields if name not in _JOB_FIXED],
             only_if_same=("submitted_seq",),
-        ).execution_options(preserve_rowcount=True)
+        )
         self._upsert_leases = database.upsert(schema.leases, _LEASE_CHANGING)
         self._upsert_counters = database.upsert(schema.counters, _COUNTED)
         self._upsert_cursors = database.upsert(schema.cursors, ["seq"])
         self._upsert_nodes = database.upsert(schema.nodes, ["state"])
         self._upsert_models = database.upsert(schema.device_models, ["model"])
+        self._numbered = {table: database.insert(table) for table in _NUMBERED}
         self._next = dict.fromkeys(_NUMBERED, 1)
-        self._set_default_prices(database)
+        with self._engine.begin() as connection:
+            prices = [msgspec.structs.astuple(price) for price in DEFAULT_PRICES]
+            database.insert_absent(schema.prices).run(connection, prices)
 
     def load(self) -> Loaded:
         with self._engine.begin() as connection:
@@ -139,16 +142,14 @@ class Store:
 
     def _write(self, connection: sa.Connection, changes: Changes) -> Written:
         repeated, refused = self._write_usage(connection, changes.usage)
-        counters = [msgspec.structs.asdict(counter) for counter in changes.counters]
-        _run(connection, self._upsert_counters, counters)
+        self._upsert_counters.run(connection, [*map(_astuple, changes.counters)])
         anomalies = [*changes.anomalies, *self._write_jobs(connection, changes)]
-        _run(connection, self._upsert_leases, [lease_values(row) for row in changes.leases])
+        self._upsert_leases.run(connection, [*map(lease_values, changes.leases)])
         self._write_nodes(connection, changes)
         rejected = [*changes.rejected, *refused]
-        self._append(connection, schema.quarantine, map(msgspec.structs.asdict, rejected))
-        self._append(connection, schema.anomalies, map(msgspec.structs.asdict, anomalies))
-        cursors = [{"stream": name, "seq": seq} for name, seq in changes.cursors.items()]
-        _run(connection, self._upsert_cursors, cursors)
+        self._append(connection, schema.quarantine, map(_astuple, rejected))
+        self._append(connection, schema.anomalies, map(_astuple, anomalies))
+        self._upsert_cursors.run(connection, [*changes.cursors.items()])
         offered = sum(len(message.postings) for message in changes.usage)
         return Written(
             segments=offered - repeated - len(refused),
@@ -165,10 +166,7 @@ class Store:
         numbers = self._append(
             connection,
             schema.usage_batches,
-            (
-                {"node": m.node, "boot_id": m.boot_id, "batch": m.batch, "usage_seq": m.seq}
-                for m in messages
-            ),
+            ((m.node, m.boot_id, m.batch, m.seq) for m in messages),
         )
         offers: dict[tuple[int, str, int, int], tuple[Posting, int, int]] = {}
         repeated = 0
@@ -181,8 +179,7 @@ class Store:
                     if known[0].payload != posting.payload:
                         refused.append(_contradiction(posting, message.seq))
         raw = [raw_values(posting, number) for posting, number, _ in offers.values()]
-        result = _run(connection, self._insert_raw, raw)
-        if result is not None and result.rowcount != len(raw):
+        if self._insert_raw.run(connection, raw) != len(raw):
             for key, (posting, number, seq) in list(offers.items()):
                 payload, stored_in = _stored(connection, key)
                 if stored_in == number:
@@ -194,14 +191,13 @@ class Store:
         lines = [
             line for posting, number, _ in offers.values() for line in line_values(posting, number)
         ]
-        _run(connection, sa.insert(schema.ledger_lines), lines)
+        self._insert_lines.run(connection, lines)
         return repeated, refused
 
     def _write_jobs(self, connection: sa.Connection, changes: Changes) -> list[Anomaly]:
-        rows = [job_values(job) for job in changes.jobs]
-        result = _run(connection, self._upsert_jobs, rows)
+        rows = [*map(job_values, changes.jobs)]
         found = []
-        if result is not None and result.rowcount != len(rows):
+        if self._upsert_jobs.run(connection, rows) != len(rows):
             for job in changes.jobs:
                 row = _stored_job(connection, job.job_id)
                 if row is not None and row.submitted_seq != job.submitted_seq:
@@ -220,43 +216,30 @@ class Store:
         gone = sorted(set(changes.nodes) - set(there))
         if gone:
             connection.execute(sa.delete(schema.nodes).where(schema.nodes.c.node.in_(gone)))
-        states = [{"node": name, "state": _encode(node).decode()} for name, node in there.items()]
-        _run(connection, self._upsert_nodes, states)
+        states = [(name, _encode(node).decode()) for name, node in there.items()]
+        self._upsert_nodes.run(connection, states)
         models = [
-            {"node": name, "uuid": uuid, "model": model}
+            (name, uuid, model)
             for name, node in there.items()
             for uuid, model in node.devices.items()
         ]
-        _run(connection, self._upsert_models, models)
+        self._upsert_models.run(connection, models)
         self._append(
             connection,
             schema.node_changes,
-            ({"node": c.node, "change": _encode(c).decode()} for c in changes.node_changes),
+            ((change.node, _encode(change).decode()) for change in changes.node_changes),
         )
 
-    def _append(
-        self, connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]
-    ) -> range:
+    def _append(self, connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> range:
         """Insert rows under numbers of their own; returns the numbers."""
         first = self._next[table]
-        numbered = [{"number": first + index, **row} for index, row in enumerate(rows)]
-        _run(connection, sa.insert(table), numbered)
+        numbered = [(first + index, *row) for index, row in enumerate(rows)]
+        self._numbered[table].run(connection, numbered)
         self._next[table] = first + len(numbered)
         return range(first, first + len(numbered))
 
-    def _set_default_prices(self, database: Database) -> None:
-        with self._engine.begin() as connection:
-            rows = [msgspec.structs.asdict(price) for price in DEFAULT_PRICES]
-            connection.execute(database.insert_absent(schema.prices), rows)
-
 
 _NUMBERED = (schema.usage_batches, schema.node_changes, schema.quarantine, schema.anomalies)
-
-
-def _run(
-    connection: sa.Connection, statement: sa.Insert, rows: list[dict[str, Any]]
-) -> sa.CursorResult[Any] | None:
-    return connection.execute(statement, rows) if rows else None
 
 
 def _contradiction(posting: Posting, seq: int) -> Rejected:
