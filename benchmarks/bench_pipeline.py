@@ -37,6 +37,8 @@ def main() -> None:
         cores=os.cpu_count(),
         kernel=platform.release(),
         python=platform.python_version(),
+        load_before=os.getloadavg()[0],
+        true_us=round(processes.cost_of_true_us(), 1),
     )
     if "latency" in arguments.parts:
         with a_mesh(FLEETS[8]) as mesh:
@@ -146,26 +148,17 @@ async def measure_steadiness(mesh: Mesh, jobs: int) -> None:
 
 
 def report_memory(mesh: Mesh, when: str, jobs: int) -> None:
-    """One line a process; agents and reapers as their average."""
+    """Resident and proportional set size by role; agents and reapers as their average."""
     by_role: dict[str, list[dict[str, float]]] = {}
     for pid, role in processes.members(mesh.mark).items():
         by_role.setdefault(role, []).append(processes.memory_mib(pid))
+    roles: dict[str, dict[str, float]] = {}
     for role, sizes in sorted(by_role.items()):
         known = [size for size in sizes if size]
-        for_each = {
-            name: round(sum(size[name] for size in known) / len(known), 1)
-            for name in ("rss_mib", "pss_mib")
-            if known
-        }
-        emit(
-            bench="pipeline",
-            system="penstock",
-            what="memory",
-            when=when,
-            role=role,
-            processes=len(sizes),
-            **for_each,
-        )
+        roles[role] = {"processes": len(sizes)}
+        for name in ("rss_mib", "pss_mib") if known else ():
+            roles[role][name] = round(sum(size[name] for size in known) / len(known), 1)
+    emit(bench="pipeline", system="penstock", what="memory", when=when, jobs=jobs, roles=roles)
 
 
 def report_audit(mesh: Mesh, jobs: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
+TRUE_RUNS = 200
 TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 SERVICES = ("inventory", "scheduler", "metering", "gateway")
 
@@ -90,6 +92,16 @@ def memory_mib(pid: int) -> dict[str, float]:
         if name in ("Rss", "Pss"):
             found[f"{name.lower()}_mib"] = round(int(rest.split()[0]) / 1024, 1)
     return found
+
+
+def cost_of_true_us() -> float:
+    """CPU µs of one `/bin/true`, spawned the cheapest way: the yardstick for everything else."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(TRUE_RUNS):
+        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used_s / TRUE_RUNS * 1e6
 
 
 def _stat(pid: int) -> list[str]:
