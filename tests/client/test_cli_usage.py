@@ -69,13 +69,15 @@ def test_completion_offers_commands_without_loading_them() -> None:
     assert done.stdout.split() == ["plain,nodes", "plain,node"]
 
 
+def _help_s() -> float:
+    began = time.perf_counter()
+    subprocess.run([penstock_path(), "--help"], capture_output=True, check=True)
+    return time.perf_counter() - began
+
+
 def test_help_is_fast_and_loads_no_service() -> None:
-    times = []
-    for _ in range(10):
-        began = time.perf_counter()
-        subprocess.run([penstock_path(), "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.1
+    best_s = min(_help_s() for _ in range(20))  # others work on this machine too
+    assert best_s < 0.1
     code = (
         "import sys; from penstock_client.cli import _invoke; _invoke(['--help']);"
         "heavy = {'nats', 'aiohttp', 'rich', 'msgspec', 'asyncio', 'yaml'};"
