@@ -93,8 +93,8 @@ def _fold(
     if entry is None:
         found.entries_skipped += 1
         return
+    found.now_ns = max(found.now_ns, entry.now_ns)  # an older writer's clock may be behind
     for fact in entry.facts:
-        found.core.apply(fact, entry.seq, entry.now_ns)
+        found.core.apply(fact, entry.seq, found.now_ns)
     found.term = max(found.term, entry.term)
-    found.now_ns = max(found.now_ns, entry.now_ns)
     found.cursors.update(entry.cursors)

@@ -42,7 +42,8 @@ async def test_a_lost_acknowledgement_commits_once(
     await eventually(lambda: running.service.count().get("append_retries"))
     assert not done.done()
     broker.heal("service")
-    entry = await done
+    async with asyncio.timeout(10):
+        entry = await done
     assert entry is not None
     assert running.service.count()["acks_lost"] == 1
     await running.end()
@@ -60,7 +61,8 @@ async def test_the_broker_may_die_while_an_append_is_in_flight(
     broker.crash()
     await eventually(running.service.why_not_ready)
     broker.start()
-    assert (await done) is not None
+    async with asyncio.timeout(10):
+        assert (await done) is not None
     assert running.held.times == {"a": 1}
     assert await eventually(lambda: running.service.why_not_ready() is None)
     await running.end()
@@ -90,11 +92,29 @@ async def test_an_entry_of_a_lower_term_is_folded_and_the_rest_decided_again(
     await bus.append(JOURNAL_SUBJECT, a_foreign_entry(0, theirs))
     done = service.submit(Deposit("mine", 1))
     await deposit(bus, "input", 5)
-    assert await done is not None
+    async with asyncio.timeout(10):
+        assert await done is not None
     await eventually(lambda: running.held.total == 16)
     assert running.held.times == {"theirs": 1, "mine": 1, "input": 1}
     assert service.count()["rivals"] == 1
     assert len(recoveries) == 2, "the shell is told to reconcile anew"
+    await running.end()
+
+
+async def test_input_of_a_discarded_transition_is_read_again(
+    connect: Connect, eventually: Eventually
+) -> None:
+    bus = await connect("service")
+    running = Running(a_service(bus))
+    await eventually(lambda: running.active)
+    for number in range(5):
+        theirs = {"fact": "deposited", "name": f"theirs{number}", "amount": 1}
+        await bus.append(JOURNAL_SUBJECT, a_foreign_entry(0, theirs))
+        await deposit(bus, f"ours{number}")
+        await eventually(lambda n=number: running.held.total == 2 * n + 2)
+        await eventually(lambda n=number: running.service.count().get("rivals") == n + 1)
+    assert set(running.held.times.values()) == {1}
+    assert len(running.held.times) == 10
     await running.end()
 
 

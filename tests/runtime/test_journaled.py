@@ -106,6 +106,7 @@ async def test_queries_never_see_what_is_not_committed(
     answer = await asking
     assert msgspec.json.decode(answer.payload)["total"] == 7
     assert done.done()
+    await asker.request("test.query", b"", timeout_s=1)  # nothing in flight: at once
     await running.end()
 
 

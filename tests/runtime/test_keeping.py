@@ -45,7 +45,8 @@ async def with_snapshots(bus: Any, count: int, eventually: Eventually) -> Runnin
     await eventually(lambda: running.active)
     for number in range(count):
         await deposit(bus, f"d{number}")
-        await eventually(lambda n=number: running.service.count().get("snapshots", 0) > n)
+        await eventually(lambda n=number: len(running.held.times) == n + 1)
+        await eventually(lambda: running.service._keeper._seq == running.service.last_seq)
     return running
 
 
