@@ -157,7 +157,7 @@ class Declined(
 
 
 class Described(msgspec.Struct, frozen=True, tag="described", tag_field="kind"):
-    """The node's description; the first report of every agent start."""
+    """The node's description. An agent owes it like a report; it travels as `node_description`."""
 
     description: NodeDescription
 

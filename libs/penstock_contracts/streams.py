@@ -53,6 +53,12 @@ STREAMS: tuple[StreamConfig, ...] = (
         discard_new=True,
     ),
     StreamConfig(
+        name="DESCRIPTIONS",
+        subjects=("penstock.v1.node.*.description",),
+        max_bytes=256 * MIB,
+        discard_new=True,
+    ),
+    StreamConfig(
         name="USAGE", subjects=("penstock.v1.usage.*",), max_bytes=1024 * MIB, discard_new=True
     ),
     StreamConfig(
@@ -98,6 +104,7 @@ OBJECT_BUCKETS: tuple[str, ...] = ("SNAPSHOTS",)
 OWNERS: dict[str, str] = {
     "REQUESTS": "scheduler",
     "REPORTS": "scheduler",
+    "DESCRIPTIONS": "inventory",
     "JOBS": "scheduler",
     "NODES": "inventory",
     "USAGE": "metering",
@@ -107,7 +114,8 @@ OWNERS: dict[str, str] = {
 
 READERS: dict[str, tuple[str, ...]] = {
     "REQUESTS": ("scheduler",),
-    "REPORTS": ("scheduler", "inventory"),
+    "REPORTS": ("scheduler",),
+    "DESCRIPTIONS": ("inventory",),
     "JOBS": ("facts", "metering"),
     "NODES": ("scheduler", "metering"),
     "USAGE": ("metering",),

@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Meta
 
 from penstock_bus.port import Message, StoredMessage
-from penstock_contracts import leases
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ROOT, is_token
 from penstock_contracts.nodes import NodeDescription
@@ -32,7 +31,7 @@ DEADLINE_S_MAX = 30 * 24 * 3600
 
 _NODE_AT = len(f"{ROOT}.node.")
 _HEARTBEAT_END = -len(".heartbeat")
-_REPORT_END = -len(".report")
+_DESCRIPTION_END = -len(".description")
 _COMMAND_AT = len(f"{ROOT}.command.node.")
 _BAD_JSON = (msgspec.DecodeError, RecursionError)
 
@@ -51,7 +50,7 @@ class _Wish(msgspec.Struct):
 
 
 _decode_sender = msgspec.json.Decoder(_Sender).decode
-_decode_report = msgspec.json.Decoder(leases.NodeReport).decode
+_decode_description = msgspec.json.Decoder(NodeDescription).decode
 _decode_wish = msgspec.json.Decoder(_Wish).decode
 
 
@@ -74,25 +73,17 @@ class Inbox:
             return None
         return node
 
-    def report(self, message: StoredMessage) -> Sequence[Any]:
-        """The descriptions in a report. Most reports hold none, and are not decoded for it."""
-        if b'"described"' not in message.payload:
-            return ()
-        node = message.subject[_NODE_AT:_REPORT_END]
+    def description(self, message: StoredMessage) -> Sequence[Any]:
+        """What a node says it is."""
+        node = message.subject[_NODE_AT:_DESCRIPTION_END]
         try:
-            report = _decode_report(message.payload)
+            description = _decode_description(message.payload)
         except _BAD_JSON as error:
-            return self._drop("reports_undecodable", message, node, str(error))
-        if report.node != node:
-            return self._drop("reports_misnamed", message, node, f"it says {report.node!r}")
-        events = []
-        for item in report.items:
-            if isinstance(item, leases.Described):
-                fault = _fault_of(item.description, node)
-                if fault is not None:
-                    return self._drop("descriptions_refused", message, node, fault)
-                events.append(Described(item.description))
-        return events
+            return self._drop("descriptions_undecodable", message, node, str(error))
+        fault = _fault_of(description, node)
+        if fault is not None:
+            return self._drop("descriptions_refused", message, node, fault)
+        return (Described(description),)
 
     def command(self, message: Message) -> Command | Refusal:
         """An operator's wish, or why it cannot be understood."""

@@ -59,7 +59,7 @@ class Inventory:
             subject=f"{ROOT}.journal.nodes",
             fact_type=NodeFact,
             core_factory=Fleet,
-            inputs=(Input("REPORTS", self.inbox.report),),
+            inputs=(Input("DESCRIPTIONS", self.inbox.description),),
             clock=clock,
             new_id=lambda: uuid.uuid4().hex,
             on_commit=self._on_commit,

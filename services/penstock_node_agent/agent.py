@@ -17,6 +17,7 @@ import msgspec
 from penstock_bus.port import Appended, Bus, Message, Outage
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import (
+    Described,
     DesiredAck,
     LeaseRenewal,
     NodeDesired,
@@ -217,6 +218,14 @@ class Agent:
         state = self.state
         if not state.reports:
             return None
+        first = state.reports[0]
+        if isinstance(first, Described):
+            return Parcel(
+                _encode(first.description),
+                self._message_id("description"),
+                lambda stored: self.take(events.ReportsDelivered(count=1)),
+                f"{self._subject}.description",
+            )
         items = tuple(state.reports[:REPORT_ITEMS_MAX])
         count = len(items)
         return Parcel(

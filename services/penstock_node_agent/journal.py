@@ -27,6 +27,10 @@ _state_decoder = msgspec.json.Decoder(State)
 _event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
+class WrongNode(Exception):
+    """The state directory belongs to another node."""
+
+
 class JournalDamaged(Exception):
     """A line before the end does not match its checksum: the disk has lied. Nothing is guessed."""
 
@@ -37,6 +41,8 @@ class Journal:
     def __init__(self, directory: Path, node: str) -> None:
         self._path = directory / JOURNAL_NAME
         self.state, kept = _read(self._path, node)
+        if self.state.node != node:
+            raise WrongNode(f"{directory} belongs to node {self.state.node}, not {node}")
         self._pending: list[bytes] = []
         self._must_sync = False
         self._synced = True

@@ -125,6 +125,8 @@ class LogShipper:
     def _pump(self, tail: Tail) -> None:
         if tail.chunk or tail.waiting or self._closed:
             return
+        if self._tails.get((tail.key, tail.stream)) is not tail:
+            return  # all of it is stored, and its file may be another attempt's by now
         if self._flying_bytes >= FLYING_BYTES_MAX:
             tail.waiting = True
             self._waiting.append(tail)

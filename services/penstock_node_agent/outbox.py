@@ -22,11 +22,12 @@ log = logging.getLogger(__name__)
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """One message. `done` is called once, when it is stored."""
+    """One message. `done` is called once, when it is stored. `subject` if not the lane's own."""
 
     payload: bytes
     message_id: str
     done: Callable[[Appended], None]
+    subject: str = ""
 
 
 class Lane:
@@ -96,7 +97,7 @@ class Lane:
             return
         self._flying = True
         self._bus.append_nowait(
-            self._subject,
+            self._parcel.subject or self._subject,
             self._parcel.payload,
             self._answered,
             message_id=self._parcel.message_id,

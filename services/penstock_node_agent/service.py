@@ -28,14 +28,20 @@ from penstock_node_agent.drivers.port import DeviceDriver
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.journal import Journal
 from penstock_node_agent.ports import PortRange, parse_port_range
-from penstock_node_agent.readings import device_metrics
+from penstock_node_agent.readings import Sampler
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.slots import Slots
 from penstock_node_agent.spool_watch import SpoolWatch
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.metrics import Metric
-from penstock_runtime.process import EXIT_CRASHED, EXIT_OK, StopSignal, run_service
+from penstock_runtime.process import (
+    EXIT_CRASHED,
+    EXIT_OK,
+    EXIT_STEPPED_DOWN,
+    StopSignal,
+    run_service,
+)
 
 CONNECT_RETRY_S = 0.5
 LEAVE_S_MAX = 6.5
@@ -57,7 +63,11 @@ def serve(config: Config) -> int:
     async def main(stop: StopSignal) -> int:
         directory = config.directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = take_lock(directory)
+        try:
+            lock = take_lock(directory)
+        except StateDirectoryTaken as error:
+            log.error("%s", error)
+            return EXIT_STEPPED_DOWN
         driver = await asyncio.to_thread(driver_for, config.driver, node=config.node)
         try:
             bus = await _connect(config, stop)
@@ -96,12 +106,13 @@ async def live(
     watch = SpoolWatch(slots.spool_dir, effects.shipper.grown)
     health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
     health.metrics.add(lambda: _metrics(agent))
-    health.metrics.add(lambda: device_metrics(driver, config.node))
+    sampler = Sampler(bus, driver, config.node)
+    health.metrics.add(sampler.metrics)
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
     )
     agent.take(await _describe(config, driver, agent, slots))
-    tasks = [asyncio.ensure_future(link.keep()), asyncio.ensure_future(_work(agent))]
+    tasks = [asyncio.ensure_future(t) for t in (link.keep(), _work(agent), sampler.keep())]
     bus.on_reconnect(lambda: _resend(agent))
     try:
         await _until_stopped(tasks, stop)

@@ -26,7 +26,7 @@ from penstock_contracts.leases import (
     NodeReport,
     ReportItem,
 )
-from penstock_contracts.nodes import Heartbeat
+from penstock_contracts.nodes import Heartbeat, NodeDescription
 from penstock_contracts.streams import STREAMS
 from penstock_contracts.usage import AuditReply, DeviceCounter, Segment, UsageBatch
 
@@ -44,6 +44,7 @@ class Mesh:
         self.as_of = 0
         self.held: dict[str, LeaseOrder] = {}
         self.items: list[ReportItem] = []
+        self.descriptions: list[NodeDescription] = []
         self.segments: dict[str, Segment] = {}
         self.counters: dict[str, DeviceCounter] = {}
         self.batches: list[UsageBatch] = []
@@ -55,6 +56,7 @@ class Mesh:
         await self.bus.ensure_streams(STREAMS)
         for stream, fold in (
             ("REPORTS", self._on_report),
+            ("DESCRIPTIONS", self._on_description),
             ("USAGE", self._on_usage),
             ("LOGS", self._on_log),
         ):
@@ -147,6 +149,9 @@ class Mesh:
 
     def _on_report(self, message: Any) -> None:
         self.items += _report.decode(message.payload).items
+
+    def _on_description(self, message: Any) -> None:
+        self.descriptions.append(msgspec.json.decode(message.payload, type=NodeDescription))
 
     def _on_usage(self, message: Any) -> None:
         batch = _usage.decode(message.payload)

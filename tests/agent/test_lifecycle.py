@@ -12,7 +12,8 @@ from agent.builders import a_shell_order, an_order
 from agent.reaper_client import alive
 from agent.scripted import Mesh
 from penstock_contracts.ids import traceparent
-from penstock_contracts.leases import PREPARE, RUN, STOP, Described, NodeDesired, lease_digest
+from penstock_contracts.leases import PREPARE, RUN, STOP, NodeDesired, lease_digest
+from penstock_runtime.process import EXIT_STEPPED_DOWN
 
 
 async def test_a_job_runs_and_every_step_is_reported_in_order(
@@ -45,18 +46,16 @@ async def test_instants_stand_on_the_leases_own_axis(
     assert 200 <= mesh.end(order).at_ms - mesh.end(order).started_ms < 5_000
 
 
-async def test_the_first_report_of_every_start_describes_the_node(
+async def test_every_start_describes_the_node(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:
     agent = agent_factory("--label", "site=a")
     await eventually(mesh.reachable)
     agent.kill()
     agent.start()
-    await eventually(lambda: mesh.hear() or len(mesh.items) >= 2)
-    first, second = mesh.items
-    assert isinstance(first, Described) and isinstance(second, Described)
-    assert first == second, "one boot, one node"
-    description = first.description
+    await eventually(lambda: mesh.hear() or len(mesh.descriptions) >= 2)
+    description, again = mesh.descriptions
+    assert description == again, "one boot, one node"
     assert (len(description.devices), description.labels) == (4, {"site": "a"})
     assert (description.cpu_milli, description.memory_mib) == (64_000, 512 * 1024)
     assert (description.devices[3].uuid, description.devices[3].model) == ("SIM-n1-3", "H100")
@@ -268,6 +267,6 @@ async def test_a_second_agent_on_the_same_directory_does_not_start(
     agent_factory()
     await eventually(mesh.reachable)
     second = agent_factory()
-    assert second.wait() != 0
+    assert second.wait() == EXIT_STEPPED_DOWN
     assert "is in use by another agent" in second.log()
     assert await mesh.reachable()

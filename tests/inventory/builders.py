@@ -7,8 +7,6 @@ from typing import Any
 import msgspec
 
 from penstock_bus.port import Message, StoredMessage
-from penstock_contracts.leases import Described as DescribedItem
-from penstock_contracts.leases import NodeReport, Started
 from penstock_contracts.nodes import Device, Heartbeat, NodeDescription
 from penstock_inventory.core.fleet import Fleet
 
@@ -35,14 +33,8 @@ def a_fleet(*facts: Any) -> Fleet:
     return fleet
 
 
-def a_report(node: str, *descriptions: NodeDescription, named: str | None = None) -> bytes:
-    items = tuple(DescribedItem(description) for description in descriptions)
-    return msgspec.json.encode(NodeReport(named or node, "boot-1", items))
-
-
-def a_job_report(node: str) -> bytes:
-    started = Started(job_id="j", attempt=1, rank=0, lease_seq=4, at_ms=9)
-    return msgspec.json.encode(NodeReport(node, "boot-1", (started,)))
+def as_json(description: NodeDescription) -> bytes:
+    return msgspec.json.encode(description)
 
 
 def a_heartbeat(node: str) -> bytes:
@@ -52,7 +44,7 @@ def a_heartbeat(node: str) -> bytes:
 
 
 def as_stored(node: str, payload: bytes) -> StoredMessage:
-    return StoredMessage(f"penstock.v1.node.{node}.report", payload, 1, NOW_NS)
+    return StoredMessage(f"penstock.v1.node.{node}.description", payload, 1, NOW_NS)
 
 
 def as_heartbeat(node: str, payload: bytes) -> Message:

@@ -7,10 +7,9 @@ import pytest
 from inventory.builders import (
     a_description,
     a_heartbeat,
-    a_job_report,
-    a_report,
     as_command,
     as_heartbeat,
+    as_json,
     as_stored,
 )
 from penstock_contracts.errors import Refusal
@@ -23,38 +22,32 @@ SAME = Device(uuid="u", index=0, model="m")
 
 def test_a_description_becomes_an_event() -> None:
     inbox = Inbox()
-    found = inbox.report(as_stored("n1", a_report("n1", a_description("n1"))))
+    found = inbox.description(as_stored("n1", as_json(a_description("n1"))))
     assert list(found) == [Described(a_description("n1"))]
-    assert not inbox.counters
-
-
-def test_reports_about_jobs_pass_by_undecoded() -> None:
-    inbox = Inbox()
-    assert inbox.report(as_stored("n1", a_job_report("n1"))) == ()
-    assert inbox.report(as_stored("n1", b"\xff not JSON at all")) == ()
     assert not inbox.counters
 
 
 @pytest.mark.parametrize(
     ("payload", "counter"),
     [
-        (b'{"described": [', "reports_undecodable"),
-        (b'{"described":' + b"[" * 100_000, "reports_undecodable"),
-        (a_report("n1", a_description("n1"), named="n2"), "reports_misnamed"),
-        (a_report("n1", a_description("n2")), "descriptions_refused"),
-        (a_report("n1", a_description("n1", boot_id="")), "descriptions_refused"),
-        (a_report("n1", a_description("n1", cpu_milli=-1)), "descriptions_refused"),
-        (a_report("n1", a_description("n1", devices=(SAME, SAME))), "descriptions_refused"),
+        (b'{"node": [', "descriptions_undecodable"),
+        (b'{"x":' + b"[" * 100_000, "descriptions_undecodable"),
+        (as_json(a_description("n2")), "descriptions_refused"),
+        (as_json(a_description("n1", boot_id="")), "descriptions_refused"),
+        (as_json(a_description("n1", cpu_milli=-1)), "descriptions_refused"),
+        (as_json(a_description("n1", devices=(SAME, SAME))), "descriptions_refused"),
         (
-            a_report("n1", a_description("n1", labels={str(n): "" for n in range(100)})),
+            as_json(a_description("n1", labels={str(n): "" for n in range(100)})),
             "descriptions_refused",
         ),
     ],
-    ids=range(8),
+    ids=range(7),
 )
-def test_a_report_that_makes_no_sense_is_counted_and_dropped(payload: bytes, counter: str) -> None:
+def test_a_description_that_makes_no_sense_is_counted_and_dropped(
+    payload: bytes, counter: str
+) -> None:
     inbox = Inbox()
-    assert inbox.report(as_stored("n1", payload)) == ()
+    assert inbox.description(as_stored("n1", payload)) == ()
     assert inbox.counters == {counter: 1}
 
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from conftest import Eventually, NatsServer
-from inventory.builders import a_description, a_report
+from inventory.builders import a_description, as_json
 from penstock_bus.port import NoResponders, Outage
 from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import Answer, NodesView
@@ -50,7 +50,7 @@ async def mesh(bus: Any) -> AsyncIterator[Any]:
     await bus.ensure_streams(STREAMS)
     await bus.ensure_buckets(BUCKETS)
     await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
-    await bus.append("penstock.v1.node.n1.report", a_report("n1", a_description("n1")))
+    await bus.append("penstock.v1.node.n1.description", as_json(a_description("n1")))
     yield bus
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from conftest import Eventually
-from inventory.builders import a_description, a_heartbeat, a_job_report, a_report
+from inventory.builders import a_description, a_heartbeat, as_json
 from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_contracts.nodes import Device, NodeView
@@ -50,11 +50,9 @@ class Site:
     def active(self) -> bool:
         return self.inventory.service.phase == "active"
 
-    async def report(self, node: str, payload: bytes) -> None:
-        await self.outside.append(f"penstock.v1.node.{node}.report", payload)
-
     async def describe(self, node: str, **changes: Any) -> None:
-        await self.report(node, a_report(node, a_description(node, **changes)))
+        payload = as_json(a_description(node, **changes))
+        await self.outside.append(f"penstock.v1.node.{node}.description", payload)
 
     async def beat(self, node: str) -> None:
         heard = self.inventory._heartbeats
@@ -97,7 +95,6 @@ async def site(eventually: Eventually) -> AsyncIterator[Site]:
 
 
 async def test_a_described_node_is_listed_and_shown(site: Site, eventually: Eventually) -> None:
-    await site.report("n1", a_job_report("n1"))
     await site.describe("n2")
     await site.describe("n1")
     await eventually(lambda: site.liveness("n1"))

@@ -10,8 +10,11 @@ from __future__ import annotations
 from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
 from penstock_node_agent.core.state import RUNNING, Counter, Lease, State
 
-SEGMENTS_PER_BATCH = 1_000
-"""About 300 KB: below every stream's message size."""
+BATCH_BYTES = 400_000
+SEGMENT_BYTES = 320
+DEVICE_BYTES = 64
+"""A batch and its counters stay well below the broker's largest message, 1 MiB, however many
+devices there are."""
 SEGMENTS_OWED_MAX = 20_000
 """With so many unsent, running segments just grow: nothing is lost, and the disk is bounded."""
 
@@ -72,12 +75,13 @@ def next_batch(state: State, at_ns: int) -> UsageBatch | None:
 def batch_now(state: State, at_ns: int) -> UsageBatch:
     """The oldest segments; with the last of them the counters, which cover all segments closed so
     far."""
-    complete = len(state.usage) <= SEGMENTS_PER_BATCH
+    count = _count_that_fits(state.usage)
+    complete = count == len(state.usage)
     return UsageBatch(
         node=state.node,
         boot_id=state.boot_id,
         batch=state.batch + 1,
-        segments=tuple(state.usage[:SEGMENTS_PER_BATCH]),
+        segments=tuple(state.usage[:count]),
         counters=_counters(state, state.axis_ms(at_ns)) if complete else (),
     )
 
@@ -94,6 +98,15 @@ def retire_boot(state: State) -> None:
         del state.usage[: len(batch.segments)]
     state.counters.clear()
     state.batch = 0
+
+
+def _count_that_fits(segments: list[Segment]) -> int:
+    room = BATCH_BYTES
+    for count, segment in enumerate(segments):
+        room -= SEGMENT_BYTES + DEVICE_BYTES * len(segment.devices)
+        if room < 0 and count:
+            return count
+    return len(segments)
 
 
 def _counters(state: State, upto_ms: int) -> tuple[DeviceCounter, ...]:

@@ -10,20 +10,30 @@ from penstock_node_agent.drivers.simulated import SimulatedDriver, parse_simulat
 SIMULATED_PREFIX = "simulated:"
 
 
+def check_setting(setting: str) -> None:
+    """Raises ValueError when `driver_for` would not know the setting."""
+    if setting.startswith(SIMULATED_PREFIX):
+        parse_simulated(setting.removeprefix(SIMULATED_PREFIX))
+    elif setting not in ("auto", "nvml", "cpu"):
+        raise ValueError(
+            f"setting driver is wrong: {setting!r} is none of auto, nvml, cpu, "
+            "simulated:COUNTxMODEL"
+        )
+
+
 def driver_for(setting: str, *, node: str) -> DeviceDriver:
     """`auto` (NVML if it is there, else CPU-only), `nvml`, `cpu` or `simulated:8xH100`.
 
     Raises ValueError for another setting, NvmlUnavailable when NVML was asked for by name.
     """
+    check_setting(setting)
     if setting == "cpu":
         return CpuDriver()
     if setting.startswith(SIMULATED_PREFIX):
         return SimulatedDriver(*parse_simulated(setting.removeprefix(SIMULATED_PREFIX)), node=node)
     if setting == "nvml":
         return NvmlDriver()
-    if setting == "auto":
-        try:
-            return NvmlDriver()
-        except NvmlUnavailable:
-            return CpuDriver()
-    raise ValueError(f"driver {setting!r} is none of auto, nvml, cpu, simulated:COUNTxMODEL")
+    try:
+        return NvmlDriver()
+    except NvmlUnavailable:
+        return CpuDriver()

@@ -70,8 +70,7 @@ class Reaper:
                 self._channel.send(self._all_known())
             if self._leaving:
                 for attempt in list(self._mains.values()):
-                    if not attempt.reason:
-                        self._stop(attempt, "stopped", min(attempt.grace_s, STOP_GRACE_S_MAX))
+                    self._stop(attempt, "stopped", min(attempt.grace_s, STOP_GRACE_S_MAX))
             self._spawn()
             self._wait()
             self._enforce()
