@@ -144,14 +144,14 @@ class Confirmation:
         self._bus = bus
         self._tenant = tenant
         self._heard: dict[str, Refusal | None] = {}
-        self._wanted: set[str] = set()
+        self._undecided: set[str] = set()
         self._refusals: dict[int, RequestRefusal] = {}
         self._wake = asyncio.Event()
         self._stack = AsyncExitStack()
 
     def expect(self, job_ids: Iterable[str]) -> None:
         """Facts about these are to be kept; called before they are sent."""
-        self._wanted.update(job_ids)
+        self._undecided.update(job_ids)
 
     async def __aenter__(self) -> Confirmation:
         facts: tuple[tuple[str, Callable[[Message], None]], ...] = (
@@ -172,35 +172,31 @@ class Confirmation:
     async def outcome(self, requests: Sequence[StoredRequest], timeout_s: float) -> Submitted:
         """Waits until every job is decided, or the time is over."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while pending := self._settle(requests):
+        while not self._all_decided(refused := self._refused(requests)):
             left_s = deadline - asyncio.get_running_loop().time()
             if left_s <= 0:
                 break
             try:
                 await asyncio.wait_for(self._wake.wait(), min(left_s, LOOK_AFTER_S))
             except TimeoutError:
-                await self._look_up(requests, pending)
+                await self._look_up(requests)
             self._wake.clear()
-        refused, pending = self._refused(requests), self._settle(requests)
-        decided = {k: v for k, v in self._heard.items() if k in self._wanted}
+        ids = [job_id for request in requests for job_id in request.job_ids]
+        open_ids = self._undecided - refused.keys()
         return Submitted(
             requests=tuple(requests),
-            accepted=tuple(
-                j for r in requests for j in r.job_ids if j in decided and decided[j] is None
-            ),
-            rejected={j: v for j, v in decided.items() if v is not None},
+            accepted=tuple(j for j in ids if j in self._heard and self._heard[j] is None),
+            rejected={j: v for j, v in self._heard.items() if v is not None},
             refused=refused,
-            pending=tuple(pending),
+            pending=tuple(j for j in ids if j in open_ids),
         )
 
     def refusal_of(self, seq: int) -> RequestRefusal | None:
         """The refusal of that request, when it has been heard."""
         return self._refusals.get(seq)
 
-    def _settle(self, requests: Sequence[StoredRequest]) -> list[str]:
-        refused = self._refused(requests)
-        ids = (job_id for request in requests for job_id in request.job_ids)
-        return [j for j in ids if j not in self._heard and j not in refused]
+    def _all_decided(self, refused: dict[str, Refusal]) -> bool:
+        return len(self._undecided) <= len(refused) and self._undecided <= refused.keys()
 
     def _refused(self, requests: Sequence[StoredRequest]) -> dict[str, Refusal]:
         found: dict[str, Refusal] = {}
@@ -218,7 +214,7 @@ class Confirmation:
 
     def _on_event(self, message: Message) -> None:
         _, job_id, fact = message.subject.rsplit(".", 2)
-        if job_id in self._wanted:
+        if job_id in self._undecided:
             self._note(fact, job_id, message.payload)
 
     def _note(self, fact: str, job_id: str, payload: bytes) -> None:
@@ -227,6 +223,7 @@ class Confirmation:
             self._heard[job_id] = Refusal(event.reason or "impossible", event.message)
         else:
             self._heard.setdefault(job_id, None)
+        self._undecided.discard(job_id)
         self._wake.set()
 
     def _on_refusal(self, message: Message) -> None:
@@ -234,7 +231,7 @@ class Confirmation:
         self._refusals[refusal.request_seq] = refusal
         self._wake.set()
 
-    async def _look_up(self, requests: Sequence[StoredRequest], pending: list[str]) -> None:
+    async def _look_up(self, requests: Sequence[StoredRequest]) -> None:
         """Reads from the stream what was perhaps missed live."""
         try:
             for request in requests:
@@ -244,7 +241,7 @@ class Confirmation:
                 stored = await self._bus.read_last("FACTS", subject)
                 if stored is not None:
                     self._refusals[request.seq] = _decode_refusal(stored.payload)
-            for job_id in pending[:LOOKS_MAX]:
+            for job_id in sorted(self._undecided)[:LOOKS_MAX]:
                 for fact in ("rejected", ACCEPTED):
                     stored = await self._bus.read_last("FACTS", self._fact(job_id, fact))
                     if stored is not None:
