@@ -8,7 +8,6 @@ nats-py leaves out on a lost connection. It does not know streams, requests or t
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections import Counter
@@ -22,7 +21,7 @@ from nats.protocol.parser import PERMISSIONS_ERR
 
 from penstock_bus.inbound import Inbound
 from penstock_bus.port import Headers, Outage
-from penstock_bus.wire import check_subject, publish_line
+from penstock_bus.wire import check_subject, decode_json, publish_line
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +182,7 @@ class Connection(Client):
             else:
                 self._begin(self._process_err(text))
         elif line.startswith(b"INFO"):
-            self._begin(self._process_info(json.loads(line[4:])))
+            self._begin(self._process_info(decode_json(line[4:])))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
