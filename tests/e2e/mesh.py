@@ -64,6 +64,20 @@ class Mesh:
 
     def start(self, *, ignore_sigint: bool = False, timeout_s: float = READY_TIMEOUT_S) -> Mesh:
         """Starts `penstock up` and returns when it has said that it is ready."""
+        process = self.launch(ignore_sigint=ignore_sigint)
+        deadline = time.monotonic() + timeout_s
+        while not (lines := [x for x in self.output().splitlines() if x.startswith("ready")]):
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.destroy()
+                raise AssertionError(f"not ready (exit {process.returncode})\n{self.logs()}")
+            time.sleep(POLL_S)
+        self.ready_line = lines[0]
+        self.nats_url = _address(self.ready_line, r"(?:nats|tls)://[^\s,;]+")
+        self.http_url = _address(self.ready_line, r"https?://[^\s,;]+")
+        return self
+
+    def launch(self, *, ignore_sigint: bool = False) -> subprocess.Popen[bytes]:
+        """Starts `penstock up` without waiting for it."""
         self._runs += 1
         command = [
             str(PENSTOCK), "up", "--data", str(self.data), "--port", "0", "--http-port", "0",
@@ -76,17 +90,7 @@ class Mesh:
                 command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=self.env,
                 cwd=self.home, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + timeout_s
-        while not (lines := [x for x in self.output().splitlines() if x.startswith("ready")]):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                code = self._process.poll()
-                self.destroy()
-                raise AssertionError(f"penstock up is not ready (exit {code})\n{self.logs()}")
-            time.sleep(POLL_S)
-        self.ready_line = lines[0]
-        self.nats_url = _address(self.ready_line, r"(?:nats|tls)://[^\s,;]+")
-        self.http_url = _address(self.ready_line, r"https?://[^\s,;]+")
-        return self
+        return self._process
 
     def stop(self, how: int = signal.SIGTERM, timeout_s: float = STOP_TIMEOUT_S) -> float:
         """Ends the mesh and proves that it ended well and left nothing; returns the seconds."""

@@ -17,7 +17,17 @@ import pytest
 from e2e.mesh import Mesh
 from e2e.raw import ROOT, RawClient, a_job
 
-STREAMS = ("REQUESTS", "FACTS", "JOBS", "NODES", "REPORTS", "DESCRIPTIONS", "USAGE", "LOGS", "BUDGETS")
+STREAMS = (
+    "REQUESTS",
+    "FACTS",
+    "JOBS",
+    "NODES",
+    "REPORTS",
+    "DESCRIPTIONS",
+    "USAGE",
+    "LOGS",
+    "BUDGETS",
+)
 QUIET = ("JOBS", "NODES", "FACTS", "BUDGETS")
 """Streams in which nothing appears while no job runs and no node changes."""
 JOB_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
