@@ -14,8 +14,9 @@ import msgspec
 from penstock_contracts import jobs
 from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
+from penstock_contracts.message_type import CORE, SERVICE, MessageType
 from penstock_contracts.nodes import NodeFact
-from penstock_contracts.registry import CORE, MESSAGES, SERVICE, MessageType
+from penstock_contracts.registry import MESSAGES
 from penstock_contracts.streams import STREAMS
 
 PARAMETERS: dict[str, str] = {

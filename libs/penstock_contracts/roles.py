@@ -11,20 +11,20 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.ids import ROOT
-from penstock_contracts.registry import (
+from penstock_contracts.message_type import (
     ADMIN,
     CLIENT,
     CORE,
     GATEWAY,
     INVENTORY,
     MESH_ROLES,
-    MESSAGES,
     METERING,
     NODE,
     SCHEDULER,
     SERVICE,
     MessageType,
 )
+from penstock_contracts.registry import MESSAGES
 from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, OWNERS, STREAMS
 
 MESH = "MESH"

@@ -17,7 +17,7 @@ import msgspec
 
 from penstock_bus.nats import NatsBus, connect
 from penstock_bus.port import BusRefusal, Outage
-from penstock_contracts.registry import ADMIN
+from penstock_contracts.message_type import ADMIN
 from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_mesh import command_lines, nats_server
 from penstock_mesh.child import ChildSpec

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from penstock_contracts.registry import ADMIN, CLIENT, NODE
+from penstock_contracts.message_type import ADMIN, CLIENT, NODE
 from penstock_mesh import nats_server
 from penstock_mesh.command_lines import SERVICES, Addresses, node_creds
 from penstock_mesh.credentials import Trust

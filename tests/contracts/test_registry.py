@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from penstock_contracts import roles, streams
-from penstock_contracts.registry import BY_NAME, CORE, MESSAGES, SERVICE
+from penstock_contracts.message_type import CORE, SERVICE
+from penstock_contracts.registry import BY_NAME, MESSAGES
 
 
 def covers(pattern: str, subject: str) -> bool:

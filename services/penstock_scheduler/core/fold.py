@@ -14,7 +14,16 @@ from penstock_contracts.errors import InvariantError
 from penstock_contracts.ids import lease_key, ulid_time_ms
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
 from penstock_scheduler.core.line import Line
-from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Rank, Shape, new_node
+from penstock_scheduler.core.state import (
+    Job,
+    Lease,
+    LeaseId,
+    Node,
+    Rank,
+    Shape,
+    is_failure,
+    new_node,
+)
 
 
 class State:
@@ -116,7 +125,7 @@ class State:
         rank.prepared, rank.rendezvous = True, fact.rendezvous
 
     def _gang_ready(self, fact: journal.GangReady, seq: int, now_ns: int) -> None:
-        for lease in self._leases_of(fact.job_id, fact.attempt):
+        for lease in self.leases_of(self._job(fact.job_id)):
             lease.ready = fact.rendezvous
             self._touch(lease)
 
@@ -155,7 +164,7 @@ class State:
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
         self._job(fact.job_id).stop_reason = fact.reason
-        for lease in self._leases_of(fact.job_id, fact.attempt):
+        for lease in self.leases_of(self._job(fact.job_id)):
             lease.stop_reason = fact.reason
             self._touch(lease)
 
@@ -201,8 +210,7 @@ class State:
 
     def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
         self.forgotten_before_ms = fact.before_ms
-        old = [job_id for job_id in self.remembered if ulid_time_ms(job_id) < fact.before_ms]
-        for job_id in old:
+        for job_id in [i for i in self.remembered if ulid_time_ms(i) < fact.before_ms]:
             del self.remembered[job_id]
 
     # -- parts
@@ -238,11 +246,7 @@ class State:
 
     def leases_of(self, job: Job) -> list[Lease]:
         """What the job's current attempt still holds."""
-        return self._leases_of(job.spec.job_id, job.attempt)
-
-    def _leases_of(self, job_id: str, attempt: int) -> list[Lease]:
-        job = self._job(job_id)
-        ids = ((job_id, attempt, rank) for rank in range(len(job.ranks)))
+        ids = ((job.spec.job_id, job.attempt, rank) for rank in range(len(job.ranks)))
         return [self.leases[i] for i in ids if i in self.leases]
 
     def restore_lease(self, lease: Lease) -> None:
@@ -274,11 +278,6 @@ class State:
     def _touch(self, lease: Lease) -> None:
         key = lease_key(lease.lease_seq, lease.job_id, lease.rank)
         self.touched.setdefault(lease.node, set()).add(key)
-
-
-def is_failure(exit_: journal.RankExited) -> bool:
-    """Whether a rank's end is a failure of its own."""
-    return not (exit_.reason == "exited" and exit_.exit_code == 0)
 
 
 _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {

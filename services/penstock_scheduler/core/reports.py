@@ -32,8 +32,8 @@ from penstock_contracts.leases import (
     Started,
 )
 from penstock_scheduler.core.events import NodeReported
-from penstock_scheduler.core.fold import State, is_failure
-from penstock_scheduler.core.state import Job, Lease
+from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.state import Job, Lease, is_failure
 
 DECLINES_MAX = 10
 """A job that this many agents declined in a row has failed."""

@@ -128,3 +128,8 @@ def new_node(image: NodeImaged) -> Node:
     return Node(
         image, [GPU_MILLI_WHOLE] * len(image.devices), image.cpu_milli, image.memory_mib, set()
     )
+
+
+def is_failure(exit_: RankExited) -> bool:
+    """Whether a rank's end is a failure of its own."""
+    return not (exit_.reason == "exited" and exit_.exit_code == 0)
