@@ -248,3 +248,21 @@ def test_an_end_stamped_before_a_cut_does_not_go_back() -> None:
     follow(state, events.SegmentsCut(at_ns=25 * SECOND_NS), an_end(order, at_ns=24 * SECOND_NS))
     first, last = state.usage
     assert (last.t0_ms, last.t1_ms, last.last) == (first.t1_ms, first.t1_ms, True)
+
+
+def test_usage_leaves_in_messages_that_the_broker_takes_and_counters_come_with_the_last() -> None:
+    state = a_node()
+    devices = tuple(f"D{number}-{'x' * 40}" for number in range(100))
+    lease = an_order(devices=("D0",))
+    follow(state, ordered(lease), events.Began(at_ns=20 * SECOND_NS, key=lease.key))
+    for second in range(21, 221):
+        follow(state, events.SegmentsCut(at_ns=second * SECOND_NS))
+    state.usage = [msgspec.structs.replace(each, devices=devices) for each in state.usage]
+    sizes, counted = [], []
+    while (batch := next_batch(state, 300 * SECOND_NS)) is not None:
+        sizes.append(len(msgspec.json.encode(batch)))
+        counted.append(bool(batch.counters))
+        follow(state, events.UsageDelivered(count=len(batch.segments)))
+    assert max(sizes) < 1 << 20
+    assert counted == [False] * (len(counted) - 1) + [True]
+    assert len(counted) > 1

@@ -14,7 +14,7 @@ from penstock_node_agent.core import events
 from penstock_node_agent.core.instructions import Clear
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.core.state import OVER, State, check
-from penstock_node_agent.core.usage import SEGMENTS_PER_BATCH, next_batch
+from penstock_node_agent.core.usage import next_batch
 
 ORDERS = [
     *(
@@ -121,7 +121,6 @@ class Story:
         batch = next_batch(self.state, self.now_ns)
         if batch is None:
             return None
-        assert len(batch.segments) <= SEGMENTS_PER_BATCH
         for segment in batch.segments:
             assert self.published.setdefault(segment.id, segment) == segment
         former = bool(self.state.former)

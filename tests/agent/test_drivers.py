@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.drivers.cpu import CpuDriver
 from penstock_node_agent.drivers.nvml import NvmlDriver, NvmlUnavailable
 from penstock_node_agent.ports import PortRange, parse_port_range
-from penstock_node_agent.readings import device_metrics
+from penstock_node_agent.readings import Sampler
 
 
 class NvmlError(Exception):
@@ -74,6 +76,16 @@ class FakeNvml:
         return call
 
 
+class PublishedBus:
+    """Notes what is published; nothing else is expected of it."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, dict[str, float]]] = []
+
+    def publish_nowait(self, subject: str, payload: bytes) -> None:
+        self.published.append((subject, msgspec.json.decode(payload)))
+
+
 def test_nvml_describes_what_it_knows_and_leaves_the_rest_unknown() -> None:
     driver = NvmlDriver(FakeNvml())
     whole, bare = driver.discover()
@@ -83,13 +95,21 @@ def test_nvml_describes_what_it_knows_and_leaves_the_rest_unknown() -> None:
     assert driver.visible_devices(("GPU-1", "GPU-0")) == "GPU-1,GPU-0"
 
 
-def test_zero_is_a_reading_and_unknown_is_none() -> None:
+async def test_zero_is_a_reading_and_unknown_is_none(eventually: Any) -> None:
     whole, bare = NvmlDriver(FakeNvml()).sample()
     assert (whole.utilisation_percent, whole.power_mw, whole.energy_mj) == (0, 71_500, 123)
     assert (bare.utilisation_percent, bare.power_mw, bare.energy_mj) == (None, None, None)
-    metrics = list(device_metrics(NvmlDriver(FakeNvml()), "n1"))
-    power = {m.labels["gpu"]: m.value for m in metrics if m.name == "DCGM_FI_DEV_POWER_USAGE"}
+    bus = PublishedBus()
+    sampler = Sampler(bus, NvmlDriver(FakeNvml()), "n1")  # type: ignore[arg-type]
+    task = asyncio.ensure_future(sampler.keep())
+    await eventually(lambda: bus.published)
+    task.cancel()
+    power = {m.labels["gpu"]: m.value for m in sampler.metrics() if "POWER_USAGE" in m.name}
     assert power == {"0": 71.5, "1": None}
+    (subject, payload), *_ = bus.published
+    assert subject == "penstock.v1.node.n1.sample"
+    assert payload["GPU-0.utilisation_percent"] == 0
+    assert not [name for name in payload if name.startswith("GPU-1")]
 
 
 def test_a_host_without_nvml_is_a_cpu_node_unless_nvml_was_asked_for() -> None:
