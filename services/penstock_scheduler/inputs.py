@@ -36,6 +36,9 @@ _PATH = re.compile(r" - at `\$\.?([^`]*)`")
 _BAD_JSON = (msgspec.DecodeError, RecursionError)
 
 
+BACKLOG_FULL = Refusal("backlog_full", "the mesh's streams are nearly full; submit again later")
+
+
 class _NodesEntry(msgspec.Struct):
     facts: list[NodeFact]
 
@@ -47,10 +50,14 @@ _report = msgspec.json.Decoder(NodeReport)
 _nodes = msgspec.json.Decoder(_NodesEntry)
 
 
-def decode_request(message: StoredMessage) -> Sequence[object]:
-    """Events of one message of REQUESTS: exactly one."""
+def decode_request(message: StoredMessage, *, backlog_full: bool = False) -> Sequence[object]:
+    """Events of one message of REQUESTS: exactly one. While the backlog is full, submits are
+    refused and cancels still heard.
+    """
     tenant, verb = message.subject.split(".")[-2:]
     try:
+        if verb == "submit" and backlog_full:
+            return (RequestBroken(tenant, message.seq, BACKLOG_FULL),)
         if verb == "submit":
             return (JobsRequested(tenant, message.seq, _items(message.payload)),)
         if verb == "cancel":

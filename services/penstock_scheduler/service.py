@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from penstock_bus.nats import connect
-from penstock_bus.port import Bus, Outage
+from penstock_bus.port import Bus, Outage, StoredMessage
 from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
 from penstock_contracts.streams import OWNERS, READERS
@@ -33,6 +33,10 @@ from penstock_scheduler.node_links import NodeLinks
 
 TICK_S = 1.0
 CURSOR_EVERY_TICKS = 5
+OWNED = tuple(stream for stream, owner in OWNERS.items() if owner == "scheduler")
+BACKLOG_FILL_MAX = 0.85
+"""Share of a stream's bytes at which new submits are refused: the rest is for cancels and reports.
+"""
 
 
 class Scheduler:
@@ -40,6 +44,8 @@ class Scheduler:
 
     def __init__(self, bus: Bus, *, clock: Clock, snapshot_every: int = 20_000) -> None:
         self._clock = clock
+        self._nudged = False
+        self._backlog_full = False
         self.service = JournaledService(
             bus,
             name="scheduler",
@@ -50,14 +56,14 @@ class Scheduler:
             inputs=(
                 Input("NODES", inputs.decode_nodes),
                 Input("REPORTS", inputs.decode_report),
-                Input("REQUESTS", inputs.decode_request),
+                Input("REQUESTS", self._decode_request),
             ),
             clock=clock,
             new_id=lambda: uuid.uuid4().hex,
             on_commit=self._on_commit,
             on_recovered=self._on_recovered,
             snapshot_every=snapshot_every,
-            owns=[stream for stream, owner in OWNERS.items() if owner == "scheduler"],
+            owns=OWNED,
             readers=READERS,
         )
         self.links = NodeLinks(
@@ -67,7 +73,6 @@ class Scheduler:
             now_ns=clock.now_ns,
             nudge=self._nudge,
         )
-        self._nudged = False
         self.publisher = FactPublisher(bus, last_seq=lambda: self.service.last_seq)
         answer_queries(self.service, self.state)
         self.service.listen(f"{ROOT}.node.*.heartbeat", self.links.hear)
@@ -88,6 +93,9 @@ class Scheduler:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
             await self.publisher.stop()
+
+    def _decode_request(self, message: StoredMessage) -> Sequence[object]:
+        return inputs.decode_request(message, backlog_full=self._backlog_full)
 
     def _on_recovered(self) -> None:
         self.links.reset()
@@ -113,6 +121,8 @@ class Scheduler:
             ticks += 1
             if self.service.phase != "active":
                 continue
+            fills = [self.service.fill(stream) or 0.0 for stream in OWNED]
+            self._backlog_full = max(fills) >= BACKLOG_FILL_MAX
             self.service.offer(Ticked(dict(self.links.contact_ns)))
             if ticks % CURSOR_EVERY_TICKS == 0:
                 try:

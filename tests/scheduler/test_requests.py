@@ -73,6 +73,19 @@ def test_an_unknown_verb_is_refused() -> None:
     assert refusals(requested(Driver(), GOOD, "acme.destroy")) == [(-1, "unknown_verb")]
 
 
+def test_a_full_backlog_refuses_submits_and_still_hears_cancels() -> None:
+    driver = Driver(a_node(gpus=1))
+    driver.submit(a_job(gpus=1))
+
+    def asked(verb: str, payload: bytes) -> list:
+        message = StoredMessage(f"penstock.v1.request.job.acme.{verb}", payload, 9, 0)
+        return driver.feed(*decode_request(message, backlog_full=True))
+
+    assert refusals(asked("submit", GOOD)) == [(-1, "backlog_full")]
+    cancelled = asked("cancel", b'{"job_id":"%b"}' % a_job().job_id.encode())
+    assert isinstance(cancelled[0], journal.CancelRequested)
+
+
 def test_the_same_job_again_is_the_same_job() -> None:
     driver = Driver(a_node())
     driver.submit(a_job(gpus=1))

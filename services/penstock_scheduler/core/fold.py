@@ -117,8 +117,7 @@ class State:
             self._take(lease)
 
     def _attempt_preparing(self, fact: journal.AttemptPreparing, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
-        self._move(job, PREPARING)
+        self._move(self._job(fact.job_id), PREPARING)
 
     def _rank_prepared(self, fact: journal.RankPrepared, seq: int, now_ns: int) -> None:
         rank = self._job(fact.job_id).ranks[fact.rank]
@@ -175,8 +174,7 @@ class State:
         job = self._job(fact.job_id)
         self._end_leases(job)
         self._move(job, QUEUED)
-        if fact.outcome in ("failed", "lost"):
-            job.retries_used += 1
+        job.retries_used += fact.outcome in ("failed", "lost")
         if fact.reason != "declined" or len(job.avoid) >= len(self.nodes):
             job.avoid = ()
         job.attempt = fact.attempt + 1
