@@ -8,6 +8,7 @@ what the tables mean.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
@@ -131,6 +132,7 @@ def _migrate(engine: sa.Engine) -> None:
         from alembic import command
         from alembic.config import Config
 
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         config = Config()
         config.set_main_option("script_location", "penstock_metering:migrations")
         config.attributes["connection"] = connection

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from metering.world import World
 from penstock_bus.port import StoredMessage
-from penstock_contracts.queries import MeteringAuditQuery
 from penstock_metering import schema
 from penstock_metering.core.conservation import Balance, balance
 from penstock_metering.database import Database
@@ -82,7 +81,3 @@ def ledger(make_ledger: LedgerFactory) -> Ledger:
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def up_to_now(world: World) -> MeteringAuditQuery:
-    return MeteringAuditQuery(len(world.streams["JOBS"]), len(world.streams["NODES"]))

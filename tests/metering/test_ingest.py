@@ -57,7 +57,7 @@ def reissue(messages: list[StoredMessage], order: list[int]) -> list[StoredMessa
 
 
 @settings(
-    max_examples=40,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -53,6 +53,15 @@ def check_trace(receiver: Receiver, job_id: str) -> None:
         assert span.parent_span_id == root.span_id
 
 
+def follower(mesh: Mesh) -> tracing.TracingFollower:
+    assert mesh.metering.tracing is not None
+    return mesh.metering.tracing
+
+
+def exported(mesh: Mesh) -> int:
+    return follower(mesh).exported
+
+
 async def test_a_collector_gets_one_trace_per_job_and_the_same_ids_again(
     traced_bus: Bus, world: World, ledger: Ledger, eventually: Any
 ) -> None:
@@ -61,7 +70,7 @@ async def test_a_collector_gets_one_trace_per_job_and_the_same_ids_again(
     with receiving() as receiver:
         mesh = Mesh(traced_bus, world, ledger, receiver.endpoint)
         async with running(mesh):
-            await eventually(lambda: mesh.metering.tracing.exported == 20 * 6)  # type: ignore[union-attr]
+            await eventually(lambda: exported(mesh) == 20 * 6)
         first = {job.job_id: receiver.spans(trace_id(job.job_id)) for job in jobs}
         for job in jobs:
             assert len(first[job.job_id]) == 6
@@ -69,7 +78,7 @@ async def test_a_collector_gets_one_trace_per_job_and_the_same_ids_again(
         await traced_bus.kv_delete("CURSORS", "JOBS.tracing")
         again = mesh.restarted(ledger, receiver.endpoint)
         async with running(again):
-            await eventually(lambda: again.metering.tracing.exported == 20 * 6)  # type: ignore[union-attr]
+            await eventually(lambda: exported(again) == 20 * 6)
         for job in jobs:
             repeated = receiver.spans(trace_id(job.job_id))
             assert len(repeated) == 12
@@ -84,7 +93,7 @@ async def test_a_restart_goes_on_behind_the_jobs_that_are_over(
     with receiving() as receiver:
         mesh = Mesh(traced_bus, world, ledger, receiver.endpoint)
         async with running(mesh):
-            await eventually(lambda: mesh.metering.tracing.exported == 6)  # type: ignore[union-attr]
+            await eventually(lambda: exported(mesh) == 6)
         open_job = world.submit()
         world.grant(open_job, ("n1", agent.devices))
         await mesh.feed()
@@ -117,7 +126,7 @@ async def test_without_a_collector_metering_goes_on_and_spans_are_counted(
     mesh = Mesh(traced_bus, world, ledger, "http://127.0.0.1:9")
     async with running(mesh):
         assert (await mesh.audit()).unaccounted_ms == 0
-        await eventually(lambda: mesh.metering.tracing.dropped == 6)  # type: ignore[union-attr]
+        await eventually(lambda: follower(mesh).dropped == 6)
 
 
 def test_the_tracing_library_is_not_imported_unless_traces_are_wanted() -> None:
