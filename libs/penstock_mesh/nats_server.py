@@ -16,8 +16,9 @@ from pathlib import Path
 import msgspec
 
 BINARY_NAME = "nats-server"
-MAX_PAYLOAD_BYTES = 1 << 20
-"""Journal entries close at 512 KiB; nothing the mesh says is larger than this."""
+MAX_PAYLOAD_BYTES = 8 << 20
+"""Journal entries close at 512 KiB; the largest thing said is all that a node should hold: its
+leases, each with a job of at most 64 KiB."""
 FILE_STORE_BYTES_MAX = 1 << 40
 MEMORY_STORE_BYTES_MAX = 1 << 33
 """Every stream has a bound of its own. The server's default, a share of what is free when it
