@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metering.conftest import Ledger
 from metering.world import Job, World
+from penstock_contracts.journal import RankExited
 from penstock_contracts.nodes import (
     NodeCordoned,
     NodeLivenessChanged,
@@ -109,6 +110,23 @@ def test_work_on_a_broken_or_lost_device_is_still_sold(ledger: Ledger, world: Wo
     world.cut(job)
     spent = clean(ledger, world).milli_ms
     assert (spent["sold"], spent["broken"]) == (400_000, 0)
+
+
+def test_segments_of_an_attempt_that_was_given_up_for_lost_may_still_come(
+    ledger: Ledger, world: World
+) -> None:
+    agent = world.a_node(gpus=1)
+    job = world.submit()
+    world.grant(job, ("n1", agent.devices))
+    world.start(job)
+    world.pass_ms(400)
+    lost = RankExited(job_id=job.job_id, attempt=1, rank=0, reason="lost", at_ms=world.now_ms)
+    world.journal("JOBS", lost)
+    world.lose(job)
+    world.pass_ms(100)
+    world.cut(job, last=True)
+    world.release(job)
+    assert clean(ledger, world).milli_ms["sold"] == 500_000
 
 
 def test_between_two_boots_time_is_unknown_and_each_boot_counts_anew(

@@ -166,7 +166,10 @@ class History:
         lease = self._open(seq, fact.job_id, fact.attempt, fact.rank, "rank_exited")
         if lease is not None:
             lease.exited_ms, lease.exit_code = fact.at_ms, fact.exit_code
-            lease.signal, lease.reason, lease.segments = fact.signal, fact.reason, fact.segments
+            lease.signal, lease.reason = fact.signal, fact.reason
+            # Of a silent node's attempt the scheduler says only that it is lost.
+            given_up = fact.reason == "lost" and fact.started_ms is None
+            lease.segments = None if given_up else fact.segments
             if fact.started_ms is not None:
                 lease.started_ms = fact.started_ms
 
