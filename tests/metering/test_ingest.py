@@ -233,6 +233,25 @@ def test_a_job_that_ends_twice_is_found(ledger: Ledger, world: World) -> None:
     assert view.state == "succeeded"
 
 
+def test_what_is_said_of_a_rank_after_its_release_is_no_fault(ledger: Ledger, world: World) -> None:
+    agent = world.a_node(gpus=1)
+    job = world.submit()
+    world.grant(job, ("n1", agent.devices))
+    world.start(job)
+    world.pass_ms(100)
+    world.fence(job)
+    ledger.take_all(world)
+    world.exit(job)  # its agent comes back
+    world.release(job)
+    agent.send()
+    ledger.take_all(world)
+    assert ledger.library.findings() == []
+    assert ledger.balance(world).findings == []
+    view = ledger.library.job(job.job_id)
+    assert view is not None
+    assert (view.state, view.ranks[0].reason, view.gpu_milli_ms) == ("failed", "lost", 100_000)
+
+
 def test_a_job_id_accepted_twice_is_found_and_the_first_story_stays(
     ledger: Ledger, world: World
 ) -> None:

@@ -245,6 +245,25 @@ class World:
             JobFinished(job_id=job.job_id, attempt=job.attempt, state=state, exit_code=code),
         )
 
+    def fence(self, job: Job) -> None:
+        """An operator gives the attempt up: released first, then called lost, all in one entry."""
+        ranks = [place.rank for place in job.placement]
+        self.journal(
+            "JOBS",
+            *(RankReleased(job.job_id, job.attempt, rank, None, "fenced") for rank in ranks),
+            *(
+                RankExited(
+                    job_id=job.job_id,
+                    attempt=job.attempt,
+                    rank=rank,
+                    reason="lost",
+                    at_ms=self.now_ms,
+                )
+                for rank in ranks
+            ),
+            JobFinished(job_id=job.job_id, attempt=job.attempt, state="failed", reason="lost"),
+        )
+
     def lose(self, job: Job) -> None:
         self.journal("JOBS", AttemptEnded(job.job_id, job.attempt, "lost"))
 

@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Stray(msgspec.Struct, frozen=True):
-    """A fact about a job that is not live: ended already, or from a past that was never read."""
+    """What may happen only to a live job happened to one that ended, or that was never read of."""
 
     seq: int
     job_id: str
@@ -58,6 +58,7 @@ class History:
         self._changed_leases: dict[LeaseKey, LeaseRow] = {}
         self._anomalies: list[Anomaly] = []
         self._strays: list[Stray] = []
+        self._released_now: dict[tuple[str, int, int], LeaseRow] = {}
         for lease in leases:
             self._leases.setdefault(lease.job_id, {})[lease.attempt, lease.rank] = lease
             self._hold(lease)
@@ -73,6 +74,7 @@ class History:
     def apply(self, seq: int, now_ns: int, facts: Iterable[Any]) -> None:
         """Fold one entry: `seq` is its place in JOBS, `now_ns` its instant."""
         now_ms = now_ns // NS_PER_MS
+        self._released_now.clear()
         for fact in facts:
             fold = _FOLDS.get(type(fact))
             if fold is not None:
@@ -135,13 +137,15 @@ class History:
             self._hold(lease, seq)
 
     def _preparing(self, seq: int, now_ms: int, fact: AttemptPreparing) -> None:
-        job = self._live(seq, fact.job_id, "preparing")
+        job = self._jobs.get(fact.job_id)
         if job is not None and job.attempt == fact.attempt:
+            self._changed_jobs[job.job_id] = job
             job.state = PREPARING
 
     def _running(self, seq: int, now_ms: int, fact: AttemptRunning) -> None:
-        job = self._live(seq, fact.job_id, "running")
+        job = self._jobs.get(fact.job_id)
         if job is not None and job.attempt == fact.attempt:
+            self._changed_jobs[job.job_id] = job
             job.state, job.started_ms = RUNNING, fact.at_ms
 
     def _attempt_ended(self, seq: int, now_ms: int, fact: AttemptEnded) -> None:
@@ -158,12 +162,12 @@ class History:
         self._end(seq, now_ms, job, fact.state)
 
     def _rank_started(self, seq: int, now_ms: int, fact: RankStarted) -> None:
-        lease = self._open(seq, fact.job_id, fact.attempt, fact.rank, "rank_started")
+        lease = self._lease(fact.job_id, fact.attempt, fact.rank)
         if lease is not None:
             lease.started_ms = fact.at_ms
 
     def _rank_exited(self, seq: int, now_ms: int, fact: RankExited) -> None:
-        lease = self._open(seq, fact.job_id, fact.attempt, fact.rank, "rank_exited")
+        lease = self._lease(fact.job_id, fact.attempt, fact.rank)
         if lease is not None:
             lease.exited_ms, lease.exit_code = fact.at_ms, fact.exit_code
             lease.signal, lease.reason = fact.signal, fact.reason
@@ -174,11 +178,12 @@ class History:
                 lease.started_ms = fact.started_ms
 
     def _rank_released(self, seq: int, now_ms: int, fact: RankReleased) -> None:
-        lease = self._open(seq, fact.job_id, fact.attempt, fact.rank, "rank_released")
-        if lease is None:
+        lease = self._lease(fact.job_id, fact.attempt, fact.rank)
+        if lease is None or lease.released_seq is not None:
             return
         lease.released_ms = now_ms if fact.at_ms is None else fact.at_ms
         lease.released_seq, lease.evidence = seq, fact.evidence
+        self._released_now[fact.job_id, fact.attempt, fact.rank] = lease
         leases = self._leases[fact.job_id]
         del leases[fact.attempt, fact.rank]
         if not leases:
@@ -187,6 +192,7 @@ class History:
             self._held_milli[lease.node, uuid] -= lease.gpu_milli
 
     def _live(self, seq: int, job_id: str, fact: str) -> JobRow | None:
+        """The job, which must be live for this to happen to it."""
         job = self._jobs.get(job_id)
         if job is None:
             self._strays.append(Stray(seq, job_id, fact))
@@ -194,11 +200,13 @@ class History:
             self._changed_jobs[job_id] = job
         return job
 
-    def _open(self, seq: int, job_id: str, attempt: int, rank: int, fact: str) -> LeaseRow | None:
+    def _lease(self, job_id: str, attempt: int, rank: int) -> LeaseRow | None:
+        """A lease that is open, or was released in this same entry. What comes later about a rank
+        that is released (a report repeated, an agent back after a fence) changes nothing."""
         lease = self._leases.get(job_id, {}).get((attempt, rank))
         if lease is None:
-            self._strays.append(Stray(seq, job_id, fact))
-        else:
+            lease = self._released_now.get((job_id, attempt, rank))
+        if lease is not None:
             self._changed_leases[lease.key] = lease
         return lease
 
