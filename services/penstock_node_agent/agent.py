@@ -128,9 +128,9 @@ class Agent:
     # -- the bus -----------------------------------------------------------------------------------
     async def listen(self) -> None:
         """Take orders from now on."""
-        await self.bus.subscribe(f"{self._subject}.desired", self._on_desired)
         await self.bus.subscribe(f"{self._subject}.audit", self._on_audit)
         await self.bus.subscribe(f"{self._subject}.renewal", self._on_renewal)
+        await self.bus.subscribe(f"{self._subject}.desired", self._on_desired)
 
     async def beat(self) -> None:
         """Heartbeats, and a cut of all segments once a minute, until cancelled."""

@@ -31,7 +31,7 @@ CLEARING_NS_MAX = 5 * SECOND_NS
 """An attempt whose leftovers survive SIGKILL this long is told as ended, and as gone when it is."""
 STOP_GRACE_S_MAX = 5.0
 SPAWNS_PER_TURN = 8
-"""Endings are stamped when waited for: a long row of spawns must not delay that."""
+"""A long row of spawns must not delay what else there is to do and tell."""
 MESSAGE_CHARACTERS_MAX = 500
 
 
@@ -143,6 +143,7 @@ class Reaper:
         self._channel.send(self._records.commit())  # a reaper that dies now knows what to look for
         for order, attempt in fresh:
             self._spawn_one(order, attempt)
+            self._wait()  # stamp what has ended meanwhile
 
     def _spawn_one(self, order: dict[str, Any], attempt: Attempt) -> None:
         refused = order.get("refused") or ("stopped" if self._leaving else "")
