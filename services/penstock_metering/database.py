@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from penstock_contracts.errors import InvariantError
 from penstock_metering import schema
 
-BUSY_TIMEOUT_MS = 10_000
+BUSY_TIMEOUT_MS = 5_000
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
 
