@@ -136,11 +136,21 @@ class RawClient:
     async def stored_after(self, stream: str, seq: int, subject: str) -> tuple[int, bytes] | None:
         """The first stored message with a sequence above `seq` under `subject`, by direct get."""
         ask = json.dumps({"seq": seq + 1, "next_by_subj": subject}).encode()
-        reply = await self.connection.request(f"$JS.API.DIRECT.GET.{stream}", ask, timeout=5)
+        reply = await self._get(f"$JS.API.DIRECT.GET.{stream}", ask)
         headers = reply.headers or {}
         if headers.get("Status", "").startswith("404"):
             return None
         return int(headers["Nats-Sequence"]), bytes(reply.data)
+
+    async def _get(self, subject: str, ask: bytes, within_s: float = 20.0) -> Any:
+        """Asks again while the broker is away: reading changes nothing."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                return await self.connection.request(subject, ask, timeout=2)
+            except (nats.errors.Error, OSError):
+                if time.monotonic() > deadline:
+                    raise
 
     async def stored_facts(self, tenant: str, job_id: str = "*") -> list[dict[str, Any]]:
         """All stored facts of a tenant, or of one job, in order."""
