@@ -118,6 +118,7 @@ class Effects:
             argv=order.command,
             env=job_environment(
                 self._base,
+                key,
                 order,
                 node=self._state.node,
                 visible_devices=self._driver.visible_devices(order.devices),

@@ -24,7 +24,7 @@ def base_environment() -> dict[str, str]:
 
 
 def job_environment(
-    base: dict[str, str], order: LeaseOrder, *, node: str, visible_devices: str
+    base: dict[str, str], key: str, order: LeaseOrder, *, node: str, visible_devices: str
 ) -> dict[str, str]:
     """`visible_devices`: the driver's name for the order's devices, empty for none."""
     env = {
@@ -34,7 +34,7 @@ def job_environment(
         "PENSTOCK_TENANT": order.tenant,
         "PENSTOCK_ATTEMPT": str(order.attempt),
         "PENSTOCK_NODE": node,
-        "PENSTOCK_LEASE": order.key,
+        "PENSTOCK_LEASE": key,
         "RANK": str(order.rank),
         "WORLD_SIZE": str(order.ranks),
         "LOCAL_RANK": str(order.local_rank),

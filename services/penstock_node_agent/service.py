@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +42,7 @@ from penstock_runtime.process import (
     run_service,
 )
 
+CONNECT_S = 2.0
 CONNECT_RETRY_S = 0.5
 LEAVE_S_MAX = 6.5
 """The reaper gives work 5 s between SIGTERM and SIGKILL when the node stops."""
@@ -142,21 +142,34 @@ def take_lock(directory: Path) -> int:
 
 async def _connect(config: Config, stop: StopSignal) -> Bus | None:
     """The bus, as soon as a broker answers; None when stopped before."""
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        while not stop.requested:
+            attempt = asyncio.ensure_future(_connect_once(config))
+            await asyncio.wait((attempt, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not attempt.done():
+                attempt.cancel()
+                return None
+            try:
+                return attempt.result()
+            except Outage as error:
+                log.warning("no broker yet: %s", error)
+                await asyncio.wait((stopped,), timeout=CONNECT_RETRY_S)
+        return None
+    finally:
+        stopped.cancel()
+
+
+async def _connect_once(config: Config) -> Bus:
     operator = config.nats_creds is not None
-    while not stop.requested:
-        try:
-            return await connect(
-                config.nats_url,
-                name=f"penstock-node-{config.node}",
-                credentials=str(config.nats_creds) if operator else None,
-                inbox_prefix=f"{NODE_INBOX_PREFIX}{config.node}" if operator else None,
-                subscribe_prefix=ORDERS_PREFIX if operator else "",
-            )
-        except Outage as error:
-            log.warning("no broker yet: %s", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), CONNECT_RETRY_S)
-    return None
+    return await connect(
+        config.nats_url,
+        name=f"penstock-node-{config.node}",
+        credentials=str(config.nats_creds) if operator else None,
+        inbox_prefix=f"{NODE_INBOX_PREFIX}{config.node}" if operator else None,
+        subscribe_prefix=ORDERS_PREFIX if operator else "",
+        connect_timeout_s=CONNECT_S,
+    )
 
 
 async def _describe(

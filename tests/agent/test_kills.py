@@ -176,3 +176,24 @@ async def test_nothing_is_lost_while_the_broker_is_away(
     assert mesh.end(order).exit_code == 6
     await eventually(lambda: mesh.text(order, "stdout") == b"one\ntwo\n", 30.0)
     assert_once(mesh, [order])
+
+
+async def test_stopping_with_the_work_needs_no_broker(
+    mesh: Mesh, agent_factory: Any, nats_server: Any, eventually: Any
+) -> None:
+    agent = agent_factory("--stop-work-on-exit")
+    await eventually(mesh.reachable)
+    order = a_shell_order("echo $$; exec sleep 60")
+    await mesh.order(order)
+    pid = int(await eventually(lambda: mesh.text(order, "stdout")))
+    agent.kill()
+    nats_server.kill()
+    reaper = agent.reaper_pid
+    agent.start()
+    wait_until(lambda: "no broker yet" in agent.log(), "the agent looks for its broker")
+    assert agent.terminate() == 0
+    assert not alive(pid) and not alive(reaper)
+    nats_server.start()
+    agent.start()
+    await eventually(lambda: mesh.has(order, "Released"), 30.0)
+    assert mesh.end(order).reason == "stopped"

@@ -44,17 +44,18 @@ LOST = "lost"
 
 def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -> None:
     """Hold the lease as ordered. An attempt older than the one that is known changes nothing."""
-    lease = state.leases.get(order.key)
+    key = order.key
+    lease = state.leases.get(key)
     if lease is None:
         who = f"{order.job_id}/{order.rank}"
         other = state.leases.get(state.current.get(who, ""))
         if other is not None:
             if other.order.lease_seq > order.lease_seq:
                 return
-            drop(state, other.order.key, todo)
-        lease = Lease(order=order, received_ns=at_ns)
-        state.leases[order.key] = lease
-        state.current[who] = order.key
+            drop(state, other.key, todo)
+        lease = Lease(key=key, order=order, received_ns=at_ns)
+        state.leases[key] = lease
+        state.current[who] = key
         fault = _fault(state, order)
         if fault is not None and order.phase != STOP:
             decline(state, lease, *fault, at_ns)
@@ -82,20 +83,20 @@ def _advance(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
     order = lease.order
     if order.phase == PREPARE and lease.stage == HELD:
         if order.rank == 0 and order.ranks > 1:
-            todo.append(FindPort(order.key))
+            todo.append(FindPort(lease.key))
         else:
             prepared(state, lease, at_ns, None)
     elif order.phase == RUN and lease.stage in (HELD, PREPARED):
         lease.stage = SPAWNING
         lease.slot = _take_slot(state)
-        state.spools[order.key] = Spool(
+        state.spools[lease.key] = Spool(
             slot=lease.slot,
             tenant=order.tenant,
             job_id=order.job_id,
             attempt=order.attempt,
             rank=order.rank,
         )
-        todo.append(Spawn(order.key))
+        todo.append(Spawn(lease.key))
     elif order.phase == STOP:
         if lease.stage in (HELD, PREPARED):
             _end_unrun(state, lease, at_ns)
@@ -147,7 +148,7 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
             segments=lease.segments,
         )
     )
-    spool = state.spools.get(lease.order.key)
+    spool = state.spools.get(lease.key)
     if spool is not None:
         spool.out_final, spool.err_final = event.out_bytes, event.err_bytes
 
@@ -157,14 +158,14 @@ def released(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
     at_ms = max(lease.axis_ms(at_ns), lease.open_ms)
     lease.stage = OVER
     state.reports.append(Released(**_step(lease, at_ms)))
-    if not free_spool(state, lease.order.key, todo):
-        todo.append(Ship(lease.order.key))
+    if not free_spool(state, lease.key, todo):
+        todo.append(Ship(lease.key))
     _forget(state, lease)
 
 
 def end_unspawned(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) -> None:
     """It was stopped before the reaper had heard of it."""
-    ended(state, lease, Ended(at_ns=at_ns, key=lease.order.key, reason=lease.stopping))
+    ended(state, lease, Ended(at_ns=at_ns, key=lease.key, reason=lease.stopping))
     released(state, lease, at_ns, todo)
 
 
@@ -179,14 +180,14 @@ def lose(
     known_ms = max(lease.open_ms, lease.order.granted_ns // 1_000_000)
     known_ns = known_ms * 1_000_000 - lease.order.granted_ns + lease.received_ns
     if lease.stage in (SPAWNING, RUNNING):
-        spool = state.spools[lease.order.key]
+        spool = state.spools[lease.key]
         out, err = spool_bytes or (spool.out, spool.err)
         ended(
             state,
             lease,
             Ended(
                 at_ns=known_ns,
-                key=lease.order.key,
+                key=lease.key,
                 reason=LOST,
                 out_bytes=max(out, spool.out),
                 err_bytes=max(err, spool.err),
@@ -229,12 +230,12 @@ def _end_unrun(state: State, lease: Lease, at_ns: int, reason: str = "") -> None
 def _stop(lease: Lease, reason: str, todo: list[Instruction]) -> None:
     if not lease.stopping:
         lease.stopping = reason
-        todo.append(Stop(lease.order.key, reason, lease.order.grace_s))
+        todo.append(Stop(lease.key, reason, lease.order.grace_s))
 
 
 def _forget(state: State, lease: Lease) -> None:
     """An ended lease stays, so that a repeated order is known, until the scheduler drops it."""
-    key = lease.order.key
+    key = lease.key
     if lease.desired or lease.stage != OVER:
         return
     del state.leases[key]

@@ -80,7 +80,7 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
 def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     """A new boot: nothing of before runs, and what was open is not guessed."""
     for lease in list(state.leases.values()):
-        attempts.lose(state, lease, todo, event.spool_bytes.get(lease.order.key))
+        attempts.lose(state, lease, todo, event.spool_bytes.get(lease.key))
     retire_boot(state)
     state.boot_id, state.anchor_ns, state.joined_ms = event.boot_id, event.at_ns, event.wall_ms
     state.counted_ms = state.joined_ms

@@ -32,6 +32,7 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
     """
 
+    key: str
     order: LeaseOrder
     received_ns: int
     stage: str = HELD
@@ -124,7 +125,7 @@ def check(state: State) -> None:
     if len(slots) != len(set(slots)) or set(slots) & set(state.slots_free):
         raise InvariantError(f"a slot is used twice: {sorted(slots)} {sorted(state.slots_free)}")
     for key, lease in state.leases.items():
-        if lease.order.key != key:
+        if not key == lease.key == lease.order.key:
             raise InvariantError(f"lease {key} holds the order of {lease.order.key}")
         if lease.stage in (SPAWNING, RUNNING) and key not in state.spools:
             raise InvariantError(f"lease {key} is {lease.stage} without a spool")
