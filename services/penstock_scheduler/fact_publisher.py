@@ -47,9 +47,20 @@ class FactPublisher:
         self._last_seq = last_seq
         self._live = False
         self._published_seq = 0
+        self._disconnects = 0
         self._catching_up: asyncio.Task[None] | None = None
         self._passed: deque[tuple[float, int]] = deque()
         bus.on_reconnect(self._reconnected)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every committed entry is told, and the next will be at once."""
+        return self._live
+
+    @property
+    def published_seq(self) -> int:
+        """The newest entry whose facts went out."""
+        return self._published_seq
 
     def start(self) -> None:
         """Begin, or begin again behind what the broker has."""
@@ -68,7 +79,9 @@ class FactPublisher:
         """Publishes a fresh entry at once, unless an older one is still to come."""
         if not self._live:
             return
-        if entry.seq != self._published_seq + 1 or not self._publish(entry, -1):
+        if self._disconnects != self._bus.counters.get("disconnects", 0):
+            self.start()  # back before we heard of it: what was on the way may be lost
+        elif entry.seq != self._published_seq + 1 or not self._publish(entry, -1):
             self.start()
 
     async def publish_cursor(self, now_s: float) -> None:
@@ -93,6 +106,7 @@ class FactPublisher:
                 await asyncio.sleep(RETRY_S)
 
     async def _catch_up_once(self) -> None:
+        self._disconnects = self._bus.counters.get("disconnects", 0)
         position = _Position()
         last = await self._bus.read_last("FACTS", f"{ROOT}.>")
         if last is not None:
