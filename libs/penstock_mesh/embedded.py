@@ -18,7 +18,6 @@ import msgspec
 from penstock_bus.nats import NatsBus, connect
 from penstock_bus.port import BusRefusal, Outage
 from penstock_contracts.message_type import ADMIN
-from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_mesh import command_lines, nats_server
 from penstock_mesh.child import ChildSpec
 from penstock_mesh.command_lines import Addresses
@@ -27,6 +26,7 @@ from penstock_mesh.fleet import Node, plan_fleet
 from penstock_mesh.preparation import (
     MeshOptions,
     choose_addresses,
+    make_storage,
     reachable_host,
     write_files,
 )
@@ -144,9 +144,7 @@ class EmbeddedMesh:
             self._report(f"commands that connect to it need {name}={value}")
         self._supervisor.start(command_lines.server_child(binary, directory))
         self._bus = await self._connect(addresses)
-        await self._bus.ensure_streams(STREAMS)
-        await self._bus.ensure_buckets(BUCKETS)
-        await self._bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
+        await make_storage(self._bus)
         self._report(f"starting {len(command_lines.SERVICES)} services, {len(self._fleet)} nodes")
         for spec in self._children(addresses):
             make_private_directory(spec.directory)

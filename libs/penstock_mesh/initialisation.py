@@ -85,16 +85,13 @@ def streams(url: str, creds: str | None, json_output: bool) -> None:
 async def make_streams(url: str, creds: str | None) -> list[str]:
     """The names of what is there now. Raises BusRefusal, Outage."""
     from penstock_bus.nats import connect
-    from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
+    from penstock_mesh.preparation import make_storage
 
     bus = await connect(url, name="mesh-streams", credentials=creds)
     try:
-        await bus.ensure_streams(STREAMS)
-        await bus.ensure_buckets(BUCKETS)
-        await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
+        return await make_storage(bus)
     finally:
         await bus.close()
-    return [*(stream.name for stream in STREAMS), *BUCKETS, *OBJECT_BUCKETS]
 
 
 def initialise(data: Path, nodes: tuple[str, ...], now_s: int) -> dict[str, Path]:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from penstock_bus.port import Bus
 from penstock_contracts.message_type import ADMIN, CLIENT, NODE
+from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_mesh import nats_server
 from penstock_mesh.command_lines import SERVICES, Addresses, node_creds
 from penstock_mesh.credentials import Trust
@@ -121,6 +123,14 @@ def write_credentials(directory: DataDirectory, nodes: Mapping[str, Path], now_s
     if not directory.http_token.exists():
         write_private(directory.http_token, secrets.token_urlsafe(TOKEN_BYTES).encode("ascii"))
     return trust
+
+
+async def make_storage(bus: Bus) -> list[str]:
+    """Every stream and bucket with its bounds of today; their names."""
+    await bus.ensure_streams(STREAMS)
+    await bus.ensure_buckets(BUCKETS)
+    await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
+    return [*(stream.name for stream in STREAMS), *BUCKETS, *OBJECT_BUCKETS]
 
 
 def write_context(context: Context) -> Path:
