@@ -74,10 +74,14 @@ class RawClient:
         answer: dict[str, Any] = json.loads(reply.data)
         return answer
 
-    async def submit(self, tenant: str, *jobs: dict[str, Any], within_s: float = 30.0) -> int:
-        """Stores one request, repeating it with the same ids until acknowledged; its sequence."""
+    async def submit(self, tenant: str, *jobs: dict[str, Any]) -> int:
+        """Stores one request for one or many jobs; its sequence."""
         body = jobs[0] if len(jobs) == 1 else {"jobs": list(jobs)}
-        subject, payload = f"{ROOT}.request.job.{tenant}.submit", json.dumps(body).encode()
+        return await self.send(f"{ROOT}.request.job.{tenant}.submit", body)
+
+    async def send(self, subject: str, body: object, within_s: float = 30.0) -> int:
+        """Stores a request, repeating it with the same ids until acknowledged; its sequence."""
+        payload = json.dumps(body).encode()
         deadline = time.monotonic() + within_s
         while True:
             try:
