@@ -14,12 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from nats import errors
-from nats.aio.client import Client, Server
-from nats.aio.subscription import Subscription
-from nats.protocol.parser import PERMISSIONS_ERR
-
 from penstock_bus.inbound import Inbound
+from penstock_bus.nats_library import PERMISSIONS_ERR, Client, Server, Subscription, errors
 from penstock_bus.port import Headers, Outage
 from penstock_bus.wire import check_subject, decode_json, publish_line
 

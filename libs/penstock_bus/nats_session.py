@@ -12,12 +12,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from nats import errors
-
 from penstock_bus import wire
 from penstock_bus.connection import Connection
 from penstock_bus.credentials import expiry_s, renewal_delay_s
 from penstock_bus.nats_calls import Calls
+from penstock_bus.nats_library import errors
 from penstock_bus.nats_reader import NatsReader
 from penstock_bus.port import BusRefusal, Outage
 from penstock_bus.replies import ReplyBox

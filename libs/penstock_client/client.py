@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 
@@ -62,7 +61,8 @@ class Client(Views):
         """Connects as `address.resolve` says. Raises Unavailable; Refused for a bad credential."""
         address = resolve(url, creds)
         closed = asyncio.Event()
-        connect = _nats_connect()
+        from penstock_bus.nats import connect
+
         try:
             bus = await connect(
                 address.url,
@@ -217,20 +217,3 @@ async def _end_of(follower: JobFollower) -> JobEvent | None:
     async for event in follower.events():
         last = event
     return last
-
-
-def _nats_connect() -> Callable[..., Awaitable[Bus]]:
-    """The adapter's `connect`, loaded without aiohttp.
-
-    nats-py imports aiohttp for its websocket transport, which takes longer (150 ms) than everything
-    else a command does; nothing here speaks websockets.
-    """
-    absent = "aiohttp" not in sys.modules and "nats" not in sys.modules
-    if absent:
-        sys.modules["aiohttp"] = None  # type: ignore[assignment]
-    try:
-        from penstock_bus.nats import connect
-    finally:
-        if absent:
-            del sys.modules["aiohttp"]
-    return connect
