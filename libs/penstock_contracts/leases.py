@@ -67,7 +67,8 @@ class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What a node should hold as of JOBS sequence `as_of`.
 
     With `full` the leases are all there are; else they are changes over `base` (the `as_of` the
-    agent acknowledged last) and `dropped` names keys that are over.
+    agent acknowledged last) and `dropped` names keys that are over. An agent in another boot than
+    `boot_id` (where one is named) refuses it.
     """
 
     as_of: int
@@ -75,6 +76,7 @@ class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     full: bool = False
     leases: tuple[LeaseOrder, ...] = ()
     dropped: tuple[str, ...] = ()
+    boot_id: str = ""
 
 
 class DesiredAck(msgspec.Struct, frozen=True, omit_defaults=True):

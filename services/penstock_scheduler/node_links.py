@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -97,10 +98,7 @@ class NodeLinks:
             elif keys:
                 orders, dropped = changes_of(state, name, keys)
                 as_of = self._seq()
-                self._send(
-                    name,
-                    NodeDesired(as_of=as_of, base=link.base, leases=orders, dropped=dropped),
-                )
+                self._send(name, as_of=as_of, base=link.base, leases=orders, dropped=dropped)
         for name in self._links.keys() - state.nodes.keys() - touched.keys():
             del self._links[name]
             self.contact_ns.pop(name, None)
@@ -166,9 +164,11 @@ class NodeLinks:
         link.generation += 1
         link.mismatches = 0
         orders = tuple(orders_of(self._state(), name).values())
-        self._send(name, NodeDesired(as_of=self._seq(), full=True, leases=orders))
+        self._send(name, as_of=self._seq(), full=True, leases=orders)
 
-    def _send(self, name: str, desired: NodeDesired) -> None:
+    def _send(self, name: str, **fields: Any) -> None:
+        node = self._state().nodes.get(name)
+        desired = NodeDesired(boot_id=node.image.boot_id if node is not None else "", **fields)
         link = self._links[name]
         link.base = desired.as_of
         link.outstanding += 1
@@ -176,11 +176,13 @@ class NodeLinks:
         self._bus.request_nowait(
             f"{ROOT}.node.{name}.desired",
             _encode(desired),
-            lambda answer: self._answered(name, generation, answer),
+            lambda answer: self._answered(name, generation, desired.full, answer),
             timeout_s=ANSWER_S,
         )
 
-    def _answered(self, name: str, generation: int, answer: Message | Exception) -> None:
+    def _answered(
+        self, name: str, generation: int, full: bool, answer: Message | Exception
+    ) -> None:
         link = self._links.get(name)
         if link is None:
             return
@@ -198,5 +200,6 @@ class NodeLinks:
         if not accepted:
             self.counters["desired_refused"] += 1
             link.base = None
-            self._refused.add(name)
-            self._nudge()
+            if not full:  # what refuses even everything is asked again at its next heartbeat
+                self._refused.add(name)
+                self._nudge()

@@ -150,6 +150,12 @@ def test_a_desired_state_is_taken_over_its_base_and_never_backwards(
     assert judge(state, desired).as_of == (desired.as_of if ok else 5)
 
 
+def test_nothing_is_taken_that_was_meant_for_another_boot() -> None:
+    state = a_node()
+    assert judge(state, NodeDesired(as_of=9, full=True, boot_id=state.boot_id)).ok
+    assert not judge(state, NodeDesired(as_of=9, full=True, boot_id="before")).ok
+
+
 def test_nothing_is_taken_before_the_reaper_has_told_what_runs() -> None:
     state = State(node="n1")
     follow(state, started())

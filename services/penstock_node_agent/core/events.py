@@ -147,6 +147,8 @@ AnyEvent = (
     | SlotCleared
 )
 
-MUST_SYNC = (AgentStarted, Ordered, PortFound, SegmentsCut, NodeStopping)
+MUST_SYNC = (AgentStarted, PortFound, SegmentsCut, NodeStopping)
 """What must be on the disk before anything follows from it. Of the rest, ends are told again by the
-reaper, which forgets them only after a sync; acknowledgements, by repeating."""
+reaper, which forgets them only after a sync; acknowledgements, by repeating. An order must be
+written, not synced: only a power loss could take it back, and after one the boot is another, for
+which no order of before counts (`NodeDesired.boot_id`)."""

@@ -30,9 +30,13 @@ Instructions = list[Instruction]
 
 def judge(state: State, desired: NodeDesired) -> DesiredAck:
     """Whether the agent takes this desired state: not before it knows its own node, never an older
-    one, a delta only over what it holds. The delta it took last is acknowledged again."""
+    one nor one for another boot, a delta only over what it holds. The delta it took last is
+    acknowledged again.
+    """
     ours = DesiredAck(state.as_of, ok=False)
     if not state.ready or desired.as_of < state.as_of:
+        return ours
+    if desired.boot_id and desired.boot_id != state.boot_id:
         return ours
     repeated = desired.as_of == state.as_of
     if not desired.full and desired.base != state.as_of and not repeated:
