@@ -146,7 +146,7 @@ def test_check_is_clean_and_says_so(mesh: Mesh) -> None:
 
 async def test_check_is_clean_while_jobs_run(mesh: Mesh, client: RawClient) -> None:
     await client.follow("busy")
-    jobs = [a_job("sleep", "5", gpus=1, grace_s=1) for _ in range(6)]
+    jobs = [a_job("sleep", "60", gpus=1, grace_s=1) for _ in range(6)]
     await client.submit("busy", *jobs)
     for job in jobs:
         await client.until_fact(job["job_id"], "running")
