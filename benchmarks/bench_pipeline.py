@@ -101,8 +101,9 @@ async def measure_rate(mesh: Mesh, slots: int, jobs: int) -> None:
     load = await Load.connect(mesh.nats_url, mesh.creds, ())
     await load.run(WARMUP_JOBS, WARMUP_JOBS, ["/bin/true"])
     roles = processes.members(mesh.mark)
-    before = processes.costs(roles)
+    before, own_before_s = processes.costs(roles), time.process_time()
     ends_ns = await load.run(jobs, max(512, 4 * slots), ["/bin/true"])
+    own_us = (time.process_time() - own_before_s) * 1e6
     settle_began = time.perf_counter()
     mesh.check()
     settled_s = time.perf_counter() - settle_began
@@ -118,6 +119,7 @@ async def measure_rate(mesh: Mesh, slots: int, jobs: int) -> None:
         jobs_per_s_to_audited_ledger=round(jobs / (ends_ns[-1] / 1e9 + settled_s), 1),
         durable=True,
         cpu_us_per_job=processes.cost_by_role(roles, before, after, jobs),
+        client_cpu_us_per_job=round(own_us / jobs, 1),
     )
     report_memory(mesh, f"after {jobs} jobs on {slots} slots", jobs=jobs)
 
