@@ -16,12 +16,13 @@ from penstock_client.subjects import check_job_id, subject_of
 from penstock_contracts.jobs import TERMINAL
 from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.queries import (
-    Empty,
     Explanation,
     JobQuery,
     JobsQuery,
     JobsView,
     JobView,
+    NodeQuery,
+    NodesQuery,
     NodesUseView,
     NodesView,
     UsageQuery,
@@ -101,17 +102,31 @@ class Views:
             return Explanation(job_id=job_id, state=job.state, code="finished", sentence=sentence)
 
     async def nodes(self) -> NodesView:
-        return await ask(self.bus, "inventory", "nodes", Empty(), NodesView)
+        """Every node, page by page."""
+        page = await ask(self.bus, "inventory", "nodes", NodesQuery(), NodesView)
+        nodes = page.nodes
+        while page.more and page.nodes:
+            query = NodesQuery(after=page.nodes[-1].description.node)
+            page = await ask(self.bus, "inventory", "nodes", query, NodesView)
+            nodes += page.nodes
+        return NodesView(page.seq, nodes)
 
     async def nodes_use(self) -> NodesUseView:
-        return await ask(self.bus, "scheduler", "nodes", Empty(), NodesUseView)
+        """What is free on every node, page by page."""
+        page = await ask(self.bus, "scheduler", "nodes", NodesQuery(), NodesUseView)
+        nodes = page.nodes
+        while page.more and page.nodes:
+            query = NodesQuery(after=page.nodes[-1].node)
+            page = await ask(self.bus, "scheduler", "nodes", query, NodesUseView)
+            nodes += page.nodes
+        return NodesUseView(page.seq, nodes)
 
     async def node(self, name: str) -> NodeView:
         """One node. Raises NotFound."""
-        for view in (await self.nodes()).nodes:
-            if view.description.node == name:
-                return view
-        raise NotFound(refuse("unknown_node", f"there is no node {name[:64]!r}", "node").refusal)
+        try:
+            return await ask(self.bus, "inventory", "node", NodeQuery(name), NodeView)
+        except Refused as error:
+            raise NotFound(error.refusal) from error
 
     async def command_node(self, name: str, verb: str, command: NodeCommand) -> NodeView:
         """cordon, uncordon, drain, fence or remove; returns the node once that is committed."""

@@ -130,17 +130,18 @@ class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
     leases: int
 
 
-class NodesUseView(msgspec.Struct, frozen=True):
-    """`query.scheduler.nodes`; as of JOBS sequence `seq`."""
+class NodesQuery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`query.inventory.nodes`, `query.scheduler.nodes`: nodes whose name sorts behind `after`."""
+
+    after: str = ""
+
+
+class NodesUseView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By name, as of JOBS sequence `seq`. With `more`, ask again after the last one."""
 
     seq: int
     nodes: tuple[NodeUse, ...]
-
-
-class NodesQuery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`query.inventory.nodes`: nodes whose name sorts behind `after`."""
-
-    after: str = ""
+    more: bool = False
 
 
 class NodesView(msgspec.Struct, frozen=True, omit_defaults=True):

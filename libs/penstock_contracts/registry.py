@@ -222,7 +222,7 @@ MESSAGES: tuple[MessageType, ...] = (
     _query(
         "scheduler",
         "nodes",
-        queries.Empty,
+        queries.NodesQuery,
         queries.Answer[queries.NodesUseView],
         "What is free on each node.",
     ),

@@ -13,7 +13,7 @@ import msgspec
 from penstock_bus.port import Message
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ROOT
-from penstock_contracts.queries import Answer, JobQuery, JobsQuery
+from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
 from penstock_runtime.journaled import JournaledService
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.fold import State
@@ -22,6 +22,7 @@ from penstock_scheduler.core.views import audit, job_view, jobs_view, nodes_view
 
 _encode = msgspec.json.Encoder().encode
 _job_query = msgspec.json.Decoder(JobQuery)
+_nodes_query = msgspec.json.Decoder(NodesQuery)
 _jobs_query = msgspec.json.Decoder(JobsQuery)
 
 
@@ -44,7 +45,9 @@ def answer_queries(service: JournaledService, state: Callable[[], State]) -> Non
         "job": one_job(job_view),
         "explain": one_job(lambda job: explain(state(), job)),
         "jobs": lambda message: jobs_view(state(), _jobs_query.decode(message.payload)),
-        "nodes": lambda _: nodes_view(state(), service.last_seq),
+        "nodes": lambda message: nodes_view(
+            state(), service.last_seq, _nodes_query.decode(message.payload or b"{}").after
+        ),
         "audit": lambda _: audit(state(), service.last_seq, service.cursors.get("NODES", 0)),
     }
     for what, handler in handlers.items():

@@ -15,6 +15,7 @@ from client.builders import (
 )
 from client.conftest import Penstock
 from client.mesh import FakeMesh
+from penstock_contracts.errors import Refusal
 from penstock_contracts.queries import (
     Finding,
     NodesUseView,
@@ -42,6 +43,11 @@ async def test_nodes_and_one_node_are_shown(real_mesh: FakeMesh, penstock: Penst
     assert second.split()[:3] == ["node-b", "lost", "1"]
     listed = json.loads((await penstock("nodes", "--json")).out)
     assert [node["use"] is None for node in listed] == [False, True]
+    unknown = Refusal("unknown_node", "no such node")
+    await real_mesh.answer(
+        "query.inventory.node",
+        lambda asked: a_node_view("node-a") if b'"node-a"' in asked else unknown,
+    )
     shown = await penstock("node", "show", "node-a")
     assert b"GPU-node-a-0" in shown.out
     assert (await penstock("node", "show", "node-z")).code == 2

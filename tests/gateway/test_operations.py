@@ -33,6 +33,11 @@ async def test_nodes_are_listed_with_what_is_free(mesh: FakeMesh, api: Api) -> N
     done = await api("GET", "/v1/nodes")
     assert done.body["nodes"][0]["description"]["node"] == "node-a"
     assert done.body["use"][0]["devices"][0]["free_milli"] == 500
+    unknown = Refusal("unknown_node", "no such node")
+    await mesh.answer(
+        "query.inventory.node",
+        lambda asked: a_node_view() if b'"node-a"' in asked else unknown,
+    )
     shown = await api("GET", "/v1/nodes/node-a")
     assert shown.body["liveness"] == "alive"
     assert (await api("GET", "/v1/nodes/node-b")).code == "unknown_node"

@@ -22,6 +22,9 @@ from penstock_contracts.queries import (
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Job, Node
 
+PAGE_DEVICES_MAX = 4_000
+"""Nodes and devices in one answer: about half a megabyte."""
+
 
 def job_view(job: Job) -> JobView:
     """A live job as it stands."""
@@ -69,9 +72,16 @@ def jobs_view(state: State, query: JobsQuery) -> JobsView:
     return JobsView(tuple(chosen))
 
 
-def nodes_view(state: State, seq: int) -> NodesUseView:
-    """Every node with what is free on it, by name."""
-    return NodesUseView(seq, tuple(_node_use(state.nodes[name]) for name in sorted(state.nodes)))
+def nodes_view(state: State, seq: int, after: str = "") -> NodesUseView:
+    """Nodes with what is free on them, by name, as many as one message holds."""
+    page: list[NodeUse] = []
+    room = PAGE_DEVICES_MAX
+    for name in sorted(name for name in state.nodes if name > after):
+        room -= 1 + len(state.nodes[name].free)
+        if room < 0 and page:
+            return NodesUseView(seq, tuple(page), more=True)
+        page.append(_node_use(state.nodes[name]))
+    return NodesUseView(seq, tuple(page))
 
 
 def _node_use(node: Node) -> NodeUse:
