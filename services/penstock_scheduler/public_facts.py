@@ -8,6 +8,7 @@ published.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -19,6 +20,8 @@ from penstock_runtime.entries import Committed
 _encode = msgspec.json.Encoder().encode
 PublicMessage = tuple[int, str, bytes, dict[str, str]]
 """(index, subject, payload, headers)."""
+TRACES_KEPT = 4_096
+"""A job's facts follow each other closely: its trace context is derived once, not six times."""
 PUBLIC_OUTCOMES = frozenset({"preempted", "lost"})
 
 
@@ -159,10 +162,15 @@ def _message(event: JobEvent) -> PublicMessage:
         "ce-type": f"penstock.job.{event.fact}",
         "ce-source": "penstock/scheduler",
         "ce-specversion": "1.0",
-        "traceparent": traceparent(event.job_id, 0, "job"),
+        "traceparent": _trace_of(event.job_id),
     }
     subject = f"{ROOT}.job.{event.tenant}.{event.job_id}.{event.fact}"
     return (event.index, subject, _encode(event), headers)
+
+
+@lru_cache(maxsize=TRACES_KEPT)
+def _trace_of(job_id: str) -> str:
+    return traceparent(job_id, 0, "job")
 
 
 def _refusal(entry: Committed, index: int, fact: journal.RequestRefused) -> PublicMessage:
