@@ -8,6 +8,7 @@ HTTP.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +32,16 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 MetricSource = Callable[[], Iterable[Metric]]
+
+
+def event_counts(service: str, *counts: Mapping[str, int]) -> Iterator[Metric]:
+    """What parts of a service have counted since the start, one counter with a label per kind."""
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update(part)
+    for kind, value in sorted(total.items()):
+        description = "Events counted since the start, by kind."
+        yield Metric(f"penstock_{service}_events", "counter", description, value, {"kind": kind})
 
 
 class Metrics:

@@ -26,7 +26,7 @@ from penstock_runtime.clock import Clock, SystemClock
 from penstock_runtime.health import Health
 from penstock_runtime.journaled import Committed, Input, JournaledService
 from penstock_runtime.logs import configure_logging
-from penstock_runtime.metrics import Metric
+from penstock_runtime.metrics import Metric, event_counts
 from penstock_runtime.process import StopSignal, run_service
 
 JUDGE_S = 0.25
@@ -180,11 +180,7 @@ class Inventory:
         yield Metric(
             "penstock_inventory_heartbeats", "counter", "Heartbeats heard.", self._heartbeats
         )
-        for kind, value in sorted({**self.service.count(), **self.inbox.counters}.items()):
-            yield Metric(
-                "penstock_inventory_events", "counter",
-                "Events counted since the start, by kind.", value, {"kind": kind},
-            )  # fmt: skip
+        yield from event_counts("inventory", self.service.count(), self.inbox.counters)
 
 
 def serve(config: Config) -> int:

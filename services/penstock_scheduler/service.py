@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from penstock_bus.nats import connect
@@ -20,7 +19,7 @@ from penstock_runtime.clock import Clock, SystemClock
 from penstock_runtime.health import Health
 from penstock_runtime.journaled import Committed, Input, JournaledService
 from penstock_runtime.logs import configure_logging
-from penstock_runtime.metrics import Metric
+from penstock_runtime.metrics import Metric, event_counts
 from penstock_runtime.process import StopSignal, run_service
 from penstock_scheduler import inputs
 from penstock_scheduler.answers import answer_queries
@@ -167,14 +166,10 @@ def _metrics(scheduler: Scheduler) -> Iterator[Metric]:
     }
     for name, (description, value) in gauges.items():
         yield Metric(f"penstock_scheduler_{name}", "gauge", description, value)
-    counted = Counter(scheduler.service.count())
-    for part in (scheduler.links.counters, scheduler.publisher.counters, inputs.counters):
-        counted.update(part)
-    for name, value in sorted(counted.items()):
-        yield Metric(
-            "penstock_scheduler_events",
-            "counter",
-            "Events counted since the start, by kind.",
-            value,
-            {"kind": name},
-        )
+    yield from event_counts(
+        "scheduler",
+        scheduler.service.count(),
+        scheduler.links.counters,
+        scheduler.publisher.counters,
+        inputs.counters,
+    )
