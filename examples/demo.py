@@ -53,10 +53,11 @@ def main() -> int:
         perform(stage)
     except (Failed, KeyboardInterrupt, subprocess.TimeoutExpired, LookupError) as error:
         problem = error
-    try:
-        stage.stop()
-    except Failed as error:
-        problem = problem or error
+    finally:
+        try:
+            stage.stop()
+        except Failed as error:
+            problem = problem or error
     if problem is not None:
         print(f"\nthe demo failed: {problem or type(problem).__name__}", file=sys.stderr)
         print(stage.log_tail(), file=sys.stderr)
@@ -152,9 +153,10 @@ def show_cancel(stage: Stage) -> None:
 def show_waiting(stage: Stage) -> None:
     """A job that takes the whole fleet, and one that has to wait for it."""
     until(lambda: live_jobs(stage) == [], "the trainings are done")
+    enough = stage.home / "enough"
     holder = stage.begin(
         "run", "--ranks", "4", "--gpus", "8", "--tenant", "astro", "--name", "big", "--",
-        "sleep", "3",
+        "sh", "-c", f"until [ -e {enough} ]; do sleep 0.1; done",
     )  # fmt: skip
     until(lambda: stage.jobs().get("big", {}).get("state") == "running", "the big job runs")
     waiting = stage.begin(
@@ -165,6 +167,7 @@ def show_waiting(stage: Stage) -> None:
     tell(f"a job that must wait: {why['state']}: {why['sentence']}")
     if why["state"] != "queued":
         raise Failed("the job did not have to wait")
+    enough.touch()
     out, _ = waiting.communicate(timeout=STEP_TIMEOUT_S)
     holder.communicate(timeout=STEP_TIMEOUT_S)
     tell(f"and then: {out.strip()}")

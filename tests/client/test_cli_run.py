@@ -68,7 +68,7 @@ async def test_every_option_reaches_the_job(real_mesh: FakeMesh, penstock: Penst
         ("succeeded", {"exit_code": 0}, 0),
         ("failed", {"exit_code": 255}, 255),
         ("failed", {"exit_code": None, "signal": 9}, 137),
-        ("failed", {"exit_code": None, "reason": "spawn_failed", "message": "no such file"}, 1),
+        ("failed", {"exit_code": None, "reason": "spawn_failed", "message": "no such file"}, 127),
         ("timed_out", {}, 124),
         ("cancelled", {}, 130),
     ],

@@ -10,7 +10,10 @@ from penstock_contracts.jobs import CANCELLED, FAILED, REJECTED, SUCCEEDED, TIME
 from penstock_contracts.public import JobEvent
 
 EXIT_TIMED_OUT = 124
+EXIT_NOT_STARTED = 127
+"""As a shell says of a program that it cannot start."""
 SIGNAL_BASE = 128
+SPAWN_FAILED = "spawn_failed"
 
 HELP = """\b
 Exit codes:
@@ -20,7 +23,8 @@ Exit codes:
   130      it was cancelled
   2        refused, or rejected as impossible
   3        the mesh is not there
-  1        it was lost, or could not be started
+  127      its program could not be started
+  1        it was lost
 """
 
 
@@ -37,6 +41,8 @@ def exit_code_of(end: JobEvent) -> int:
             return end.exit_code
         if end.signal is not None:
             return SIGNAL_BASE + end.signal
+        if end.reason == SPAWN_FAILED:
+            return EXIT_NOT_STARTED
     return 0 if end.fact == SUCCEEDED else EXIT_FAILED
 
 
