@@ -80,6 +80,7 @@ def test_a_frozen_service_accuses_nobody_when_it_thaws(rough_mesh: Mesh, role: s
     thaw_at = time.monotonic() + LOST_AFTER_S + 3
     until(lambda: time.monotonic() > thaw_at, timeout_s=60)
     rough_mesh.kill(pid, signal.SIGCONT)
+    until(lambda: rough_mesh.cli("nodes", exit_code=None).returncode == 0)
     assert "lost" not in _liveness(rough_mesh)
     rough_mesh.cli("run", "--gpus", "8", "--", "true")
     assert "lost" not in _liveness(rough_mesh)
