@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from e2e.mesh import PENSTOCK, Mesh, until
+from e2e.mesh import Mesh, until
 from e2e.raw import TERMINAL, RawClient, a_job
 
 TWO_JOBS = """\
@@ -24,7 +24,6 @@ tenant: yaml
 command: [sh, -c, "echo second; echo aside >&2"]
 env: {A: b}
 """
-FAST_HELP_S = 0.1
 
 JobState = Callable[[str], str]
 
@@ -179,12 +178,14 @@ def test_without_a_mesh_commands_say_where_they_looked(mesh: Mesh) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_answers_in_under_100_ms() -> None:
-    best = min(_timed("--help") for _ in range(5))
-    assert best < FAST_HELP_S
-
-
-def _timed(*arguments: str) -> float:
-    began = time.perf_counter()
-    subprocess.run([str(PENSTOCK), *arguments], capture_output=True, check=True)
-    return time.perf_counter() - began
+def test_help_loads_nothing_that_is_slow() -> None:
+    """How long it takes is a benchmark's to say (about 45 ms); what makes it fast is tested."""
+    ask = "import sys; from penstock_client.cli import main; sys.argv = ['penstock', '--help']"
+    tell = "print(*sys.modules, file=sys.stderr)"
+    program = f"{ask}\ntry:\n    main()\nexcept SystemExit:\n    pass\n{tell}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "penstock" in done.stdout
+    slow = {"asyncio", "nats", "aiohttp", "rich", "msgspec", "yaml", "penstock_bus"}
+    assert not slow & set(done.stderr.split())
