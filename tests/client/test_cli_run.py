@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import time
 
 import pytest
 
@@ -114,11 +113,9 @@ async def test_a_job_that_writes_50_mb_and_exits_at_once_loses_no_byte(
 ) -> None:
     block = random.Random(1).randbytes(1_000_003)
     data = (block * (BIG_BYTES // len(block) + 1))[:BIG_BYTES]
-    began: list[float] = []
 
     async def script(job: FakeJob) -> None:
         await begin(job)
-        began.append(time.monotonic())
         for start in range(0, BIG_BYTES, CHUNK_BYTES * 32):
             block = data[start : start + CHUNK_BYTES * 32]
             pieces = (
@@ -130,10 +127,8 @@ async def test_a_job_that_writes_50_mb_and_exits_at_once_loses_no_byte(
 
     real_mesh.script = script
     done = await penstock("run", "--", "writer")
-    took_s = time.monotonic() - began[0]
     assert (done.code, done.err, len(done.out)) == (0, b"", BIG_BYTES)
     assert hashlib.sha256(done.out).digest() == hashlib.sha256(data).digest()
-    assert BIG_BYTES / took_s > 10e6, f"{BIG_BYTES / took_s / 1e6:.0f} MB/s"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

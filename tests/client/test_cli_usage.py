@@ -8,7 +8,6 @@ import pty
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -69,18 +68,10 @@ def test_completion_offers_commands_without_loading_them() -> None:
     assert done.stdout.split() == ["plain,nodes", "plain,node"]
 
 
-def _help_s() -> float:
-    began = time.perf_counter()
-    subprocess.run([penstock_path(), "--help"], capture_output=True, check=True)
-    return time.perf_counter() - began
-
-
-def test_help_is_fast_and_loads_no_service() -> None:
-    best_s = min(_help_s() for _ in range(20))  # others work on this machine too
-    assert best_s < 0.1
+def test_help_loads_no_service_and_nothing_that_is_slow() -> None:
     code = (
         "import sys; from penstock_client.cli import _invoke; _invoke(['--help']);"
-        "heavy = {'nats', 'aiohttp', 'rich', 'msgspec', 'asyncio', 'yaml'};"
+        "heavy = {'nats', 'aiohttp', 'rich', 'msgspec', 'asyncio', 'yaml', 'penstock_bus'};"
         "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -176,16 +174,3 @@ def test_without_a_mesh_commands_say_where_they_looked(mesh: Mesh) -> None:
     assert done.returncode != 0
     assert "127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_help_loads_nothing_that_is_slow() -> None:
-    """How long it takes is a benchmark's to say (about 45 ms); what makes it fast is tested."""
-    ask = "import sys; from penstock_client.cli import main; sys.argv = ['penstock', '--help']"
-    tell = "print(*sys.modules, file=sys.stderr)"
-    program = f"{ask}\ntry:\n    main()\nexcept SystemExit:\n    pass\n{tell}"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert "penstock" in done.stdout
-    slow = {"asyncio", "nats", "aiohttp", "rich", "msgspec", "yaml", "penstock_bus"}
-    assert not slow & set(done.stderr.split())
