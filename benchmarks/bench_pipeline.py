@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 from measure import processes
 from measure.load import Load, ulid
-from measure.mesh import Mesh, a_mesh
+from measure.mesh import PENSTOCK, Mesh, a_mesh
 from measure.report import emit, say, spread
 from measure.stamp import read_stamps, stamping_command
 
@@ -26,6 +26,7 @@ FLEETS = {8: "1x8xH100", 32: "4x8xH100", 128: "16x8xH100"}
 STEADY_SLOTS = 32
 STEADY_WINDOW_JOBS = 2_000
 WARMUP_JOBS = 300
+HELP_RUNS = 20
 FACTS = ("placed", "running", "succeeded", "failed")
 
 
@@ -39,6 +40,12 @@ def main() -> None:
         python=platform.python_version(),
         load_before=os.getloadavg()[0],
         true_us=round(processes.cost_of_true_us(), 1),
+    )
+    emit(
+        bench="pipeline",
+        system="penstock",
+        what="help",
+        **spread(processes.help_ms(PENSTOCK, HELP_RUNS)),
     )
     if "latency" in arguments.parts:
         with a_mesh(FLEETS[8]) as mesh:

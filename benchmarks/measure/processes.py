@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -102,6 +104,16 @@ def cost_of_true_us() -> float:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return used_s / TRUE_RUNS * 1e6
+
+
+def help_ms(penstock: Path, runs: int) -> list[float]:
+    """Wall ms from starting `penstock --help` to its end, in order."""
+    took_ms = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        subprocess.run([str(penstock), "--help"], stdout=subprocess.DEVNULL, check=True)
+        took_ms.append((time.perf_counter() - began) * 1e3)
+    return took_ms
 
 
 def _stat(pid: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from penstock_contracts.ids import ENV_NAME, is_token, is_ulid
+from penstock_contracts.ids import ENV_NAME, is_ulid
 
 GPU_MILLI_WHOLE = 1000
 RANKS_MAX = 10_000
@@ -133,8 +133,3 @@ FACT_NAMES: tuple[str, ...] = (
     "preempted",
     "lost",
 )
-
-
-def tenant_is_valid(tenant: str) -> bool:
-    """A tenant is one subject token."""
-    return is_token(tenant)

@@ -83,10 +83,6 @@ def own_subject(message: MessageType) -> str:
     return ".".join((ROOT, *own))
 
 
-def _subject_for(role: str, message: MessageType) -> str:
-    return own_subject(message) if role == NODE else message.wildcard
-
-
 def _direct_get(stream: str) -> tuple[str, ...]:
     return (f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.DIRECT.GET.{stream}.>")
 

@@ -63,12 +63,6 @@ def windows(prices: Iterable[Price], sku: str) -> list[PriceWindow]:
     return found
 
 
-def gpu_sku(model: str, prices: Iterable[Price]) -> str:
-    """The SKU whose price applies to a device model: its own, else the one for every model."""
-    own = f"{GPU_SKU}/{model}"
-    return own if any(price.sku == own for price in prices) else GPU_SKU
-
-
 def cost_micro(quantity_milli_ms: int, micro_per_hour: int) -> int:
     """`quantity × price / hour` in micro-currency, rounded once, half to even."""
     whole, rest = divmod(quantity_milli_ms * micro_per_hour, UNITS_PER_HOUR)

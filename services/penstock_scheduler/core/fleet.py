@@ -108,7 +108,7 @@ def _vacate(state: State, name: str, now_ns: int, evidence: str, message: str) -
         RankReleased(lease.job_id, lease.attempt, lease.rank, None, evidence) for lease in leases
     ]
     for job, held in _by_job(state, leases):
-        facts += lose_ranks(state, job, held, now_ns // 1_000_000, message)
+        facts += lose_ranks(job, held, now_ns // 1_000_000, message)
     return facts
 
 
@@ -158,6 +158,6 @@ def _lost_contact(state: State, contact_ns: dict[str, int], now_ns: int) -> list
     facts: list[JobFact] = []
     for job, held in _by_job(state, overdue):
         facts += lose_ranks(
-            state, job, held, now_ns // 1_000_000, "contact lost for longer than disconnect_s"
+            job, held, now_ns // 1_000_000, "contact lost for longer than disconnect_s"
         )
     return facts

@@ -7,7 +7,7 @@ finished, retried or put back in line. It does not know how reports travel.
 
 from __future__ import annotations
 
-from penstock_contracts.jobs import PLACED, PREPARING, QUEUED
+from penstock_contracts.jobs import PLACED, QUEUED
 from penstock_contracts.journal import (
     AttemptEnded,
     AttemptPreparing,
@@ -53,9 +53,9 @@ def decide_report(state: State, event: NodeReported) -> list[JobFact]:
     if job is not None and job.attempt != item.attempt:
         job = None
     if isinstance(item, Released):
-        return _released(job, lease, item.at_ms, "release_check")
+        return _released(lease, item.at_ms, "release_check")
     if isinstance(item, Declined):
-        return _declined(state, job, lease, item)
+        return _declined(job, lease, item)
     if job is None or job.ranks[item.rank].exited is not None:
         return []
     if isinstance(item, Preparing):
@@ -64,7 +64,7 @@ def decide_report(state: State, event: NodeReported) -> list[JobFact]:
         return _prepared(job, item)
     if isinstance(item, Started):
         return _started(job, item)
-    return _exited(state, job, [exit_of(item)])
+    return _exited(job, [exit_of(item)])
 
 
 def _preparing(job: Job, item: LeaseStep) -> list[JobFact]:
@@ -96,8 +96,8 @@ def _started(job: Job, item: Started) -> list[JobFact]:
     return facts
 
 
-def _declined(state: State, job: Job | None, lease: Lease, item: Declined) -> list[JobFact]:
-    facts = _released(job, lease, item.at_ms, "declined")
+def _declined(job: Job | None, lease: Lease, item: Declined) -> list[JobFact]:
+    facts = _released(lease, item.at_ms, "declined")
     if job is None or job.ranks[item.rank].exited is not None:
         return facts
     message = f"{lease.node}: {item.message} ({item.code})"
@@ -109,10 +109,10 @@ def _declined(state: State, job: Job | None, lease: Lease, item: Declined) -> li
         at_ms=item.at_ms,
         message=message,
     )
-    return facts + _exited(state, job, [exit_])
+    return facts + _exited(job, [exit_])
 
 
-def _released(job: Job | None, lease: Lease, at_ms: int | None, evidence: str) -> list[JobFact]:
+def _released(lease: Lease, at_ms: int | None, evidence: str) -> list[JobFact]:
     return [RankReleased(lease.job_id, lease.attempt, lease.rank, at_ms, evidence)]
 
 
@@ -133,7 +133,7 @@ def exit_of(item: Exited) -> RankExited:
     )
 
 
-def _exited(state: State, job: Job, exits: list[RankExited]) -> list[JobFact]:
+def _exited(job: Job, exits: list[RankExited]) -> list[JobFact]:
     """Records ends of ranks, stops the others when one failed, concludes when none is left."""
     facts: list[JobFact] = []
     ended: dict[int, RankExited] = {
@@ -153,9 +153,7 @@ def _exited(state: State, job: Job, exits: list[RankExited]) -> list[JobFact]:
     return facts
 
 
-def lose_ranks(
-    state: State, job: Job, leases: list[Lease], at_ms: int, message: str
-) -> list[JobFact]:
+def lose_ranks(job: Job, leases: list[Lease], at_ms: int, message: str) -> list[JobFact]:
     """Declares ranks lost whose end nobody can report any more."""
     exits = [
         RankExited(
@@ -169,7 +167,7 @@ def lose_ranks(
         for lease in leases
         if job.ranks[lease.rank].exited is None
     ]
-    return _exited(state, job, exits) if exits else []
+    return _exited(job, exits) if exits else []
 
 
 def _conclude(
@@ -235,8 +233,3 @@ def _finish(
 def may_stop(job: Job) -> bool:
     """Whether the attempt can still be asked to end."""
     return job.state != QUEUED and not job.stop_reason
-
-
-def is_placed(job: Job) -> bool:
-    """Whether the attempt holds leases but does not run yet."""
-    return job.state in (PLACED, PREPARING)

@@ -71,7 +71,6 @@ class Job(msgspec.Struct, kw_only=True):
     lease_seq: int = 0
     placed_ns: int | None = None
     started_ms: int | None = None
-    preparing: bool = False
     stop_reason: str = ""
     cancel_reason: str | None = None
     first_failure: int | None = None
