@@ -34,8 +34,8 @@ PAYLOAD_BYTES_MAX = 1024 * 1024
 
 async def connect(broker: MemoryBroker, *, name: str, inbox_prefix: str | None = None) -> MemoryBus:
     """A client of the broker (Outage when it is down). Partitions of the broker go by `name`."""
-    if not broker.up:
-        raise Outage("the broker is down")
+    if not broker.reachable(name):
+        raise Outage("the broker is down" if not broker.up else f"{name} is cut off")
     bus = MemoryBus(broker, name, broker.new_inbox(inbox_prefix or "_INBOX"))
     broker.clients.append(bus)
     return bus

@@ -7,7 +7,8 @@ virtual-time loop can drive it. It does not know the clients' half of the port (
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from penstock_bus.memory_session import MemorySession
 
 ERROR_SUBJECTS_OVERLAP = 10065
+ERROR_NO_STORAGE = 10047
+SUBJECTS_CACHED = 16_384
 
 Direction = Literal["both", "to_broker", "from_broker"]
 
@@ -37,17 +40,30 @@ class Interest(msgspec.Struct, eq=False):
 
 
 class MemoryBroker:
-    """`clock` gives the broker's time in ns; `rng` draws the faults (none without it)."""
+    """`clock` gives the broker's time in ns; `rng` draws the faults (none without it). `full`: its
+    disk takes nothing more. `sync_always`: what was acknowledged survives a power failure."""
 
-    def __init__(self, clock: Callable[[], int], *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        *,
+        rng: random.Random | None = None,
+        sync_always: bool = False,
+    ) -> None:
         self.clock = clock
         self.rng = rng
+        self.context = copy_context()
+        self.sync_always = sync_always
         self.up = True
+        self.full = False
         self.faults = NO_FAULTS
         self.clients: list[MemorySession] = []
         self.streams: dict[str, MemoryStream] = {}
-        self._exact: dict[str, list[Interest]] = {}
-        self._patterns: list[Interest] = []
+        self._cuts: dict[str, Direction] = {}
+        self._exact: dict[str, list[Interest]] = {}  # by subject
+        self._below: dict[str, list[Interest]] = {}  # `<key>.*` by key
+        self._patterns: list[Interest] = []  # all others
+        self._stream_of: dict[str, MemoryStream | None] = {}
         self._turn = 0  # whose turn it is in queue groups
         self._inboxes = 0
 
@@ -63,15 +79,27 @@ class MemoryBroker:
             client.uplink.faults = client.downlink.faults = faults
 
     def partition(self, name: str, direction: Direction = "both") -> None:
-        """Cuts the clients of this name off. One way cut, a client still believes itself
-        connected."""
+        """Cuts the clients of this name off, now and later. One way cut, a client still believes
+        itself connected."""
+        before = self._cuts.get(name, direction)
+        self._cuts[name] = direction if before == direction else "both"
         for client in self._named(name):
-            client.uplink.cut = client.uplink.cut or direction != "from_broker"
-            client.downlink.cut = client.downlink.cut or direction != "to_broker"
+            self.cut_off(client)
             if client.uplink.cut and client.downlink.cut:
                 client.lose_connection()
 
+    def cut_off(self, client: MemorySession) -> None:
+        """Has a client feel the partition that is under its name."""
+        direction = self._cuts.get(client.name)
+        client.uplink.cut = direction in ("both", "to_broker")
+        client.downlink.cut = direction in ("both", "from_broker")
+
+    def reachable(self, name: str) -> bool:
+        """Whether a client of this name could connect now."""
+        return self.up and name not in self._cuts
+
     def heal(self, name: str) -> None:
+        self._cuts.pop(name, None)
         for client in self._named(name):
             client.uplink.cut = client.downlink.cut = False
             client.regain_connection()
@@ -83,6 +111,7 @@ class MemoryBroker:
         for name, stream in list(self.streams.items()):
             if stream.config.memory:
                 del self.streams[name]
+                self._stream_of.clear()
             elif lose_unsynced:
                 stream.lose_unsynced()
         for client in list(self.clients):
@@ -99,30 +128,32 @@ class MemoryBroker:
             stream.synced_seq = stream.last_seq
 
     def _named(self, name: str) -> list[MemorySession]:
-        clients = [client for client in self.clients if client.name == name]
-        if not clients:
-            raise ValueError(f"no client is named {name!r}")
-        return clients
+        return [client for client in self.clients if client.name == name]
 
     # -- routing --------------------------------------------------------------------------------
     def add(self, interest: Interest) -> None:
-        if is_pattern(interest.pattern):
-            self._patterns.append(interest)
-        else:
-            self._exact.setdefault(interest.pattern, []).append(interest)
+        self._home_of(interest.pattern).append(interest)
 
     def remove(self, interest: Interest) -> None:
-        if interest in self._patterns:
-            self._patterns.remove(interest)
-        elif interest in self._exact.get(interest.pattern, []):
-            self._exact[interest.pattern].remove(interest)
+        home = self._home_of(interest.pattern)
+        if interest in home:
+            home.remove(interest)
 
     def remove_client(self, client: MemorySession) -> None:
         if client in self.clients:
             self.clients.remove(client)
+        for index in (self._exact, self._below):
+            for key in [k for k, found in index.items() if any(i.client is client for i in found)]:
+                index[key] = [i for i in index[key] if i.client is not client]
         self._patterns = [i for i in self._patterns if i.client is not client]
-        for subject, interests in list(self._exact.items()):
-            self._exact[subject] = [i for i in interests if i.client is not client]
+
+    def _home_of(self, pattern: str) -> list[Interest]:
+        if not is_pattern(pattern):
+            return self._exact.setdefault(pattern, [])
+        parent, _, last = pattern.rpartition(".")
+        if last == "*" and not is_pattern(parent):
+            return self._below.setdefault(parent, [])
+        return self._patterns
 
     def route(self, message: Message) -> bool:
         """Stores the message where a stream takes its subject, delivers it to whoever listens;
@@ -139,8 +170,7 @@ class MemoryBroker:
         if stream is None:
             self._deliver(Message(subject, payload, "", headers))
             return None
-        appended = stream.append(subject, payload, headers, self.clock())
-        self._stored(stream, appended)
+        appended = self._append_to(stream, subject, payload, headers)
         self._deliver(Message(subject, payload, "", headers))
         return appended
 
@@ -151,10 +181,7 @@ class MemoryBroker:
         error: dict[str, object] | None = None
         answer: dict[str, object]
         try:
-            appended = stream.append(
-                message.subject, message.payload, message.headers, self.clock()
-            )
-            self._stored(stream, appended)
+            appended = self._append_to(stream, message.subject, message.payload, message.headers)
             answer = {"stream": appended.stream, "seq": appended.seq}
             if appended.duplicate:
                 answer["duplicate"] = True
@@ -168,10 +195,26 @@ class MemoryBroker:
             self._deliver(Message(message.reply, wire.encode_json(answer)))
         return True
 
-    def _stored(self, stream: MemoryStream, appended: Appended) -> None:
+    def _append_to(
+        self,
+        stream: MemoryStream,
+        subject: str,
+        payload: bytes,
+        headers: Mapping[str, str] | None,
+    ) -> Appended:
+        if self.full:
+            raise BusRefusal(ERROR_NO_STORAGE, f"{subject}: insufficient storage resources")
+        appended = stream.append(subject, payload, headers, self.clock())
         if not appended.duplicate:
-            for client in self.clients:
-                client.announce(stream.config.name, appended.seq)
+            if self.sync_always:
+                stream.synced_seq = stream.last_seq
+            self.stored(stream, appended.seq)
+        return appended
+
+    def stored(self, stream: MemoryStream, seq: int) -> None:
+        """A message is in its stream: whoever reads it hears of it."""
+        for client in self.clients:
+            client.announce(stream.config.name, seq)
 
     def _deliver(self, message: Message) -> bool:
         groups: dict[tuple[str, str], list[Interest]] = {}
@@ -188,14 +231,21 @@ class MemoryBroker:
             chosen.client.receive(chosen, message)
         return heard
 
-    def _interested(self, subject: str) -> list[Interest]:
-        exact = self._exact.get(subject, [])
-        by_pattern = [i for i in self._patterns if matches(i.pattern, subject)]
-        return [i for i in (*exact, *by_pattern) if i.client.connected]
+    def _interested(self, subject: str) -> Iterator[Interest]:
+        below = self._below.get(subject.rpartition(".")[0], ())
+        by_pattern = (i for i in self._patterns if matches(i.pattern, subject))
+        for interest in (*self._exact.get(subject, ()), *below, *by_pattern):
+            if interest.client.connected:
+                yield interest
 
     # -- streams --------------------------------------------------------------------------------
     def stream_of(self, subject: str) -> MemoryStream | None:
-        return next((s for s in self.streams.values() if s.takes(subject)), None)
+        if subject not in self._stream_of:
+            if len(self._stream_of) >= SUBJECTS_CACHED:
+                self._stream_of.clear()
+            taking = (s for s in self.streams.values() if s.takes(subject))
+            self._stream_of[subject] = next(taking, None)
+        return self._stream_of[subject]
 
     def stream(self, name: str) -> MemoryStream:
         """Raises BusRefusal when there is none."""
@@ -219,3 +269,4 @@ class MemoryBroker:
                 self.streams[config.name].reconfigure(config)
             else:
                 self.streams[config.name] = MemoryStream(config, self.clock())
+        self._stream_of.clear()

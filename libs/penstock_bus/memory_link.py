@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 
 import msgspec
 
@@ -29,10 +30,13 @@ NO_FAULTS = Faults()
 
 
 class Link:
-    def __init__(self, rng: random.Random | None) -> None:
+    """`context`: in whose name effects run at the far end (a simulated process, or the broker)."""
+
+    def __init__(self, rng: random.Random | None, context: Context) -> None:
         self.faults = NO_FAULTS
         self.cut = False
         self._rng = rng
+        self._context = context
         self._queue: deque[tuple[float, Callable[[], None]]] = deque()
         self._scheduled = False
         self._epoch = 0
@@ -70,7 +74,7 @@ class Link:
             if epoch == self._epoch and not self.cut:
                 effect()
 
-        asyncio.get_running_loop().call_later(delay_s, run)
+        asyncio.get_running_loop().call_later(delay_s, run, context=self._context)
 
     def _enqueue(self, effect: Callable[[], None], delay_s: float) -> None:
         due = asyncio.get_running_loop().time() + delay_s
@@ -86,9 +90,9 @@ class Link:
         self._scheduled = True
         loop = asyncio.get_running_loop()
         if self._queue[0][0] <= loop.time():
-            loop.call_soon(self._drain)
+            loop.call_soon(self._drain, context=self._context)
         else:
-            loop.call_at(self._queue[0][0], self._drain)
+            loop.call_at(self._queue[0][0], self._drain, context=self._context)
 
     def _drain(self) -> None:
         self._scheduled = False

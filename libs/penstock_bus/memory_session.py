@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,8 +37,9 @@ class MemorySession:
     def __init__(self, broker: MemoryBroker, name: str, inbox: str) -> None:
         wire.check_subject(inbox)
         self.name = name
-        self.uplink = Link(broker.rng)
-        self.downlink = Link(broker.rng)
+        self._context = copy_context()
+        self.uplink = Link(broker.rng, broker.context)
+        self.downlink = Link(broker.rng, self._context)
         self.uplink.faults = self.downlink.faults = broker.faults
         self._broker = broker
         self._inbox = inbox
@@ -71,13 +73,15 @@ class MemorySession:
         self._broker.remove_client(self)
         self._fail_pending("the bus is closed")
 
-    def kill(self) -> None:
-        """As the death of the process: nothing of it is called ever again."""
+    def kill(self, *, sent_arrives: bool = False) -> None:
+        """As the death of the process: nothing of it is called ever again. What it had sent is lost
+        with it, or (`sent_arrives`) still reaches the broker, as from a socket's buffer."""
         self._closed = True
         self._broker.remove_client(self)
         self._pending.clear()
         self._replies.clear()
-        self.uplink.clear()
+        if not sent_arrives:
+            self.uplink.clear()
         self.downlink.clear()
 
     # -- for the broker -------------------------------------------------------------------------
@@ -101,7 +105,8 @@ class MemorySession:
 
     def regain_connection(self) -> None:
         """After a while, when the broker is up and no partition is in the way."""
-        asyncio.get_running_loop().call_later(RECONNECT_S, self._reconnect)
+        loop = asyncio.get_running_loop()
+        loop.call_later(RECONNECT_S, self._reconnect, context=self._context)
 
     def _reconnect(self) -> None:
         if self._closed or not self._broker.up or self.uplink.cut or self.downlink.cut:
@@ -189,4 +194,4 @@ class MemorySession:
     def _fail_pending(self, reason: str) -> None:
         loop = asyncio.get_running_loop()
         for settle in list(self._pending.values()):
-            loop.call_soon(settle, Outage(reason))
+            loop.call_soon(settle, Outage(reason), context=self._context)
