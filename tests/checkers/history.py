@@ -1,0 +1,224 @@
+"""What really happened, as far as somebody outside the mesh could see it?
+
+The record that a simulation or a run on a real cluster fills in and that the checkers read: what
+ran where (seen where the work runs), what was asked, what the journals, the public facts, the
+ledger and the logs say, and what was left at the end. It knows no rule and judges nothing.
+
+World time (`at_ns`, `began_ns`) is the observer's own, the same for all nodes and never stepped;
+boot time (`*_boot_ns`) is CLOCK_BOOTTIME of the host in question.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock_contracts.jobs import JobSpec
+from penstock_contracts.public import JobEvent, RequestRefusal
+from penstock_contracts.queries import InventoryAudit, MeteringAudit, SchedulerAudit
+from penstock_metering.core.accounts import Line
+from penstock_runtime.entries import Committed
+
+__all__ = [
+    "AgentEnding",
+    "Boot",
+    "Cancel",
+    "CursorSeen",
+    "Ending",
+    "Entry",
+    "Fact",
+    "Fault",
+    "History",
+    "Line",
+    "LogChunk",
+    "LogKey",
+    "OrderSeen",
+    "Run",
+    "Submission",
+    "Violation",
+]
+
+LogKey = tuple[str, str, int, int, str]
+"""(tenant, job id, attempt, rank, stream)."""
+
+
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
+    """A promise that was broken. `sentence` says it to a person; the rest finds the story."""
+
+    code: str
+    sentence: str
+    job_id: str | None = None
+    node: str | None = None
+    device: str | None = None
+    at_ns: int = 0
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One rank's program that really ran: `[began_ns, ended_ns)` from its start until nothing of it
+    was left; None = it still runs.
+
+    `lease_seq` None = the program could not tell. `waited`: the reaper that started it saw its end
+    (false: the reaper or the host died first). `ended_by`: `itself`, `reaper`, `leftover` (killed
+    by a later reaper) or `host`. `written`: bytes per stream; `output`: those bytes, where they
+    are known. `output_lost`: the spool files were lost with their disk.
+    """
+
+    node: str
+    boot_id: str
+    tenant: str
+    job_id: str
+    attempt: int
+    rank: int
+    began_ns: int
+    began_boot_ns: int
+    lease_seq: int | None = None
+    devices: tuple[str, ...] = ()
+    gpu_milli: int = 1000
+    ended_ns: int | None = None
+    ended_boot_ns: int | None = None
+    waited: bool = False
+    ended_by: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    written: dict[str, int] = {}
+    output: dict[str, bytes] = {}
+    output_lost: bool = False
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One job asked for. `request_seq` None = no acknowledgement came: it may be stored or not.
+    `spec` None = rubbish was sent on purpose."""
+
+    at_ns: int
+    tenant: str
+    job_id: str
+    request_seq: int | None
+    spec: JobSpec | None
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """One cancel asked for; as a submission."""
+
+    at_ns: int
+    tenant: str
+    job_id: str
+    request_seq: int | None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A journal entry when the broker had stored it, seen before any purge."""
+
+    at_ns: int
+    entry: Committed
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of FACTS."""
+
+    stream_seq: int
+    subject: str
+    ce_id: str
+    event: JobEvent | RequestRefusal
+
+
+class CursorSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A reader has published that it needs nothing of the stream up to `seq` any more."""
+
+    at_ns: int
+    stream: str
+    reader: str
+    seq: int
+
+
+class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A desired state that reached an agent; `accepted` None = its answer is not known."""
+
+    at_ns: int
+    node: str
+    as_of: int
+    full: bool
+    keys: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+    accepted: bool | None = None
+
+
+class LogChunk(msgspec.Struct, frozen=True):
+    """One message of LOGS."""
+
+    offset: int
+    payload: bytes
+
+
+class Boot(msgspec.Struct, kw_only=True):
+    """One life of a host. `ended_ns` None = it still runs; a host that lost its disk at the end of
+    a boot (`destroyed`) can report nothing more of it."""
+
+    node: str
+    boot_id: str
+    began_ns: int
+    ended_ns: int | None = None
+    destroyed: bool = False
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to the mesh. `until_ns` None = an instant, or it was never undone. `kind` in
+    plain words: `suspend`, `reaper killed`, `agent killed`, `partition`, `clock stepped`, …"""
+
+    at_ns: int
+    kind: str
+    node: str | None = None
+    until_ns: int | None = None
+    sentence: str = ""
+
+
+class AgentEnding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent still holds and owes at the end."""
+
+    node: str
+    held: tuple[str, ...] = ()
+    reports_owed: int = 0
+    segments_owed: int = 0
+    spools: int = 0
+
+
+class Ending(msgspec.Struct, kw_only=True):
+    """What was left once faults had stopped and time had been given to drain. `drained_ns` None =
+    it did not drain within the bound."""
+
+    faults_stopped_ns: int
+    drained_ns: int | None = None
+    live_jobs: tuple[str, ...] = ()
+    leases: tuple[str, ...] = ()
+    agents: tuple[AgentEnding, ...] = ()
+    scheduler: SchedulerAudit | None = None
+    inventory: InventoryAudit | None = None
+    metering: MeteringAudit | None = None
+
+
+class History(msgspec.Struct, kw_only=True):
+    """Lists are in the order in which things happened.
+
+    `lossy_broker`: the broker lost acknowledged data (a power loss under the default sync
+    interval). `late_ns`: how long after the commit an entry may have been observed, `stamp_ms`: how
+    far a host's stamps may lie from what the observer saw; both 0 in a simulation. `undecodable`:
+    (stream, sequence) of journal entries that are no entries. `expected_findings`: codes that an
+    audit may rightly report after what was done on purpose (`quarantined` after hostile usage).
+    """
+
+    lossy_broker: bool = False
+    late_ns: int = 0
+    stamp_ms: int = 0
+    runs: list[Run] = []
+    boots: list[Boot] = []
+    faults: list[Fault] = []
+    submissions: list[Submission] = []
+    cancels: list[Cancel] = []
+    jobs_entries: list[Entry] = []
+    nodes_entries: list[Entry] = []
+    undecodable: set[tuple[str, int]] = set()
+    expected_findings: frozenset[str] = frozenset()
+    facts: list[Fact] = []
+    cursors: list[CursorSeen] = []
+    orders: list[OrderSeen] = []
+    ledger: list[Line] = []
+    logs: dict[LogKey, list[LogChunk]] = {}
+    ending: Ending | None = None
