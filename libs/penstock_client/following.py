@@ -16,6 +16,7 @@ import msgspec
 
 from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
 from penstock_client.subjects import ANY, subject_of
+from penstock_contracts.errors import MALFORMED
 from penstock_contracts.jobs import TERMINAL, TRANSITIONS
 from penstock_contracts.public import JobEvent
 
@@ -94,7 +95,7 @@ class JobFollower:
     def _on_message(self, message: Message) -> None:
         try:
             event = _decode(message.payload)
-        except msgspec.DecodeError:
+        except MALFORMED:
             return  # not a fact of ours; the stream is read in any case
         if len(self._live) >= LIVE_MAX:
             self._live.clear()

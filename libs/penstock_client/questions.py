@@ -12,7 +12,7 @@ import msgspec
 
 from penstock_bus.port import Bus, NoResponders, Outage
 from penstock_client.failures import Unavailable, refused
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.registry import BY_NAME
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def decode_answer(payload: bytes, answer: type[T], service: str) -> T:
             raise refused(envelope.refusal)
         inner = bytes(envelope.value) or payload
         return msgspec.json.decode(inner, type=answer)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise Unavailable(
             f"the {service} service answered something this version does not understand: {error}",
             service=service,

@@ -19,6 +19,15 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
     field: str = ""
 
 
+MALFORMED = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+)
+"""All that decoding bytes of others may raise: no JSON or another shape, a string that is not UTF-8
+(msgspec leaves that to Python), nested too deeply."""
+
+
 class InvariantError(Exception):
     """A bug: the state contradicts itself. The process ends and restarts from its journal."""
 

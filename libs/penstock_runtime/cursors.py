@@ -13,6 +13,7 @@ import logging
 import msgspec
 
 from penstock_bus.port import Bus, Outage, Reader, StoredMessage
+from penstock_contracts.errors import MALFORMED
 from penstock_runtime.entries import encode_json
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ async def read_cursors(bus: Bus) -> dict[str, int]:
     for item in await bus.kv_all(BUCKET):
         try:
             found[item.key] = _decode_cursor(item.value).seq
-        except msgspec.DecodeError as error:
+        except MALFORMED as error:
             log.error("undecodable cursor %s counts as 0: %s", item.key, error)
     return found
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock_bus.port import StoredMessage
+from penstock_contracts.errors import MALFORMED
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def entry_decoder(fact_type: Any) -> Callable[[StoredMessage], Committed | None]
     def decode(message: StoredMessage) -> Committed | None:
         try:
             entry = decode_whole(message.payload)
-        except msgspec.DecodeError as error:
+        except MALFORMED as error:
             log.error(
                 "undecodable journal entry skipped: %s",
                 error,

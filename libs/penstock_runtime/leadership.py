@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from penstock_bus.port import Bus, Outage, WrongRevision
+from penstock_contracts.errors import MALFORMED
 from penstock_runtime.clock import Clock
 from penstock_runtime.entries import encode_json
 
@@ -166,6 +167,6 @@ def _read_holder(value: bytes) -> Holder | None:
     """None counts as free: rubbish in a lock must not keep a service from starting."""
     try:
         return _decode_holder(value)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         log.error("undecodable lock: %s", error)
         return None

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from penstock_bus.port import Bus, BusRefusal
+from penstock_contracts.errors import MALFORMED
 from penstock_runtime.entries import encode_json
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class SnapshotStore:
             try:
                 found = await self._bus.object_get(BUCKET, name)
                 opened = None if found is None else _open_snapshot(found)
-            except (BusRefusal, ValueError, msgspec.DecodeError) as error:
+            except (BusRefusal, ValueError, *MALFORMED) as error:
                 log.error("damaged snapshot %s: %s", name, error)
                 continue
             if opened is not None:

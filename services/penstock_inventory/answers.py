@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock_bus.port import Message
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import Answer, NodeQuery, NodesQuery
 from penstock_inventory.core.audit import audit
@@ -38,7 +38,7 @@ def answer_nodes(fleet: Fleet, seq: int, seen_age: SeenAge, message: Message) ->
     """`query.inventory.nodes`: by name, behind `after`, as many as one message holds."""
     try:
         after = _decode_nodes_query(message.payload or b"{}").after
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         return refuse(_refusal_of(error))
     page = _Page(seq, [])
     size = 0
@@ -56,7 +56,7 @@ def answer_node(fleet: Fleet, seen_age: SeenAge, message: Message) -> bytes:
     """`query.inventory.node`."""
     try:
         name = _decode_node_query(message.payload).node
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         return refuse(_refusal_of(error))
     view = fleet.view(name, seen_age(name))
     if view is None:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock_bus.port import Message, StoredMessage
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT, is_token
 from penstock_contracts.nodes import NodeDescription
 from penstock_inventory.core.events import VERBS, Command, Described
@@ -33,7 +33,6 @@ _NODE_AT = len(f"{ROOT}.node.")
 _HEARTBEAT_END = -len(".heartbeat")
 _DESCRIPTION_END = -len(".description")
 _COMMAND_AT = len(f"{ROOT}.command.node.")
-_BAD_JSON = (msgspec.DecodeError, RecursionError)
 
 
 class _Sender(msgspec.Struct):
@@ -65,7 +64,7 @@ class Inbox:
         node = message.subject[_NODE_AT:_HEARTBEAT_END]
         try:
             claimed = _decode_sender(message.payload).node
-        except _BAD_JSON:
+        except MALFORMED:
             self.counters["heartbeats_undecodable"] += 1
             return None
         if claimed != node:
@@ -78,7 +77,7 @@ class Inbox:
         node = message.subject[_NODE_AT:_DESCRIPTION_END]
         try:
             description = _decode_description(message.payload)
-        except _BAD_JSON as error:
+        except MALFORMED as error:
             return self._drop("descriptions_undecodable", message, node, str(error))
         fault = _fault_of(description, node)
         if fault is not None:
@@ -94,7 +93,7 @@ class Inbox:
             wish = _decode_wish(message.payload or b"{}")
         except msgspec.ValidationError as error:
             return Refusal("invalid_field", str(error))
-        except _BAD_JSON as error:
+        except MALFORMED as error:
             return Refusal("malformed_json", f"The payload is not JSON: {error}")
         return Command(node, verb, wish.reason, wish.deadline_s)
 

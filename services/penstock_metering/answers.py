@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from penstock_bus.port import Bus, Message, Subscription
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import (
     Answer,
@@ -85,7 +85,7 @@ class Answers:
             value = await handler(decode(message.payload or b"{}"))
         except msgspec.ValidationError as error:
             value = Refusal("invalid_field", str(error))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except MALFORMED as error:
             value = Refusal("malformed_json", str(error))
         except sa.exc.DBAPIError as error:
             log.error("a question could not be answered: %s", error)

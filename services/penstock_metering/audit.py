@@ -13,7 +13,7 @@ import logging
 import msgspec
 
 from penstock_bus.port import Bus, BusRefusal, Outage
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import Empty, Finding, MeteringAudit, MeteringAuditQuery
 from penstock_contracts.usage import AuditReply
@@ -101,7 +101,7 @@ class Auditor:
             async with limit:
                 message = await self._bus.request(subject, _request, timeout_s=NODE_S_MAX)
             reply = _decode_reply(message.payload)
-        except (Outage, BusRefusal, msgspec.DecodeError) as error:
+        except (Outage, BusRefusal, *MALFORMED) as error:
             log.warning("node %s did not close its books: %s", node, error, extra={"node": node})
             return None
         if reply.node != node or reply.usage_seq <= 0:

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy.exc import OperationalError
 
 from penstock_bus.port import StoredMessage
+from penstock_contracts.errors import MALFORMED
 from penstock_contracts.journal import JobFact
 from penstock_contracts.nodes import NodeFact
 from penstock_contracts.usage import UsageBatch
@@ -147,7 +148,7 @@ class Ingest:
         for message in self._unseen(USAGE, messages):
             try:
                 said = _decode_usage(message.payload)
-            except msgspec.DecodeError as error:
+            except MALFORMED as error:
                 self.totals.unreadable += 1
                 text = message.payload[:PAYLOAD_KEPT_MAX].decode(errors="backslashreplace")
                 text = text.replace("\0", "\\x00")

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from penstock_bus.port import Appended, Bus, Message, Outage
+from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import (
     Described,
@@ -168,7 +169,7 @@ class Agent:
     def _on_desired(self, message: Message) -> None:
         try:
             desired = _desired.decode(message.payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except MALFORMED as error:
             log.error("an order that cannot be read: %s", error)
             return
         ack = judge(self.state, desired)
@@ -180,7 +181,7 @@ class Agent:
     def _on_renewal(self, message: Message) -> None:
         try:
             renewal = _renewal.decode(message.payload)
-        except msgspec.DecodeError as error:
+        except MALFORMED as error:
             log.error("a renewal that cannot be read: %s", error)
             return
         self.effects.renew(renewal.sent_boot_ns)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock_bus.port import Message
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
 from penstock_runtime.journaled import JournaledService
@@ -60,7 +60,7 @@ def _answering(handler: Callable[[Message], object]) -> Callable[[Message], byte
             value = handler(message)
         except msgspec.ValidationError as error:
             value = Refusal("invalid_field", str(error))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except MALFORMED as error:
             value = Refusal("malformed_json", str(error))
         if isinstance(value, Refusal):
             return _encode(Answer(refusal=value))

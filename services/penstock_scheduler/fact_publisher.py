@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock_bus.port import Bus, BusRefusal, Outage, Reader, StoredMessage, StreamRewound
+from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
 from penstock_runtime.cursors import publish_cursor
@@ -133,7 +134,7 @@ class FactPublisher:
     def _decoded(self, message: StoredMessage) -> Committed | None:
         try:
             return _decode_entry(message)
-        except msgspec.DecodeError as error:
+        except MALFORMED as error:
             self.counters["entries_undecodable"] += 1
             log.error("JOBS entry %d has no public facts: %s", message.seq, error)
             return None

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock_bus.port import StoredMessage
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec, SubmitJobs
 from penstock_contracts.journal import RefusedItem
 from penstock_contracts.leases import NodeReport
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 counters: Counter[str] = Counter()
 _PATH = re.compile(r" - at `\$\.?([^`]*)`")
-_BAD_JSON = (msgspec.DecodeError, RecursionError)
 
 
 BACKLOG_FULL = Refusal("backlog_full", "the mesh's streams are nearly full; submit again later")
@@ -63,7 +62,7 @@ def decode_request(message: StoredMessage, *, backlog_full: bool = False) -> Seq
         if verb == "cancel":
             asked = _cancel.decode(message.payload)
             return (CancelAsked(tenant, message.seq, asked.job_id, asked.reason),)
-    except _BAD_JSON as error:
+    except MALFORMED as error:
         return (RequestBroken(tenant, message.seq, refusal_of(error, "")),)
     refusal = Refusal("unknown_verb", f"no verb {verb[:40]!r}; there are submit and cancel")
     return (RequestBroken(tenant, message.seq, refusal),)
@@ -90,7 +89,7 @@ def _item(
     where = f"jobs[{index}]." if prefix is None else prefix
     try:
         spec = _job.decode(payload)
-    except _BAD_JSON as error:
+    except MALFORMED as error:
         return RefusedItem(index, refusal_of(error, where))
     fault = spec.fault()
     if fault is None:
@@ -115,7 +114,7 @@ def decode_report(message: StoredMessage) -> Sequence[object]:
     node = message.subject.split(".")[-2]
     try:
         report = _report.decode(message.payload)
-    except _BAD_JSON as error:
+    except MALFORMED as error:
         counters["reports_undecodable"] += 1
         log.error("report %d of %s dropped: %s", message.seq, node, error)
         return ()
@@ -126,7 +125,7 @@ def decode_nodes(message: StoredMessage) -> Sequence[object]:
     """Events of one entry of the NODES journal."""
     try:
         return [NodeChanged(fact) for fact in _nodes.decode(message.payload).facts]
-    except _BAD_JSON as error:
+    except MALFORMED as error:
         counters["node_entries_undecodable"] += 1
         log.error("NODES entry %d skipped: %s", message.seq, error)
         return ()

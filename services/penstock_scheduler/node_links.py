@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from penstock_bus.port import Bus, Message, Outage
+from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import (
     DesiredAck,
@@ -108,7 +109,7 @@ class NodeLinks:
         name = message.subject.split(".")[-2]
         try:
             beat = _heartbeat.decode(message.payload)
-        except (msgspec.DecodeError, RecursionError):
+        except MALFORMED:
             self.counters["heartbeats_undecodable"] += 1
             return
         self.contact_ns[name] = self._now_ns()
@@ -195,7 +196,7 @@ class NodeLinks:
             return
         try:
             accepted = _ack.decode(answer.payload).ok
-        except msgspec.DecodeError:
+        except MALFORMED:
             accepted = False
         if not accepted:
             self.counters["desired_refused"] += 1
