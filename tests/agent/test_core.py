@@ -107,6 +107,7 @@ def test_no_port_is_a_refusal() -> None:
     assert follow(state, ordered(run, as_of=2)) == [], "what was declined is not begun"
 
 
+@pytest.mark.lesson(6)
 @pytest.mark.parametrize(
     ("uuid", "code"), [("D9", "device_unknown"), ("SICK", "device_unhealthy"), ("D0", None)]
 )
@@ -117,6 +118,7 @@ def test_only_devices_that_are_there_and_well_are_used(uuid: str, code: str | No
     assert (declined, todo) == (([], [Spawn(order.key)]) if code is None else ([code], []))
 
 
+@pytest.mark.lesson(17)
 def test_fractions_of_one_device_are_counted_together() -> None:
     state = a_node()
     orders = [an_order(devices=("D0",), gpu_milli=milli) for milli in (250, 500)]
@@ -150,12 +152,14 @@ def test_a_desired_state_is_taken_over_its_base_and_never_backwards(
     assert judge(state, desired).as_of == (desired.as_of if ok else 5)
 
 
+@pytest.mark.lesson(2)
 def test_nothing_is_taken_that_was_meant_for_another_boot() -> None:
     state = a_node()
     assert judge(state, NodeDesired(as_of=9, full=True, boot_id=state.boot_id)).ok
     assert not judge(state, NodeDesired(as_of=9, full=True, boot_id="before")).ok
 
 
+@pytest.mark.lesson(7)
 def test_nothing_is_taken_before_the_reaper_has_told_what_runs() -> None:
     state = State(node="n1")
     follow(state, started())
@@ -166,6 +170,7 @@ def test_nothing_is_taken_before_the_reaper_has_told_what_runs() -> None:
     assert not judge(state, NodeDesired(as_of=1, full=True)).ok
 
 
+@pytest.mark.lesson(2)
 def test_a_newer_lease_of_the_same_rank_fences_the_older() -> None:
     state, order = a_node(), an_order(lease_seq=50)
     follow(state, ordered(order), events.Began(at_ns=20, key=order.key))
@@ -201,6 +206,7 @@ def test_a_stop_reaches_what_runs_and_ends_what_waits() -> None:
     assert follow(state, events.ReaperReady(at_ns=40, keys=(running.key,)))[0] == stop
 
 
+@pytest.mark.lesson(1)
 def test_after_a_restart_only_what_the_reaper_does_not_know_is_started() -> None:
     state = a_node()
     known, unknown, stopped = an_order(), an_order(), an_order()
@@ -248,6 +254,7 @@ def test_a_new_boot_ends_everything_and_counts_anew() -> None:
     assert (now.counters[0].since_ms, now.counters[0].upto_ms) == (9_000, 11_000)
 
 
+@pytest.mark.lesson(18)
 def test_an_end_stamped_before_a_cut_does_not_go_back() -> None:
     state, order = a_node(), an_order(devices=("D0",))
     follow(state, ordered(order), events.Began(at_ns=20 * SECOND_NS, key=order.key))

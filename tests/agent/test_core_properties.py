@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,7 @@ class Story:
 steps = st.tuples(st.sampled_from(ACTS), st.integers(0, 5), st.integers(0, 90_000))
 
 
+@pytest.mark.lesson(18)
 @settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_two_accounts_agree_and_a_replay_is_the_same_state(acts: list[Step]) -> None:
@@ -165,6 +167,7 @@ def test_two_accounts_agree_and_a_replay_is_the_same_state(acts: list[Step]) -> 
     assert msgspec.json.decode(msgspec.json.encode(story.state), type=State) == story.state
 
 
+@pytest.mark.lesson(18)
 @settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_every_exit_names_its_segments_and_comes_once(acts: list[Step]) -> None:

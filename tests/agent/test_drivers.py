@@ -95,12 +95,13 @@ def test_nvml_describes_what_it_knows_and_leaves_the_rest_unknown() -> None:
     assert driver.visible_devices(("GPU-1", "GPU-0")) == "GPU-1,GPU-0"
 
 
+@pytest.mark.lesson(24)
 async def test_zero_is_a_reading_and_unknown_is_none(eventually: Any) -> None:
     whole, bare = NvmlDriver(FakeNvml()).sample()
     assert (whole.utilisation_percent, whole.power_mw, whole.energy_mj) == (0, 71_500, 123)
     assert (bare.utilisation_percent, bare.power_mw, bare.energy_mj) == (None, None, None)
     bus = PublishedBus()
-    sampler = Sampler(bus, NvmlDriver(FakeNvml()), "n1")  # type: ignore[arg-type]
+    sampler = Sampler(bus, NvmlDriver(FakeNvml()), "n1", 10.0)  # type: ignore[arg-type]
     task = asyncio.ensure_future(sampler.keep())
     await eventually(lambda: bus.published)
     task.cancel()

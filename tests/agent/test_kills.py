@@ -9,6 +9,8 @@ import random
 import signal
 from typing import Any
 
+import pytest
+
 from agent.builders import a_shell_order, an_order
 from agent.reaper_client import alive, wait_until
 from agent.scripted import AgentProcess, Mesh
@@ -50,6 +52,7 @@ def assert_segments_match_ends(mesh: Mesh, orders: list[LeaseOrder]) -> None:
         assert (min(each.t0_ms for each in mine), last.t1_ms) == (end.started_ms, end.at_ms)
 
 
+@pytest.mark.lesson(1, 23)
 async def test_an_agent_killed_again_and_again_loses_and_repeats_nothing(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:
@@ -89,6 +92,7 @@ async def test_an_agent_killed_again_and_again_loses_and_repeats_nothing(
     assert_two_accounts_agree(mesh)
 
 
+@pytest.mark.lesson(1)
 async def test_what_ends_while_no_agent_is_there_is_told_as_the_reaper_stamped_it(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:
@@ -134,6 +138,7 @@ async def test_a_killed_reaper_means_lost_and_the_node_goes_on(
     assert_two_accounts_agree(mesh)
 
 
+@pytest.mark.lesson(14)
 async def test_fifty_megabytes_arrive_though_the_agent_is_killed_meanwhile(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:
@@ -159,6 +164,7 @@ async def test_fifty_megabytes_arrive_though_the_agent_is_killed_meanwhile(
     await eventually(lambda: spool.stat().st_size == 0)
 
 
+@pytest.mark.lesson(13)
 async def test_nothing_is_lost_while_the_broker_is_away(
     mesh: Mesh, agent_factory: Any, nats_server: Any, eventually: Any
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import msgspec
+import pytest
 
 from agent.builders import a_shell_order, an_order
 from agent.reaper_client import alive
@@ -112,6 +113,7 @@ async def test_ranks_prepare_and_then_run_with_the_rendezvous(
         assert mesh.kinds(order) == ["Preparing", "Prepared", "Started", "Exited", "Released"]
 
 
+@pytest.mark.lesson(22)
 async def test_a_stop_ends_the_work_and_says_why(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:
@@ -133,6 +135,7 @@ async def test_a_stop_ends_the_work_and_says_why(
     assert mesh.end(held).segments == 0
 
 
+@pytest.mark.lesson(1, 3)
 async def test_a_dropped_lease_is_killed_and_forgotten(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:

@@ -78,6 +78,7 @@ async def test_a_job_may_end_by_itself_within_its_grace(client: ReaperClient) ->
     assert (end["code"], end["signal"], end["reason"]) == (5, None, "cancelled")
 
 
+@pytest.mark.lesson(4)
 async def test_the_time_limit_counts_from_the_start(client: ReaperClient) -> None:
     await client.start()
     client.spawn("limited", "sleep", "60", limit_s=0.3)
@@ -87,6 +88,7 @@ async def test_the_time_limit_counts_from_the_start(client: ReaperClient) -> Non
     assert 0.3e9 <= end["at_ns"] - began < 2e9
 
 
+@pytest.mark.lesson(13)
 async def test_a_lease_that_nobody_renews_ends_the_work(client: ReaperClient) -> None:
     await client.start()
     client.spawn("cut-off", "sleep", "60", disconnect_s=0.6, grace_s=0.2)
@@ -110,6 +112,7 @@ async def test_a_renewed_lease_holds_on(client: ReaperClient) -> None:
     assert end["at_ns"] - began >= 1e9
 
 
+@pytest.mark.lesson(9)
 @pytest.mark.parametrize(
     "escape",
     [
@@ -132,6 +135,7 @@ async def test_whatever_a_job_leaves_behind_is_gone_before_it_is(
     assert not alive(pid_in(pid_file))
 
 
+@pytest.mark.lesson(10)
 async def test_another_attempts_daemon_is_left_alone(client: ReaperClient) -> None:
     await client.start()
     pid_file = client.work / "daemon"
@@ -180,6 +184,7 @@ async def test_a_new_agent_is_told_everything_until_it_is_forgotten(client: Reap
     assert client.known() == ["running"], "what runs is not forgotten"
 
 
+@pytest.mark.lesson(9)
 async def test_what_a_killed_reaper_ran_is_lost_and_killed(client: ReaperClient) -> None:
     await client.start()
     escaped = client.work / "escaped"

@@ -109,6 +109,7 @@ async def test_a_check_that_finds_something_lists_it_and_exits_with_1(
     assert code in done.out.decode()
 
 
+@pytest.mark.lesson(24)
 async def test_a_check_without_a_service_is_not_clean(
     real_mesh: FakeMesh, penstock: Penstock
 ) -> None:

@@ -113,6 +113,7 @@ async def test_a_chunk_that_was_stored_late_is_put_in_its_place(
         assert reader.missing == []
 
 
+@pytest.mark.lesson(14)
 async def test_bytes_that_never_come_are_called_missing(job: FakeJob, reader: LogReader) -> None:
     await job.log(b"start")
     await job.log(b"later", at=10)

@@ -77,6 +77,7 @@ def test_lengths_of_time_are_written(ms: int | None, text: str) -> None:
     assert format_duration(ms) == text
 
 
+@pytest.mark.lesson(24)
 def test_unknown_amounts_are_not_written_as_zero() -> None:
     assert format_money(None, "USD") == "-"
     assert format_gpu_hours(None) == "-"

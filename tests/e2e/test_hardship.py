@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from e2e import processes
 from e2e.conftest import MeshFactory
 from e2e.mesh import Mesh, until
@@ -27,6 +29,7 @@ def sleepers(marker: str) -> list[int]:
     return [pid for pid in processes.all_pids() if processes.command_line(pid) == line]
 
 
+@pytest.mark.lesson(9)
 async def test_what_a_job_leaves_behind_ends_before_its_device_is_free(
     rough_mesh: Mesh, rough_client: RawClient
 ) -> None:

@@ -76,6 +76,7 @@ def assert_check_is_clean(mesh: Mesh) -> None:
     assert mesh.cli("check").stdout.count("unaccounted_ms 0") == 1
 
 
+@pytest.mark.lesson(1)
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.long)])
 async def test_no_job_is_lost_or_run_twice_while_each_process_is_killed_in_turn(
     rough_mesh: Mesh, rough_client: RawClient, tmp_path: Path, eventually: Any, rounds: int
@@ -124,6 +125,7 @@ async def test_cancels_made_while_the_scheduler_is_down_are_obeyed_afterwards(
     assert (await rough_client.until_ended(job["job_id"]))["fact"] == "cancelled"
 
 
+@pytest.mark.lesson(14)
 async def test_output_written_while_the_agent_is_dead_is_not_lost(
     rough_mesh: Mesh, rough_client: RawClient, tmp_path: Path, eventually: Any
 ) -> None:

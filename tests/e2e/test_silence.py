@@ -25,6 +25,7 @@ def agent_of(mesh: Mesh, node: str) -> int:
     return pid
 
 
+@pytest.mark.lesson(2, 12)
 async def test_work_on_a_frozen_agents_node_is_kept_and_ends_once(
     rough_mesh: Mesh, rough_client: RawClient, tmp_path: Path, eventually: Any
 ) -> None:
@@ -50,6 +51,7 @@ async def test_work_on_a_frozen_agents_node_is_kept_and_ends_once(
     await eventually(lambda: rough_mesh.cli("check", exit_code=None).returncode == 0, timeout_s=30)
 
 
+@pytest.mark.lesson(13)
 async def test_a_job_with_a_disconnect_limit_moves_on_when_its_agent_is_silent(
     rough_mesh: Mesh, rough_client: RawClient, tmp_path: Path, eventually: Any
 ) -> None:
@@ -72,6 +74,7 @@ async def test_a_job_with_a_disconnect_limit_moves_on_when_its_agent_is_silent(
     await eventually(lambda: rough_mesh.cli("check", exit_code=None).returncode == 0, timeout_s=30)
 
 
+@pytest.mark.lesson(12)
 @pytest.mark.parametrize("role", ["inventory", "scheduler", "metering", "nats-server"])
 def test_a_frozen_service_accuses_nobody_when_it_thaws(rough_mesh: Mesh, role: str) -> None:
     pid = rough_mesh.pid_of(role)

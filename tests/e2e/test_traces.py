@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from e2e.mesh import Mesh
 from e2e.otlp import Receiver
 from e2e.raw import RawClient, a_job
@@ -50,6 +52,7 @@ async def test_the_trace_a_job_is_given_is_the_one_that_is_exported(
     assert written == ids.traceparent(job["job_id"], ended["attempt"], "execute")
 
 
+@pytest.mark.lesson(26)
 async def test_a_follower_that_starts_again_derives_the_same_spans(
     mesh: Mesh, client: RawClient, otlp: Receiver, eventually: Any
 ) -> None:

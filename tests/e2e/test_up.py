@@ -18,6 +18,7 @@ from e2e.mesh import PENSTOCK, SERVICES, Mesh, role_of
 from e2e.raw import RawClient, a_job
 
 
+@pytest.mark.lesson(7)
 def test_every_node_is_schedulable_when_it_says_ready_and_not_a_word_before(mesh: Mesh) -> None:
     lines = mesh.output().splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("ready"))

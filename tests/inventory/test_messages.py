@@ -51,6 +51,7 @@ def test_a_description_that_makes_no_sense_is_counted_and_dropped(
     assert inbox.counters == {counter: 1}
 
 
+@pytest.mark.lesson(11)
 def test_a_heartbeat_counts_for_the_node_of_its_subject_only() -> None:
     inbox = Inbox()
     assert inbox.heartbeat(as_heartbeat("n1", a_heartbeat("n1"))) == "n1"

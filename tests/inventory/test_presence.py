@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from inventory.builders import a_description, a_fleet
 from penstock_contracts.nodes import ALIVE, LOST, SUSPECT, NodeLivenessChanged, NodeRegistered
 from penstock_inventory.core.events import Returned, Silent
@@ -33,6 +35,7 @@ class Watch:
         self.presence.match_one("n1", self.fleet.nodes["n1"], int(at_s * SECOND))
 
 
+@pytest.mark.lesson(12)
 def test_a_node_is_suspect_after_three_seconds_and_lost_after_ten() -> None:
     watch = Watch("n1")
     watch.hear(1)
@@ -51,6 +54,7 @@ def test_what_is_not_committed_is_said_again() -> None:
     assert watch.judge(4) == watch.judge(4) != []
 
 
+@pytest.mark.lesson(12)
 def test_one_heartbeat_does_not_bring_a_node_back_but_two_in_a_row_do() -> None:
     watch = Watch("n1")
     watch.become(LOST, 20)
@@ -75,6 +79,7 @@ def test_a_flapping_node_must_earn_its_return_each_time() -> None:
     assert watch.judge(11) == []
 
 
+@pytest.mark.lesson(12)
 def test_after_a_take_over_every_node_has_a_fresh_grace() -> None:
     watch = Watch("n1", "n2")
     watch.hear(1)

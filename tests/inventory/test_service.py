@@ -166,6 +166,7 @@ async def test_silence_makes_a_node_suspect_then_lost_and_two_heartbeats_bring_i
     await eventually(lambda: site.liveness("n1") == "alive")
 
 
+@pytest.mark.lesson(12)
 async def test_an_inventory_that_could_not_hear_does_not_blame_the_nodes(
     site: Site, eventually: Eventually
 ) -> None:

@@ -40,6 +40,7 @@ def test_children_do_not_inherit_the_lock(directory: DataDirectory) -> None:
     os.close(held)
 
 
+@pytest.mark.lesson(10)
 def test_only_recorded_processes_that_still_run_are_left_over(directory: DataDirectory) -> None:
     own = own_identity()
     reused = ProcessIdentity(pid=own.pid, start_ticks=own.start_ticks + 1)

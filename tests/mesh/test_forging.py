@@ -108,6 +108,7 @@ async def test_a_client_cannot_publish_what_others_say(users: Users, watch: Watc
     assert await watch.grown() == {}
 
 
+@pytest.mark.lesson(11)
 async def test_a_node_cannot_publish_what_others_say(users: Users, watch: Watch) -> None:
     node = await users.connect("node", "n1")
     assert await accepted(node, NOT_FOR_A_NODE) == []

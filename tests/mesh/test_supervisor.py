@@ -183,6 +183,7 @@ async def test_a_reaper_that_does_not_stop_is_killed_with_its_jobs(
     await eventually(lambda: not any(job.alive for job in jobs))
 
 
+@pytest.mark.lesson(10)
 async def test_a_reaper_file_of_another_process_harms_nobody(watched: Watched) -> None:
     own = identify(os.getpid())
     assert own is not None

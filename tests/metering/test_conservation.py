@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from metering.conftest import Ledger
 from metering.world import Job, World
 from penstock_contracts.journal import RankExited
@@ -31,6 +33,7 @@ def clean(ledger: Ledger, world: World) -> Balance:
     return result
 
 
+@pytest.mark.lesson(19)
 def test_a_job_divides_its_device_time_into_sold_held_and_free(
     ledger: Ledger, world: World
 ) -> None:
@@ -62,6 +65,7 @@ def test_a_running_job_is_counted_up_to_the_audit(ledger: Ledger, world: World) 
     assert clean(ledger, world).milli_ms["sold"] == 1_200_000
 
 
+@pytest.mark.lesson(17, 18, 19)
 def test_fractions_of_one_device_run_at_once(ledger: Ledger, world: World) -> None:
     agent = world.a_node(gpus=1)
     jobs = [world.submit(gpu_milli=250) for _ in range(3)]
@@ -77,6 +81,7 @@ def test_fractions_of_one_device_run_at_once(ledger: Ledger, world: World) -> No
     assert (result.milli_ms["sold"], result.milli_ms["free"]) == (750_000, 250_000)
 
 
+@pytest.mark.lesson(19)
 def test_a_cordoned_node_drains_and_a_lost_one_is_unknown(ledger: Ledger, world: World) -> None:
     world.a_node(gpus=1)
     world.pass_ms(100)

@@ -56,11 +56,8 @@ def reissue(messages: list[StoredMessage], order: list[int]) -> list[StoredMessa
     ]
 
 
-@settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@pytest.mark.lesson(23)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 32))
 def test_any_order_repetition_and_cutting_gives_the_same_ledger(
     make_ledger: LedgerFactory, seed: int
@@ -107,6 +104,7 @@ def kill_at(ledger: Ledger, statement: int) -> Any:
     )
 
 
+@pytest.mark.lesson(21)
 def test_a_kill_between_any_two_statements_loses_and_doubles_nothing(
     make_ledger: LedgerFactory,
 ) -> None:
@@ -136,6 +134,7 @@ def test_a_kill_between_any_two_statements_loses_and_doubles_nothing(
     assert statement > 8  # begin, five tables or more, cursors, commit
 
 
+@pytest.mark.lesson(21)
 @pytest.mark.parametrize("moment", ["begin", "before_cursor_execute", "commit"])
 def test_a_database_that_fails_for_a_while_counts_everything_once(
     ledger: Ledger, make_ledger: LedgerFactory, moment: str
@@ -156,6 +155,7 @@ def test_a_database_that_fails_for_a_while_counts_everything_once(
     assert ledger.contents() == plain.contents()
 
 
+@pytest.mark.lesson(23)
 def test_the_same_id_with_other_content_is_quarantined_and_changes_nothing(
     ledger: Ledger, world: World
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from metering.conftest import Ledger
 from metering.test_conservation import check
@@ -41,6 +42,7 @@ def changed(segment: Segment, **fields: object) -> Segment:
     return msgspec.structs.replace(segment, **fields)
 
 
+@pytest.mark.lesson(4, 24)
 def test_a_lost_segment_is_unaccounted(ledger: Ledger, world: World) -> None:
     result = tampered(ledger, world, lambda segment: ())
     assert result.unaccounted_ms == 120_000  # missing as running, and too much not running

@@ -67,6 +67,7 @@ async def audit(bus: Bus, world: World) -> MeteringAudit:
     return msgspec.convert(msgspec.json.decode(answer.payload)["value"], MeteringAudit)
 
 
+@pytest.mark.lesson(21)
 async def test_kills_at_any_time_lose_and_double_nothing(
     bus: Bus, start: Start, http_port: int, eventually: Any
 ) -> None:

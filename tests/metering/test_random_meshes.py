@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,7 @@ class Play:
             self.free[place.node, place.devices[0]] += job.spec.gpu_milli
 
 
+@pytest.mark.lesson(4, 19)
 @settings(
     max_examples=12,
     deadline=None,

@@ -18,6 +18,7 @@ from penstock_metering.core.rating import DEFAULT_PRICES, Price, cost_micro, win
 HOUR = 3_600_000_000
 
 
+@pytest.mark.lesson(18)
 @given(quantity=st.integers(0, 1 << 62), price=st.integers(0, 1 << 40))
 def test_cost_is_the_exact_product_rounded_half_to_even(quantity: int, price: int) -> None:
     assert cost_micro(quantity, price) == round(Fraction(quantity * price, HOUR))
@@ -64,6 +65,7 @@ def test_a_new_mesh_has_a_price(ledger: Ledger) -> None:
     assert line.price_micro_per_hour == DEFAULT_PRICES[0].micro_per_hour
 
 
+@pytest.mark.lesson(18)
 def test_use_is_split_where_the_price_changes(ledger: Ledger) -> None:
     quarter_ms = START_MS + 10 + 900_000
     add_price(ledger, sku="gpu", version=2, effective_from_ms=quarter_ms, micro_per_hour=4_000_000)
@@ -131,6 +133,7 @@ def test_a_node_cannot_bill_anothers_lease(ledger: Ledger, world: World) -> None
     assert "segment_not_of_lease" in {f.code for f in ledger.balance(world).findings}
 
 
+@pytest.mark.lesson(18)
 def test_what_ran_after_the_release_is_not_billed(ledger: Ledger, world: World) -> None:
     agent = world.a_node(gpus=1)
     job = world.submit()
@@ -146,6 +149,7 @@ def test_what_ran_after_the_release_is_not_billed(ledger: Ledger, world: World) 
     assert line.quantity == 100_000
 
 
+@pytest.mark.lesson(24)
 def test_use_and_cost_are_unknown_until_every_segment_is_there(
     ledger: Ledger, world: World
 ) -> None:

@@ -88,6 +88,7 @@ async def test_an_audit_closes_the_books_of_running_work_and_finds_nothing(mesh:
         assert [job.job_id for job in listed.jobs] == [done.job_id]
 
 
+@pytest.mark.lesson(24)
 async def test_a_node_that_does_not_answer_is_silent_and_not_a_fault(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:

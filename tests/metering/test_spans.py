@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from metering.world import World
 from penstock_contracts.errors import Refusal
 from penstock_contracts.journal import JobFact, JobRejected
@@ -38,6 +40,7 @@ def check_contiguous(spans: list[SpanRecord]) -> None:
         assert all(a.end_ns == b.start_ns for a, b in pairwise(own))
 
 
+@pytest.mark.lesson(26)
 def test_a_job_has_five_phases_and_then_its_root(world: World) -> None:
     agent = world.a_node(gpus=1)
     job = world.submit(name="train")

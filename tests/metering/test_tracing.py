@@ -62,6 +62,7 @@ def exported(mesh: Mesh) -> int:
     return follower(mesh).exported
 
 
+@pytest.mark.lesson(23)
 async def test_a_collector_gets_one_trace_per_job_and_the_same_ids_again(
     traced_bus: Bus, world: World, ledger: Ledger, eventually: Any
 ) -> None:

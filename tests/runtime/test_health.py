@@ -79,6 +79,7 @@ async def test_readiness_follows_the_service_and_says_why_not(service: Service) 
     assert (await service.get("/readyz?verbose=1")).startswith("HTTP/1.1 200 ")
 
 
+@pytest.mark.lesson(24)
 async def test_metrics_are_read_at_the_scrape_and_unknown_ones_left_out(service: Service) -> None:
     jobs = [3]
 

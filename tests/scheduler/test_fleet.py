@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from penstock_contracts import journal, nodes
 from penstock_contracts.leases import Released
@@ -25,6 +26,7 @@ def running(driver: Driver, **fields):
     return job
 
 
+@pytest.mark.lesson(2, 12)
 def test_a_lost_node_keeps_its_work_and_its_devices() -> None:
     driver = Driver(a_node(gpus=1))
     running(driver)
@@ -73,6 +75,7 @@ def test_the_same_description_again_changes_nothing() -> None:
     assert changed(driver, nodes.NodeRegistered(a_node())) == []
 
 
+@pytest.mark.lesson(13)
 def test_contact_lost_longer_than_allowed_loses_the_attempt_but_frees_nothing() -> None:
     driver = Driver(a_node("n1", 1), a_node("n2", 1))
     job = running(driver, disconnect_s=30, retries=1)
@@ -128,6 +131,7 @@ def test_a_removed_node_is_forgotten_and_may_come_back() -> None:
     assert len(driver.core.state.leases) == 1
 
 
+@pytest.mark.lesson(6)
 def test_an_unhealthy_device_gets_no_work() -> None:
     sick = a_node(gpus=2)
     devices = (msgspec.structs.replace(sick.devices[0], healthy=False), sick.devices[1])

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -32,6 +33,8 @@ from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.views import findings
 from penstock_scheduler.public_facts import public_messages
 from tests.scheduler.driver import Driver, a_job, a_node
+
+pytestmark = pytest.mark.lesson(2, 17)
 
 NODES = ("n1", "n2", "n3")
 KINDS = ("prepare", "start", "exit", "fail", "release", "decline")

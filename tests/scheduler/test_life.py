@@ -66,6 +66,7 @@ def test_a_job_stopped_at_its_time_limit_has_timed_out_and_is_not_retried() -> N
     assert finish(driver).state == "timed_out"
 
 
+@pytest.mark.lesson(2, 9)
 def test_a_device_is_not_granted_again_before_its_release_is_proven() -> None:
     driver = Driver(a_node(gpus=1))
     first, second = a_job(1, gpus=1), a_job(2, gpus=1)
@@ -76,6 +77,7 @@ def test_a_device_is_not_granted_again_before_its_release_is_proven() -> None:
     assert "LeaseGranted" in names(driver.report(Released, first))
 
 
+@pytest.mark.lesson(2)
 @pytest.mark.parametrize("wrong", [{"lease_seq": 1}, {"attempt": 2}])
 def test_a_report_under_another_lease_changes_nothing(wrong: dict) -> None:
     driver, job = Driver(a_node()), a_job()
@@ -114,6 +116,7 @@ def test_the_first_rank_to_fail_stops_the_rest_and_gives_the_exit_code() -> None
     assert (finish(driver).state, finish(driver).exit_code) == ("failed", 4)
 
 
+@pytest.mark.lesson(15)
 def test_a_gang_is_placed_whole_or_not_at_all() -> None:
     driver = Driver(a_node(gpus=4))
     blocker, gang = a_job(1, gpus=1), a_job(2, ranks=4, gpus=1)
@@ -142,6 +145,7 @@ def test_cancelling_a_running_job_stops_it_and_waits_for_its_end() -> None:
     assert finish(driver).state == "cancelled"
 
 
+@pytest.mark.lesson(3, 16)
 def test_a_declined_job_goes_elsewhere() -> None:
     driver, job = Driver(a_node("n1"), a_node("n2")), a_job(gpus=1)
     driver.submit(job)
@@ -150,6 +154,7 @@ def test_a_declined_job_goes_elsewhere() -> None:
     assert driver.grant_of(job)[0].ranks[0].node != first
 
 
+@pytest.mark.lesson(16)
 def test_a_job_that_every_agent_declines_fails_in_the_end() -> None:
     driver, job = Driver(a_node("n1"), a_node("n2")), a_job(gpus=1)
     driver.submit(job)

@@ -150,6 +150,7 @@ def test_an_answer_from_before_a_full_one_changes_nothing(site: Site) -> None:
     assert len(site.wire.sent) == sent
 
 
+@pytest.mark.lesson(1, 3)
 @pytest.mark.parametrize("wrong", [{"keys": ["1/x/0"]}, {"as_of": 1}], ids=["digest", "as_of"])
 def test_a_node_that_holds_something_else_twice_is_sent_everything(
     site: Site, wrong: dict[str, Any]

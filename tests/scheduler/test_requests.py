@@ -126,6 +126,7 @@ def test_forgotten_ids_are_those_that_would_be_refused() -> None:
     assert refusals(driver.submit(job)) == [(0, "job_id_too_old")]
 
 
+@pytest.mark.lesson(15)
 @pytest.mark.parametrize(
     "fields",
     [
