@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +32,8 @@ from penstock_node_agent.core.usage import batch_now, next_batch
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.journal import Journal
 from penstock_node_agent.outbox import Lane, Parcel
+from penstock_runtime.clock import Clock
 
-HEARTBEAT_S = 1.0
 SEGMENT_S = 60.0
 USAGE_SPACING_S = 0.1
 """Nobody waits for usage but audits, which hurry: ten messages a second pack any rate of jobs."""
@@ -47,17 +46,21 @@ _desired = msgspec.json.Decoder(NodeDesired)
 _renewal = msgspec.json.Decoder(LeaseRenewal)
 
 
-def boottime_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class Agent:
     """One node's agent between the bus, its journal and the reaper."""
 
     def __init__(
-        self, bus: Bus, journal: Journal, effects: Effects, on_broken: Callable[[str], None]
+        self,
+        bus: Bus,
+        journal: Journal,
+        effects: Effects,
+        *,
+        clock: Clock,
+        heartbeat_s: float,
+        on_broken: Callable[[str], None],
     ) -> None:
         self.bus, self.journal, self.effects = bus, journal, effects
+        self._boottime_ns, self._heartbeat_s = clock.boottime_ns, heartbeat_s
         self.state = journal.state
         self._on_broken = on_broken
         self._loop = asyncio.get_running_loop()
@@ -144,8 +147,8 @@ class Agent:
                 self.wake()
             if self._loop.time() >= next_cut:
                 next_cut += SEGMENT_S
-                self.take(events.SegmentsCut(at_ns=boottime_ns()))
-            await asyncio.sleep(HEARTBEAT_S)
+                self.take(events.SegmentsCut(at_ns=self._boottime_ns()))
+            await asyncio.sleep(self._heartbeat_s)
 
     def hurry(self) -> None:
         """The process is about to end: whatever is owed leaves at once."""
@@ -174,7 +177,7 @@ class Agent:
             return
         ack = judge(self.state, desired)
         if ack.ok and changes(self.state, desired):
-            self.take(events.Ordered(at_ns=boottime_ns(), desired=desired))
+            self.take(events.Ordered(at_ns=self._boottime_ns(), desired=desired))
         self._answers.append((message, ack))
         self.wake()
 
@@ -188,7 +191,7 @@ class Agent:
 
     def _on_audit(self, message: Message) -> None:
         self._audits.append((message, self._loop.time() + AUDIT_S_MAX))
-        self.take(events.SegmentsCut(at_ns=boottime_ns()))
+        self.take(events.SegmentsCut(at_ns=self._boottime_ns()))
 
     def _give_up_audits(self) -> None:
         now = self._loop.time()
@@ -204,7 +207,7 @@ class Agent:
         beat = Heartbeat(
             node=state.node,
             boot_id=state.boot_id,
-            sent_boot_ns=boottime_ns(),
+            sent_boot_ns=self._boottime_ns(),
             as_of=state.as_of,
             digest=lease_digest(state.held_keys()),
             running=state.running(),
@@ -236,7 +239,7 @@ class Agent:
         )
 
     def _form_usage(self) -> Parcel | None:
-        state, now = self.state, boottime_ns()
+        state, now = self.state, self._boottime_ns()
         batch = next_batch(state, now)
         if batch is None:
             if not self._audits:

@@ -43,6 +43,18 @@ class Config(CommonConfig, frozen=True, kw_only=True):
     labels: Annotated[
         dict[str, str], Meta(description="Label of this node.", extra={"flags": ("--label",)})
     ] = {}
+    heartbeat_s: Annotated[
+        float,
+        Meta(
+            description="Seconds between heartbeats; inventory's patience must be more than two.",
+            ge=0.1,
+            le=600,
+            extra={"flags": ("--heartbeat",)},
+        ),
+    ] = 1.0
+    sample_s: Annotated[
+        float, Meta(description="Seconds between readings of the devices.", ge=0.1, le=3_600)
+    ] = 10.0
     stop_work_on_exit: Annotated[
         bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
     ] = False

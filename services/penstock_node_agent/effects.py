@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Protocol
 
 from penstock_bus.port import Bus
@@ -23,10 +22,9 @@ from penstock_node_agent.core.instructions import (
     Stop,
 )
 from penstock_node_agent.core.state import HELD, SPAWNING, State
-from penstock_node_agent.drivers.port import DeviceDriver
-from penstock_node_agent.environment import base_environment, job_environment
+from penstock_node_agent.environment import job_environment
+from penstock_node_agent.host import Host
 from penstock_node_agent.logs import LogShipper
-from penstock_node_agent.ports import PortRange
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.slots import Slots
 
@@ -43,22 +41,14 @@ class Effects:
     """Everything the agent can do to its host. `attach` names who hears of it."""
 
     def __init__(
-        self,
-        bus: Bus,
-        state: State,
-        *,
-        slots: Slots,
-        driver: DeviceDriver,
-        ports: PortRange,
-        link: ReaperLink,
+        self, bus: Bus, state: State, host: Host, *, slots: Slots, link: ReaperLink
     ) -> None:
-        self._state, self._slots, self._driver, self._ports = state, slots, driver, ports
-        self._base = base_environment()
+        self._state, self._host, self._slots = state, host, slots
         self._forgotten: list[str] = []
         self._slow: set[asyncio.Task[None]] = set()
         self._taker: Taker | None = None
         self.link = link
-        self.shipper = LogShipper(bus, state, slots, self._take)
+        self.shipper = LogShipper(bus, state, host.disk, slots, self._take)
 
     def attach(self, taker: Taker) -> None:
         self._taker = taker
@@ -117,11 +107,11 @@ class Effects:
             key=key,
             argv=order.command,
             env=job_environment(
-                self._base,
+                self._host.environment,
                 key,
                 order,
                 node=self._state.node,
-                visible_devices=self._driver.visible_devices(order.devices),
+                visible_devices=self._host.driver.visible_devices(order.devices),
             ),
             cwd=self._slots.work(slot),
             out=self._slots.spool(slot, "stdout"),
@@ -136,10 +126,8 @@ class Effects:
         lease = self._state.leases.get(key)
         if lease is None or lease.stage != HELD:
             return
-        port = self._ports.find(self._state.ports_taken())
-        self._take(
-            events.PortFound(at_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME), key=key, port=port)
-        )
+        port = self._host.ports.find(self._state.ports_taken())
+        self._take(events.PortFound(at_ns=self._host.clock.boottime_ns(), key=key, port=port))
 
     def _clear(self, instruction: Clear) -> None:
         slot = instruction.slot

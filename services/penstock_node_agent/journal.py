@@ -8,8 +8,6 @@ skipped. It does not know what an event means.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from zlib import crc32
 
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from penstock_node_agent.core.events import MUST_SYNC, AnyEvent
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.core.state import State
+from penstock_node_agent.reaper.disk import Disk
 
 JOURNAL_NAME = "agent.journal"
 COMPACT_BYTES = 16 << 20
@@ -38,18 +37,19 @@ class JournalDamaged(Exception):
 class Journal:
     """The file and what is not yet in it. `state` is only changed through `machine.handle`."""
 
-    def __init__(self, directory: Path, node: str) -> None:
-        self._path = directory / JOURNAL_NAME
-        self.state, kept = _read(self._path, node)
+    def __init__(self, disk: Disk, directory: str, node: str) -> None:
+        self._disk, self._directory = disk, directory
+        self._path = f"{directory}/{JOURNAL_NAME}"
+        self.state, kept = _read(disk, self._path, node)
         if self.state.node != node:
             raise WrongNode(f"{directory} belongs to node {self.state.node}, not {node}")
         self._pending: list[bytes] = []
         self._must_sync = False
         self._synced = True
-        self._fd = -1
+        self._file = -1
         self._bytes = self._compact_above = 0
         if kept is not None:
-            os.truncate(self._path, kept)
+            disk.truncate(self._path, kept)
         self.compact()
 
     def add(self, event: AnyEvent) -> None:
@@ -66,10 +66,10 @@ class Journal:
             self.compact()
         data = b"".join(self._pending)
         if data:
-            _write_all(self._fd, data)
+            self._disk.append(self._file, data)
             self._synced = False
         if (sync or self._must_sync) and not self._synced:
-            os.fdatasync(self._fd)
+            self._disk.sync(self._file)
             self._synced = True
         self._bytes += len(data)
         self._pending.clear()
@@ -78,33 +78,33 @@ class Journal:
 
     def compact(self) -> None:
         """Replace the file by a snapshot of the state, which holds what is pending."""
-        part = self._path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(part, flags, 0o600)
+        part = f"{self._directory}/agent.new"
         data = _line(_encoder.encode(self.state))
-        _write_all(fd, data)
-        os.fdatasync(fd)
-        part.rename(self._path)
-        _sync_directory(self._path.parent)
+        file = self._disk.create(part)
+        self._disk.append(file, data)
+        self._disk.sync(file)
+        self._disk.rename(part, self._path)
+        self._disk.sync_directory(self._directory)
         self.close()
-        self._fd, self._bytes = fd, len(data)
+        self._file, self._bytes = file, len(data)
         self._compact_above = max(COMPACT_BYTES, 2 * len(data))
         self._pending.clear()
         self._must_sync = False
         self._synced = True
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._file >= 0:
+            self._disk.close(self._file)
+            self._file = -1
 
 
-def _read(path: Path, node: str) -> tuple[State, int | None]:
+def _read(disk: Disk, path: str, node: str) -> tuple[State, int | None]:
     """The state, and the length to cut the file to when its end is torn."""
     state = State(node=node)
-    if not path.exists():
+    data = disk.read(path)
+    if data is None:
         return state, None
-    lines = path.read_bytes().split(b"\n")
+    lines = data.split(b"\n")
     rest = lines.pop()
     good = 0
     for number, line in enumerate(lines):
@@ -127,14 +127,3 @@ def _intact(line: bytes) -> bool:
 
 def _line(body: bytes) -> bytes:
     return b"%08x %s\n" % (crc32(body), body)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(fd)
-    os.close(fd)

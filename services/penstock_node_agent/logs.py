@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from penstock_bus.port import Appended, Bus
 from penstock_contracts.ids import ROOT
 from penstock_node_agent.core.events import LogsDelivered
 from penstock_node_agent.core.state import Spool, State
+from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.slots import STREAMS, Slots
 
 CHUNK_BYTES_MAX = 128 * 1024
@@ -31,39 +31,44 @@ log = logging.getLogger(__name__)
 class Tail:
     """One stream of one attempt. `offset`: stored by the broker up to here; `chunk`: under way."""
 
-    __slots__ = ("chunk", "fd", "key", "offset", "path", "stream", "subject", "waiting")
+    __slots__ = ("chunk", "disk", "file", "key", "offset", "path", "stream", "subject", "waiting")
 
-    def __init__(self, key: str, stream: str, path: str, spool: Spool) -> None:
-        self.key, self.stream, self.path = key, stream, path
+    def __init__(self, disk: Disk, key: str, stream: str, path: str, spool: Spool) -> None:
+        self.disk, self.key, self.stream, self.path = disk, key, stream, path
         self.offset = spool.out if stream == "stdout" else spool.err
         self.subject = (
             f"{ROOT}.log.{spool.tenant}.{spool.job_id}.{spool.attempt}.{spool.rank}.{stream}"
         )
         self.chunk = b""
-        self.fd: int | None = None
+        self.file: int | None = None
         self.waiting = False
 
     def read(self) -> bytes:
-        try:
-            if self.fd is None:
-                self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
-        return os.pread(self.fd, CHUNK_BYTES_MAX, self.offset)
+        if self.file is None:
+            self.file = self.disk.open(self.path)
+            if self.file is None:
+                return b""
+        return self.disk.pread(self.file, CHUNK_BYTES_MAX, self.offset)
 
     def close(self) -> None:
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
+        if self.file is not None:
+            self.disk.close(self.file)
+            self.file = None
 
 
 class LogShipper:
     """`state` is read only; `on_event` takes LogsDelivered."""
 
     def __init__(
-        self, bus: Bus, state: State, slots: Slots, on_event: Callable[[LogsDelivered], None]
+        self,
+        bus: Bus,
+        state: State,
+        disk: Disk,
+        slots: Slots,
+        on_event: Callable[[LogsDelivered], None],
     ) -> None:
-        self._bus, self._state, self._slots, self._on_event = bus, state, slots, on_event
+        self._bus, self._state, self._on_event = bus, state, on_event
+        self._disk, self._slots = disk, slots
         self._tails: dict[tuple[str, str], Tail] = {}
         self._key_of_slot: dict[int, str] = {}
         self._waiting: deque[Tail] = deque()
@@ -118,7 +123,8 @@ class LogShipper:
         tail = self._tails.get((key, stream))
         if tail is None:
             spool = self._state.spools[key]
-            tail = Tail(key, stream, self._slots.spool(spool.slot, stream), spool)
+            path = self._slots.spool(spool.slot, stream)
+            tail = Tail(self._disk, key, stream, path, spool)
             self._tails[key, stream] = tail
         return tail
 

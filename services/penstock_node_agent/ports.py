@@ -7,13 +7,14 @@ caller before it is told.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 
 class PortRange:
     """`first` to `last`, both included. Ports that are named in `taken` are not given again."""
 
-    def __init__(self, first: int, last: int, address: str) -> None:
-        self._first, self._last, self._address = first, last, address
+    def __init__(self, first: int, last: int, is_free: Callable[[int], bool]) -> None:
+        self._first, self._last, self._is_free = first, last, is_free
         self._next = first
 
     def find(self, taken: set[int]) -> int | None:
@@ -21,19 +22,21 @@ class PortRange:
         for _ in range(self._first, self._last + 1):
             port = self._next
             self._next = port + 1 if port < self._last else self._first
-            if port not in taken and self._bindable(port):
+            if port not in taken and self._is_free(port):
                 return port
         return None
 
-    def _bindable(self, port: int) -> bool:
-        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self._address, port))
-            except OSError:
-                return False
-        return True
+
+def can_bind(address: str, port: int) -> bool:
+    """Whether a job could listen there just now."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
 
 
 def parse_port_range(text: str) -> tuple[int, int]:

@@ -20,7 +20,6 @@ from penstock_contracts.ids import ROOT
 from penstock_node_agent.drivers.port import DeviceDriver, Reading
 from penstock_runtime.metrics import Metric
 
-SAMPLE_S = 10.0
 MW_PER_W = 1000
 
 Kind = Literal["counter", "gauge"]
@@ -46,8 +45,9 @@ log = logging.getLogger(__name__)
 class Sampler:
     """The newest readings of a driver."""
 
-    def __init__(self, bus: Bus, driver: DeviceDriver, node: str) -> None:
+    def __init__(self, bus: Bus, driver: DeviceDriver, node: str, interval_s: float) -> None:
         self._bus, self._driver, self._node = bus, driver, node
+        self._interval_s = interval_s
         self._readings: tuple[Reading, ...] = ()
 
     async def keep(self) -> None:
@@ -60,7 +60,7 @@ class Sampler:
                     self._bus.publish_nowait(
                         f"{ROOT}.node.{self._node}.sample", msgspec.json.encode(known)
                     )
-            await asyncio.sleep(SAMPLE_S)
+            await asyncio.sleep(self._interval_s)
 
     def metrics(self) -> Iterator[Metric]:
         """Newest readings; what a device does not say is left out."""

@@ -1,25 +1,24 @@
 """How does the agent talk with its reaper?
 
 Keeps one connection for ever: connects, starts a reaper when none listens, turns its lines into
-events. Requests of one loop turn leave in one write. It does not know what events mean.
+events. Requests of one loop turn leave in one write. It does not know what events mean, nor where
+the reaper is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
 from penstock_contracts.errors import InvariantError
-from penstock_node_agent import reaper_package
 from penstock_node_agent.core.events import Began, Ended, Gone, ReaperReady
-from penstock_node_agent.reaper.channel import socket_path
+from penstock_node_agent.host import ReaperDoor
+from penstock_node_agent.reaper_package import ReaperDidNotStart
+from penstock_runtime.clock import Clock
 
 RETRY_S = 0.2
 READY_S_MAX = 15.0
@@ -35,8 +34,8 @@ ReaperEvent = Began | Ended | Gone | ReaperReady
 class ReaperLink(asyncio.Protocol):
     """Who is attached hears each event in order, ReaperReady last of all that was before."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir = state_dir
+    def __init__(self, door: ReaperDoor, clock: Clock) -> None:
+        self._door, self._clock = door, clock
         self._on_event: Callable[[ReaperEvent], None] = _unheard
         self._transport: asyncio.Transport | None = None
         self._unread = b""
@@ -56,12 +55,11 @@ class ReaperLink(asyncio.Protocol):
 
     async def keep(self) -> None:
         """Hold the connection until cancelled."""
-        directory = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             while not self._leaving:
                 try:
-                    await self._connect(directory)
-                except (OSError, TimeoutError, reaper_package.ReaperDidNotStart) as error:
+                    await self._connect()
+                except (OSError, TimeoutError, ReaperDidNotStart) as error:
                     log.error("no reaper: %s", error)
                     await asyncio.sleep(RETRY_S)
                     continue
@@ -71,17 +69,15 @@ class ReaperLink(asyncio.Protocol):
                 log.warning("the reaper is gone")
         finally:
             self.close()
-            os.close(directory)
 
-    async def _connect(self, directory: int) -> None:
-        loop = asyncio.get_running_loop()
+    async def _connect(self) -> None:
         self._lost.clear()
         try:
-            await loop.create_unix_connection(lambda: self, socket_path(directory))
+            await self._door.connect(self)
         except (ConnectionRefusedError, FileNotFoundError):
             self.restarts += 1
-            await reaper_package.start(self._state_dir)
-            await loop.create_unix_connection(lambda: self, socket_path(directory))
+            await self._door.start()
+            await self._door.connect(self)
 
     def send(self, **request: Any) -> None:
         """Line a request up; `flush` sends. Without a connection it is dropped: ReaperReady
@@ -151,7 +147,7 @@ class ReaperLink(asyncio.Protocol):
             self._on_event(Gone(key=key, at_ns=line[2]))
         elif kind == "ready":
             self.pid = line[2]
-            now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            now = self._clock.boottime_ns()
             self._on_event(ReaperReady(at_ns=now, keys=tuple(line[3])))
 
 

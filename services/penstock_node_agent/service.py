@@ -10,27 +10,24 @@ import asyncio
 import fcntl
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Outage
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
-from penstock_node_agent import reaper_package
-from penstock_node_agent.agent import Agent, boottime_ns
+from penstock_node_agent.agent import Agent
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.events import AgentStarted, NodeStopping
 from penstock_node_agent.drivers import driver_for
-from penstock_node_agent.drivers.port import DeviceDriver
 from penstock_node_agent.effects import Effects
+from penstock_node_agent.host import Host, this_host
 from penstock_node_agent.journal import Journal
-from penstock_node_agent.ports import PortRange, parse_port_range
 from penstock_node_agent.readings import Sampler
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.slots import Slots
-from penstock_node_agent.spool_watch import SpoolWatch
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.metrics import Metric
@@ -48,6 +45,9 @@ LEAVE_S_MAX = 6.5
 """The reaper gives work 5 s between SIGTERM and SIGKILL when the node stops."""
 STOP_S_MAX = 9.0
 
+Connect = Callable[[], Awaitable[Bus]]
+"""Raises Outage while there is no broker."""
+
 log = logging.getLogger(__name__)
 
 
@@ -58,7 +58,6 @@ class StateDirectoryTaken(Exception):
 def serve(config: Config) -> int:
     """The agent's process."""
     configure_logging("agent", config.log_level)
-    first, last = parse_port_range(config.port_range)
 
     async def main(stop: StopSignal) -> int:
         directory = config.directory
@@ -70,16 +69,7 @@ def serve(config: Config) -> int:
             return EXIT_STEPPED_DOWN
         driver = await asyncio.to_thread(driver_for, config.driver, node=config.node)
         try:
-            bus = await _connect(config, stop)
-            if bus is None:
-                if config.stop_work_on_exit:
-                    await reaper_package.end(directory, LEAVE_S_MAX)
-                return EXIT_OK
-            try:
-                ports = PortRange(first, last, config.advertise_address)
-                return await live(config, bus, driver, ports, stop)
-            finally:
-                await bus.close()
+            return await live(config, this_host(config, driver), partial(_dial, config), stop)
         finally:
             driver.close()
             os.close(lock)
@@ -87,37 +77,55 @@ def serve(config: Config) -> int:
     return run_service(main, "agent")
 
 
-async def live(
-    config: Config, bus: Bus, driver: DeviceDriver, ports: PortRange, stop: StopSignal
-) -> int:
-    """Be the agent of a node until stopped; returns the exit code."""
-    directory = config.directory
-    journal = Journal(directory, config.node)
-    slots = Slots(directory)
+async def live(config: Config, host: Host, dial: Connect, stop: StopSignal) -> int:
+    """Be the agent of a node, from before there is a broker until stopped; returns the exit code.
+    The host may be a simulated one."""
+    bus = await _connect(dial, stop)
+    if bus is None:
+        if config.stop_work_on_exit:
+            await host.reaper.end(LEAVE_S_MAX)
+        return EXIT_OK
+    try:
+        return await _live_connected(config, host, bus, stop)
+    finally:
+        await bus.close()
+
+
+async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal) -> int:
+    directory = str(config.directory)
+    journal = Journal(host.disk, directory, config.node)
+    slots = Slots(host.disk, directory)
     broken: list[str] = []
 
     def break_off(reason: str) -> None:
         broken.append(reason)
         stop.request(reason)
 
-    link = ReaperLink(directory)
-    effects = Effects(bus, journal.state, slots=slots, driver=driver, ports=ports, link=link)
-    agent = Agent(bus, journal, effects, break_off)
-    watch = SpoolWatch(slots.spool_dir, effects.shipper.grown)
+    link = ReaperLink(host.reaper, host.clock)
+    effects = Effects(bus, journal.state, host, slots=slots, link=link)
+    agent = Agent(
+        bus,
+        journal,
+        effects,
+        clock=host.clock,
+        heartbeat_s=config.heartbeat_s,
+        on_broken=break_off,
+    )
+    watch = host.watch(slots.spool_dir, effects.shipper.grown)
     health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
     health.metrics.add(lambda: _metrics(agent))
-    sampler = Sampler(bus, driver, config.node)
+    sampler = Sampler(bus, host.driver, config.node, config.sample_s)
     health.metrics.add(sampler.metrics)
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
     )
-    agent.take(await _describe(config, driver, agent, slots))
+    agent.take(await _describe(config, host, agent, slots))
     tasks = [asyncio.ensure_future(t) for t in (link.keep(), _work(agent), sampler.keep())]
     bus.on_reconnect(lambda: _resend(agent))
     try:
         await _until_stopped(tasks, stop)
         if config.stop_work_on_exit and not broken:
-            await _stop_work(agent)
+            await _stop_work(agent, host)
     finally:
         for task in tasks:
             task.cancel()
@@ -140,12 +148,12 @@ def take_lock(directory: Path) -> int:
     return lock
 
 
-async def _connect(config: Config, stop: StopSignal) -> Bus | None:
+async def _connect(dial: Connect, stop: StopSignal) -> Bus | None:
     """The bus, as soon as a broker answers; None when stopped before."""
     stopped = asyncio.ensure_future(stop.wait())
     try:
         while not stop.requested:
-            attempt = asyncio.ensure_future(_connect_once(config))
+            attempt = asyncio.ensure_future(dial())
             await asyncio.wait((attempt, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not attempt.done():
                 attempt.cancel()
@@ -160,7 +168,7 @@ async def _connect(config: Config, stop: StopSignal) -> Bus | None:
         stopped.cancel()
 
 
-async def _connect_once(config: Config) -> Bus:
+async def _dial(config: Config) -> Bus:
     operator = config.nats_creds is not None
     return await connect(
         config.nats_url,
@@ -172,15 +180,13 @@ async def _connect_once(config: Config) -> Bus:
     )
 
 
-async def _describe(
-    config: Config, driver: DeviceDriver, agent: Agent, slots: Slots
-) -> AgentStarted:
-    devices = await asyncio.to_thread(driver.discover)
-    capacity = driver.capacity()
+async def _describe(config: Config, host: Host, agent: Agent, slots: Slots) -> AgentStarted:
+    devices = await asyncio.to_thread(host.driver.discover)
+    capacity = host.driver.capacity()
     return AgentStarted(
-        at_ns=boottime_ns(),
-        wall_ms=time.time_ns() // 1_000_000,
-        boot_id=_boot_id(),
+        at_ns=host.clock.boottime_ns(),
+        wall_ms=host.clock.now_ns() // 1_000_000,
+        boot_id=host.boot_id,
         spool_bytes={
             key: (slots.size(spool.slot, "stdout"), slots.size(spool.slot, "stderr"))
             for key, spool in agent.state.spools.items()
@@ -190,13 +196,9 @@ async def _describe(
         devices=devices,
         labels=config.labels,
         advertise_address=config.advertise_address,
-        driver=driver.name,
+        driver=host.driver.name,
         version=version("penstock"),
     )
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 async def _work(agent: Agent) -> None:
@@ -216,12 +218,12 @@ async def _until_stopped(tasks: list[asyncio.Task[None]], stop: StopSignal) -> N
         task.result()
 
 
-async def _stop_work(agent: Agent) -> None:
+async def _stop_work(agent: Agent, host: Host) -> None:
     """Stop everything, tell it, and end the reaper; bounded, since what is owed is in the
     journal."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + STOP_S_MAX
-    agent.take(NodeStopping(at_ns=boottime_ns()))
+    agent.take(NodeStopping(at_ns=host.clock.boottime_ns()))
     await agent.effects.link.leave(LEAVE_S_MAX)
     agent.hurry()
     if agent.owes_nothing():

@@ -7,31 +7,30 @@ not know when a slot is free.
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import suppress
-from pathlib import Path
+
+from penstock_node_agent.reaper.disk import Disk
 
 STREAMS = ("stdout", "stderr")
 _SUFFIX = {"stdout": "out", "stderr": "err"}
 _STREAM_OF = {suffix: stream for stream, suffix in _SUFFIX.items()}
-_DIRECTORY_MODE = 0o700
 
 
 class Slots:
-    def __init__(self, state_dir: Path) -> None:
-        self._work = str(state_dir / "work")
-        self.spool_dir = str(state_dir / "spool")
+    def __init__(self, disk: Disk, state_dir: str) -> None:
+        self._disk = disk
+        self._work = f"{state_dir}/work"
+        self.spool_dir = f"{state_dir}/spool"
         self._made: set[int] = set()
         for directory in (self._work, self.spool_dir):
-            os.makedirs(directory, _DIRECTORY_MODE, exist_ok=True)
+            disk.make_directory(directory)
 
     def make(self, slot: int) -> None:
         """See that the work directory is there; when it cannot be, the spawn will fail and say
         why."""
         if slot not in self._made:
             with suppress(OSError):
-                os.makedirs(self.work(slot), _DIRECTORY_MODE, exist_ok=True)
+                self._disk.make_directory(self.work(slot))
                 self._made.add(slot)
 
     def work(self, slot: int) -> str:
@@ -53,38 +52,16 @@ class Slots:
         try:
             for stream in () if silent else STREAMS:
                 with suppress(FileNotFoundError):
-                    os.truncate(self.spool(slot, stream), 0)
-            if os.stat(self.work(slot)).st_mode & 0o7777 != _DIRECTORY_MODE:
-                return False
-            with os.scandir(self.work(slot)) as entries:
-                return next(entries, None) is None
+                    self._disk.truncate(self.spool(slot, stream), 0)
+            return self._disk.is_pristine(self.work(slot))
         except OSError:
             return False
 
     def size(self, slot: int, stream: str) -> int:
-        try:
-            return os.stat(self.spool(slot, stream)).st_size
-        except FileNotFoundError:
-            return 0
+        return self._disk.size(self.spool(slot, stream))
 
     def clear_slowly(self, slot: int) -> None:
         """Replace the work directory by an empty one; may take as long as there are files in it."""
         for stream in STREAMS:
-            Path(self.spool(slot, stream)).unlink(missing_ok=True)
-        path = self.work(slot)
-        if os.path.islink(path) or os.path.isfile(path):
-            os.unlink(path)
-        elif os.path.exists(path):
-            _open_up(path)
-            shutil.rmtree(path)
-        os.makedirs(path, _DIRECTORY_MODE)
-
-
-def _open_up(path: str) -> None:
-    """Give back the rights that a job took away from its own directories."""
-    os.chmod(path, _DIRECTORY_MODE)
-    for parent, directories, _ in os.walk(path):
-        for name in directories:
-            child = os.path.join(parent, name)
-            if not os.path.islink(child):
-                os.chmod(child, _DIRECTORY_MODE)
+            self._disk.remove(self.spool(slot, stream))
+        self._disk.renew_directory(self.work(slot))

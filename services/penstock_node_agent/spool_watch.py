@@ -23,14 +23,17 @@ PAUSE_S = 0.005
 POLL_S = 0.05
 READ_BYTES = 64 * 1024
 
+OnGrown = Callable[[set[str] | None], None]
+"""Hears the names of files that grew, or None: any may have."""
+
 log = logging.getLogger(__name__)
 _event = struct.Struct("iIII")
 
 
 class SpoolWatch:
-    """Calls `on_grown` with the names of files that grew, or with None: any may have."""
+    """Watches until `close`."""
 
-    def __init__(self, directory: str, on_grown: Callable[[set[str] | None], None]) -> None:
+    def __init__(self, directory: str, on_grown: OnGrown) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_grown = on_grown
         self._timer: asyncio.TimerHandle | None = None

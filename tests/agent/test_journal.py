@@ -11,6 +11,7 @@ from penstock_node_agent import journal as journal_module
 from penstock_node_agent.core import events
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.journal import JOURNAL_NAME, Journal, JournalDamaged
+from penstock_node_agent.reaper.disk import Disk
 
 
 def write(journal: Journal, *given: events.AnyEvent) -> None:
@@ -21,7 +22,7 @@ def write(journal: Journal, *given: events.AnyEvent) -> None:
 
 
 def a_journal(directory: Path) -> Journal:
-    journal = Journal(directory, "n1")
+    journal = Journal(Disk(), str(directory), "n1")
     order = an_order(devices=("D0",))
     write(journal, started(), events.ReaperReady(at_ns=2))
     write(journal, ordered(order), events.Began(at_ns=11 * SECOND_NS, key=order.key))
@@ -31,10 +32,10 @@ def a_journal(directory: Path) -> Journal:
 
 def test_the_state_is_the_fold_of_what_was_committed(tmp_path: Path) -> None:
     journal = a_journal(tmp_path)
-    again = Journal(tmp_path, "n1")
+    again = Journal(Disk(), str(tmp_path), "n1")
     assert again.state == journal.state
     assert len(again.state.usage) == 1
-    third = Journal(tmp_path, "n1")
+    third = Journal(Disk(), str(tmp_path), "n1")
     assert third.state == journal.state, "also from a snapshot"
 
 
@@ -43,7 +44,7 @@ def test_what_was_not_committed_is_gone(tmp_path: Path) -> None:
     event = events.ReportsDelivered(count=1)
     handle(journal.state, event)
     journal.add(event)
-    assert len(Journal(tmp_path, "n1").state.reports) == len(journal.state.reports) + 1
+    assert len(Journal(Disk(), str(tmp_path), "n1").state.reports) == len(journal.state.reports) + 1
 
 
 def test_a_torn_end_is_cut_off_wherever_it_is_torn(tmp_path: Path) -> None:
@@ -53,10 +54,12 @@ def test_a_torn_end_is_cut_off_wherever_it_is_torn(tmp_path: Path) -> None:
     last = whole.rstrip(b"\n").rfind(b"\n") + 1
     for end in (last, last + 1, last + 8, last + 9, last + 40, len(whole) - 2):
         path.write_bytes(whole[:end])
-        journal = Journal(tmp_path, "n1")
+        journal = Journal(Disk(), str(tmp_path), "n1")
         assert not journal.state.usage, "the last event is the end"
         write(journal, events.SegmentsCut(at_ns=13 * SECOND_NS))
-        assert len(Journal(tmp_path, "n1").state.usage) == 1, "and one goes on behind the cut"
+        assert len(Journal(Disk(), str(tmp_path), "n1").state.usage) == 1, (
+            "and one goes on behind the cut"
+        )
 
 
 def test_a_damaged_line_before_the_end_is_an_error(tmp_path: Path) -> None:
@@ -65,7 +68,7 @@ def test_a_damaged_line_before_the_end_is_an_error(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"as_of":1', b'"as_of":7', 1))
     with pytest.raises(JournalDamaged):
-        Journal(tmp_path, "n1")
+        Journal(Disk(), str(tmp_path), "n1")
 
 
 def test_a_grown_journal_becomes_a_snapshot(
@@ -76,11 +79,11 @@ def test_a_grown_journal_becomes_a_snapshot(
     for number in range(2_000):
         write(journal, events.BatchNumbered(batch=number))
     assert (tmp_path / JOURNAL_NAME).stat().st_size < 50_000
-    assert Journal(tmp_path, "n1").state == journal.state
+    assert Journal(Disk(), str(tmp_path), "n1").state == journal.state
 
 
 def test_only_a_sync_lets_the_reaper_forget(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "n1")
+    journal = Journal(Disk(), str(tmp_path), "n1")
     journal.add(started())
     assert journal.commit()
     journal.add(events.ReportsDelivered(count=0))

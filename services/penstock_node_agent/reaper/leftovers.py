@@ -7,39 +7,36 @@ reaper that died left has to be looked for among all processes. It does not know
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping
 
-from penstock_node_agent.reaper import processes
 from penstock_node_agent.reaper.attempts import Attempt
-
-CHILDREN_BYTES_MAX = 1 << 20
+from penstock_node_agent.reaper.processes import TICK_NS, Processes
 
 
 def kill_leftovers(
+    processes: Processes,
     directory: str,
-    children_fd: int,
     mains: Mapping[int, Attempt],
     clearing: Mapping[str, Attempt],
 ) -> set[str]:
     """Kill what belongs to the attempts in `clearing`; returns those of which something was there.
 
-    `mains`: the running attempts' main processes by pid. `children_fd`: this process's list of
-    children in /proc; when it names nothing but mains, there is nothing to do.
+    `mains`: the running attempts' main processes by pid; when this process has no other children,
+    there is nothing to do.
     """
     old = any(attempt.old for attempt in clearing.values())
     if old:
-        pids = processes.all_pids()
+        pids = processes.everything()
     else:
-        pids = [int(pid) for pid in os.pread(children_fd, CHILDREN_BYTES_MAX, 0).split()]
+        pids = processes.children()
         if len(pids) == len(mains):
             return set()
     left: set[str] = set()
     for pid in pids:
         if pid in mains:
             continue
-        key = _owner(pid, directory, mains, clearing)
+        key = _owner(processes, pid, directory, mains, clearing)
         if key is not None and key in clearing:
             left.add(key)
             processes.kill(pid, signal.SIGKILL)
@@ -50,7 +47,11 @@ def kill_leftovers(
 
 
 def _owner(
-    pid: int, directory: str, mains: Mapping[int, Attempt], clearing: Mapping[str, Attempt]
+    processes: Processes,
+    pid: int,
+    directory: str,
+    mains: Mapping[int, Attempt],
+    clearing: Mapping[str, Attempt],
 ) -> str | None:
     """Whose process this is, by session, else by its mark; "" = nobody's, None = not to be told."""
     session = processes.session_of(pid)
@@ -63,6 +64,6 @@ def _owner(
             ticks = processes.start_ticks(pid)
             if ticks is None:
                 return None
-            if (ticks + 1) * processes.TICK_NS >= attempt.began_ns:
+            if (ticks + 1) * TICK_NS >= attempt.began_ns:
                 return attempt.key
     return processes.mark_of(pid, f"{directory}:")

@@ -1,6 +1,7 @@
 """What does the reaper do, turn by turn?
 
 Requests in, processes out; endings in, lines out. One thread, no blocking call but `Channel.wait`.
+Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
 received_ns}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew", at_ns},
@@ -11,18 +12,16 @@ asked.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
-import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
-from penstock_node_agent.reaper import processes
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
 from penstock_node_agent.reaper.channel import Channel
+from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.leftovers import kill_leftovers
+from penstock_node_agent.reaper.processes import Processes
 from penstock_node_agent.reaper.records import Records
 
 TICK_MS = 1000
@@ -35,23 +34,33 @@ SPAWNS_PER_TURN = 8
 MESSAGE_CHARACTERS_MAX = 500
 
 
-def boottime_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class Reaper:
-    def __init__(self, directory: str, boot_id: str, records: Records, channel: Channel) -> None:
+    """`directory`: the state directory, part of what its processes are marked with. `complain`
+    takes a line that no agent will hear."""
+
+    def __init__(
+        self,
+        directory: str,
+        boot_id: str,
+        *,
+        disk: Disk,
+        processes: Processes,
+        channel: Channel,
+        boottime_ns: Callable[[], int],
+        complain: Callable[[str], object],
+    ) -> None:
         self._directory, self._boot_id = directory, boot_id
-        self._records, self._channel = records, channel
-        self._attempts = records.attempts
+        self._disk, self._processes, self._channel = disk, processes, channel
+        self._boottime_ns, self._complain = boottime_ns, complain
+        self._records = Records(disk, directory, boot_id, complain)
+        self._attempts = self._records.attempts
         self._mains: dict[int, Attempt] = {}
         self._clearing: dict[str, Attempt] = {}
         self._orders: list[dict[str, Any]] = []
+        self._noted: list[tuple[dict[str, Any], Attempt]] = []
         self._renewed_ns = 0
         self._due_ns: int | None = None
         self._leaving = False
-        self._ignored = processes.ignored_signals()
-        self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
         self._take_over()
 
     def leave(self) -> None:
@@ -60,30 +69,37 @@ class Reaper:
 
     def run(self) -> None:
         while True:
-            self._channel.wait(self._timeout_ms())
-            for request in self._channel.read():
-                try:
-                    self._obey(request)
-                except (KeyError, TypeError, ValueError) as error:  # nothing may end the reaper
-                    sys.stderr.write(f"a request that cannot be obeyed: {error!r}\n")
-            if self._channel.accept():
-                self._channel.send(self._all_known())
-            if self._leaving:
-                for attempt in list(self._mains.values()):
-                    self._stop(attempt, "stopped", min(attempt.grace_s, STOP_GRACE_S_MAX))
-            self._spawn()
-            self._wait()
-            self._enforce()
-            self._clear()
-            self._channel.send(self._records.commit())
-            if self._leaving and not (self._mains or self._orders or self._still_clearing()):
-                self._channel.close()
+            self._channel.wait(self.timeout_ms())
+            if not self.turn():
                 return
+
+    def turn(self) -> bool:
+        """Everything that is to be done now; False when it has left."""
+        for request in self._channel.read():
+            try:
+                self._obey(request)
+            except (KeyError, TypeError, ValueError) as error:  # nothing may end the reaper
+                self._complain(f"a request that cannot be obeyed: {error!r}\n")
+        if self._channel.accept():
+            self._channel.send(self._all_known())
+        if self._leaving:
+            for attempt in list(self._mains.values()):
+                self._stop(attempt, "stopped", min(attempt.grace_s, STOP_GRACE_S_MAX))
+        self._spawn()
+        self._wait()
+        self._enforce()
+        self._clear()
+        self._channel.send(self._records.commit())
+        if self._leaving and not (self._mains or self._orders or self._still_clearing()):
+            self._channel.close()
+            return False
+        return True
 
     def _still_clearing(self) -> bool:
         return any(attempt.ended is None for attempt in self._clearing.values())
 
-    def _timeout_ms(self) -> int | None:
+    def timeout_ms(self) -> int | None:
+        """How long to wait for something to do at most; None: until it comes."""
         if self._orders:
             return 0
         if self._clearing and self._still_clearing():
@@ -91,7 +107,7 @@ class Reaper:
         if self._mains or self._clearing or self._records.waiting:
             if self._due_ns is None:
                 return TICK_MS
-            return max(1, min(TICK_MS, (self._due_ns - boottime_ns()) // 1_000_000 + 1))
+            return max(1, min(TICK_MS, (self._due_ns - self._boottime_ns()) // 1_000_000 + 1))
         return None
 
     # -- requests ----------------------------------------------------------------------------------
@@ -101,7 +117,7 @@ class Reaper:
             self._orders.append(request)
         elif op == "stop":
             attempt = self._attempts.get(request["key"])
-            if attempt is not None:
+            if attempt is not None and attempt.pid:
                 self._stop(attempt, request["reason"], request["grace_s"])
             else:
                 self._cancel_order(request)
@@ -112,36 +128,40 @@ class Reaper:
                     del self._attempts[key]
                     self._records.add(["forget", key])
         elif op == "renew":
-            self._renewed_ns = max(self._renewed_ns, min(request["at_ns"], boottime_ns()))
+            self._renewed_ns = max(self._renewed_ns, min(request["at_ns"], self._boottime_ns()))
         elif op == "leave":
             self._leaving = True
 
     def _cancel_order(self, stop: dict[str, Any]) -> None:
         """A stop that overtakes a spawn still in line: it ends without having run."""
-        for order in self._orders:
+        for order in (*self._orders, *(order for order, _ in self._noted)):
             if order["key"] == stop["key"]:
                 order["refused"] = stop["reason"]
 
     def _all_known(self) -> bytes:
         lines = [line for attempt in self._attempts.values() for line in attempt.story()]
-        lines.append(["ready", self._boot_id, os.getpid(), list(self._attempts)])
+        lines.append(["ready", self._boot_id, self._processes.pid, list(self._attempts)])
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
     # -- spawning ----------------------------------------------------------------------------------
     def _spawn(self) -> None:
-        if not self._orders:
+        """Nothing is started before the log names it, for a reaper that takes over would neither
+        find it nor refuse to start it again: while the disk refuses, orders wait."""
+        if not (self._orders or self._noted):
             return
-        fresh = []
         for order in self._orders[:SPAWNS_PER_TURN]:
             key = order["key"]
             if key not in self._attempts:
-                attempt = Attempt(key, boottime_ns(), order["out"], order["err"])
+                attempt = Attempt(key, self._boottime_ns(), order["out"], order["err"])
                 self._attempts[key] = attempt
-                fresh.append((order, attempt))
+                self._noted.append((order, attempt))
                 self._records.add(attempt.order_line())
         del self._orders[:SPAWNS_PER_TURN]
-        self._channel.send(self._records.commit())  # a reaper that dies now knows what to look for
-        for order, attempt in fresh:
+        self._channel.send(self._records.commit())
+        if self._records.waiting:
+            return
+        noted, self._noted = self._noted, []
+        for order, attempt in noted:
             self._spawn_one(order, attempt)
             self._wait()  # stamp what has ended meanwhile
 
@@ -150,10 +170,10 @@ class Reaper:
         message = ""
         if not refused:
             try:
-                pid = processes.spawn(order, f"{self._directory}:{attempt.key}", self._ignored)
+                pid = self._processes.spawn(order, f"{self._directory}:{attempt.key}")
             except (OSError, ValueError, TypeError) as error:
                 refused, message = "spawn_failed", str(error)[:MESSAGE_CHARACTERS_MAX]
-        now = boottime_ns()
+        now = self._boottime_ns()
         if refused:
             attempt.end = End(now, None, None, refused, message)
             self._tell_end(attempt, now)
@@ -176,17 +196,17 @@ class Reaper:
     def _stop(self, attempt: Attempt, reason: str, grace_s: float) -> None:
         if attempt.pid not in self._mains:
             return
-        kill_ns = boottime_ns() + int(grace_s * SECOND_NS)
+        kill_ns = self._boottime_ns() + int(grace_s * SECOND_NS)
         if attempt.kill_ns is None:
             attempt.reason = reason
-            processes.kill_group(attempt.pid, signal.SIGTERM)
-            processes.kill_group(attempt.pid, signal.SIGCONT)
+            self._processes.kill_group(attempt.pid, signal.SIGTERM)
+            self._processes.kill_group(attempt.pid, signal.SIGCONT)
         if attempt.kill_ns is None or kill_ns < attempt.kill_ns:
             attempt.kill_ns = kill_ns
         self._watch(attempt)
 
     def _enforce(self) -> None:
-        now = boottime_ns()
+        now = self._boottime_ns()
         if self._due_ns is None or now < self._due_ns:
             return
         self._due_ns = None
@@ -194,7 +214,7 @@ class Reaper:
             due = attempt.due_ns(self._renewed_ns)
             if due is not None and due <= now:
                 if attempt.kill_ns is not None:
-                    processes.kill_group(attempt.pid, signal.SIGKILL)
+                    self._processes.kill_group(attempt.pid, signal.SIGKILL)
                     attempt.kill_ns = now + SECOND_NS
                 elif attempt.limit_ns is not None and attempt.limit_ns <= now:
                     self._stop(attempt, "time_limit", attempt.grace_s)
@@ -205,21 +225,16 @@ class Reaper:
     def _wait(self) -> None:
         """Take every exit status there is; a finished attempt's group dies while its pid is
         held."""
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if info is None:
-                    return
-                attempt = self._mains.pop(info.si_pid, None)
-                if attempt is not None:
-                    now = boottime_ns()
-                    processes.kill_group(attempt.pid, signal.SIGKILL)
-                    exited = info.si_code == os.CLD_EXITED
-                    code, number = (info.si_status, None) if exited else (None, info.si_status)
-                    reason = attempt.reason or ("exited" if exited else "signalled")
-                    attempt.end, attempt.clear_ns = End(now, code, number, reason), now
-                    self._clearing[attempt.key] = attempt
-                os.waitpid(info.si_pid, 0)
+        while (exit := self._processes.next_exit()) is not None:
+            attempt = self._mains.pop(exit.pid, None)
+            if attempt is not None:
+                now = self._boottime_ns()
+                self._processes.kill_group(attempt.pid, signal.SIGKILL)
+                reason = attempt.reason or ("signalled" if exit.code is None else "exited")
+                attempt.end = End(now, exit.code, exit.signal, reason)
+                attempt.clear_ns = now
+                self._clearing[attempt.key] = attempt
+            self._processes.reap(exit.pid)
 
     # -- clearing ----------------------------------------------------------------------------------
     def _take_over(self) -> None:
@@ -227,13 +242,13 @@ class Reaper:
         for attempt in self._attempts.values():
             if attempt.gone:
                 continue
-            attempt.old, attempt.clear_ns = True, boottime_ns()
+            attempt.old, attempt.clear_ns = True, self._boottime_ns()
             if attempt.ended is None:
                 attempt.end = End(attempt.began_ns, None, None, "lost", "the reaper died")
             self._clearing[attempt.key] = attempt
         if not self._records.same_boot:
             for attempt in self._clearing.values():
-                self._tell_end(attempt, boottime_ns())
+                self._tell_end(attempt, self._boottime_ns())
             self._clearing.clear()
         self._clear()
 
@@ -242,8 +257,8 @@ class Reaper:
         that would ask about those of a reaper that died."""
         if not self._clearing:
             return
-        now = boottime_ns()
-        left = kill_leftovers(self._directory, self._children, self._mains, self._clearing)
+        now = self._boottime_ns()
+        left = kill_leftovers(self._processes, self._directory, self._mains, self._clearing)
         for attempt in list(self._clearing.values()):
             if attempt.key not in left:
                 del self._clearing[attempt.key]
@@ -260,6 +275,6 @@ class Reaper:
             attempt.clear_ns = gone_ns or attempt.clear_ns
             self._records.add(["gone", attempt.key, attempt.clear_ns], durable=True)
         elif attempt.end is not None:
-            sizes = processes.size(attempt.out), processes.size(attempt.err)
+            sizes = self._disk.size(attempt.out), self._disk.size(attempt.err)
             attempt.ended = ["ended", attempt.key, *attempt.end, *sizes, gone_ns]
             self._records.add(attempt.ended, durable=True)

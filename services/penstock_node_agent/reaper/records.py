@@ -10,26 +10,32 @@ say it. It does not know what happens to lines after that.
 from __future__ import annotations
 
 import json
-import os
-import sys
+from collections.abc import Callable
 from typing import Any
 
 from penstock_node_agent.reaper.attempts import Attempt, fold
+from penstock_node_agent.reaper.disk import Disk
 
 LOG_BYTES_MAX = 4 << 20
 
 
 class Records:
-    """The attempts that are remembered, and the log they fold from."""
+    """The attempts that are remembered, and the log they fold from. `complain` takes a line about
+    what the disk refused."""
 
-    def __init__(self, directory: str, boot_id: str) -> None:
+    def __init__(
+        self, disk: Disk, directory: str, boot_id: str, complain: Callable[[str], object]
+    ) -> None:
         self.attempts: dict[str, Attempt] = {}
         self.same_boot = False
+        self._disk, self._complain = disk, complain
+        self._directory = directory
         self._path = f"{directory}/reaper.log"
         self._boot_id = boot_id
         self._lines: list[str] = []
         self._must_sync = False
-        self._fd = -1
+        self._file = -1
+        self._bytes = 0
         self._read()
         self._rewrite()
 
@@ -47,12 +53,12 @@ class Records:
         try:
             if self._bytes > LOG_BYTES_MAX:
                 self._rewrite()
-            _write_all(self._fd, data)
+            self._disk.append(self._file, data)
             if self._must_sync:
-                os.fdatasync(self._fd)
+                self._disk.sync(self._file)
         except OSError as error:
-            sys.stderr.write(f"cannot write reaper.log: {error}\n")
-            os.ftruncate(self._fd, self._bytes)
+            self._complain(f"cannot write reaper.log: {error}\n")
+            self._disk.cut(self._file, self._bytes)
             return b""
         self._bytes += len(data)
         self._lines.clear()
@@ -66,18 +72,15 @@ class Records:
 
     def _read(self) -> None:
         boot_id = ""
-        if not os.path.exists(self._path):
-            return
-        with open(self._path, encoding="utf-8", errors="replace") as file:
-            for text in file:
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    continue  # the torn end that a power loss leaves
-                if line[0] == "boot":
-                    boot_id = line[1]
-                else:
-                    fold(self.attempts, line)
+        for text in (self._disk.read(self._path) or b"").split(b"\n"):
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # the torn end that a power loss leaves
+            if line[0] == "boot":
+                boot_id = line[1]
+            else:
+                fold(self.attempts, line)
         self.same_boot = boot_id == self._boot_id
 
     def _rewrite(self) -> None:
@@ -85,18 +88,17 @@ class Records:
         lines: list[list[Any]] = [["boot", self._boot_id]]
         for attempt in self.attempts.values():
             lines += attempt.story()
-        part = self._path + ".new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(part, flags, 0o600)
         data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        _write_all(fd, data)
-        os.fdatasync(fd)
-        os.rename(part, self._path)
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._bytes = fd, len(data)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+        part = self._path + ".new"
+        file = self._disk.create(part)
+        try:
+            self._disk.append(file, data)
+            self._disk.sync(file)
+            self._disk.rename(part, self._path)
+        except OSError:
+            self._disk.close(file)
+            raise
+        if self._file >= 0:
+            self._disk.close(self._file)
+        self._file, self._bytes = file, len(data)
+        self._disk.sync_directory(self._directory)

@@ -12,11 +12,12 @@ import fcntl
 import os
 import signal
 import sys
+import time
 
-from penstock_node_agent.reaper import processes
 from penstock_node_agent.reaper.channel import Channel
+from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.loop import Reaper
-from penstock_node_agent.reaper.records import Records
+from penstock_node_agent.reaper.processes import Processes, start_ticks
 
 PR_SET_CHILD_SUBREAPER = 36
 EXIT_TAKEN = 3
@@ -53,7 +54,15 @@ def _serve(directory: str, told: int) -> None:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot_id = file.read().strip()
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    reaper = Reaper(directory, boot_id, Records(directory, boot_id), Channel(root, wakeup_read))
+    reaper = Reaper(
+        directory,
+        boot_id,
+        disk=Disk(),
+        processes=Processes(),
+        channel=Channel(root, wakeup_read),
+        boottime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        complain=sys.stderr.write,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: reaper.leave())
     _write_pid_file(directory)
@@ -78,5 +87,5 @@ def _write_pid_file(directory: str) -> None:
     pid = os.getpid()
     part = f"{directory}/reaper.pid.new"
     with open(part, "w", encoding="ascii") as file:
-        file.write(f"{pid} {processes.start_ticks(pid)}\n")
+        file.write(f"{pid} {start_ticks(pid)}\n")
     os.rename(part, f"{directory}/reaper.pid")
