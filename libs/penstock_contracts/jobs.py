@@ -12,11 +12,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from penstock_contracts.bounds import CONTROL, Label, Name
 from penstock_contracts.ids import ENV_NAME, is_ulid
 
 GPU_MILLI_WHOLE = 1000
-RANKS_MAX = 10_000
-GPUS_PER_RANK_MAX = 1_024
+RANKS_MAX = 8_192
+GPUS_PER_RANK_MAX = 256
+PLACES_MAX = 8_192
+"""Ranks and their GPUs together: one grant names all of them in one fact of at most 1 MiB."""
 CPU_MILLI_DEFAULT = 100
 """Reserved per rank when a job does not say: enough to bound how many start at once."""
 JOBS_PER_REQUEST_MAX = 1_000
@@ -69,6 +72,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
         if not self.command[0]:
             return "invalid_field", "command must name a program", "command[0]"
+        if self.ranks * (1 + self.gpus) > PLACES_MAX:
+            sentence = f"ranks x (1 + gpus) must not be over {PLACES_MAX}"
+            return "invalid_field", sentence, "ranks"
+        if control := self._control_characters():
+            return "invalid_field", f"{control} must not contain control characters", control
         if any("\0" in part for part in self.command):
             return "invalid_field", "command must not contain NUL characters", "command"
         for name, value in self.env.items():
@@ -77,6 +85,18 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.gpus != 1 and self.gpu_milli != GPU_MILLI_WHOLE:
             return "invalid_field", "gpu_milli below 1000 needs gpus = 1", "gpu_milli"
         return None
+
+    def _control_characters(self) -> str:
+        """The field that people read and that would steer their terminal; empty when none does."""
+        if CONTROL.search(self.name):
+            return "name"
+        if self.gpu_models and any(map(CONTROL.search, self.gpu_models)):
+            return "gpu_models"
+        if self.labels and any(
+            CONTROL.search(part) for item in self.labels.items() for part in item
+        ):
+            return "labels"
+        return ""
 
 
 class SubmitJobs(msgspec.Struct, frozen=True):
@@ -88,8 +108,8 @@ class SubmitJobs(msgspec.Struct, frozen=True):
 class CancelJob(msgspec.Struct, frozen=True, omit_defaults=True):
     """Asks that a job end: a waiting one at once, a running one by SIGTERM, later SIGKILL."""
 
-    job_id: str
-    reason: Text = ""
+    job_id: Name
+    reason: Label = ""
 
 
 QUEUED = "queued"

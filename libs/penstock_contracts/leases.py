@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
+from penstock_contracts.bounds import Address, Instant, Name, Number, Port, Said, Small
 from penstock_contracts.ids import lease_key
 from penstock_contracts.nodes import NodeDescription
+
+OutputName = Annotated[str, Meta(pattern="^(stdout|stderr)$")]
 
 PREPARE = "prepare"
 RUN = "run"
@@ -23,8 +28,8 @@ STOP = "stop"
 class Rendezvous(msgspec.Struct, frozen=True):
     """Where rank 0 listens. The port comes from rank 0's agent, bind-tested."""
 
-    address: str
-    port: int
+    address: Address
+    port: Port
 
 
 class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,24 +87,24 @@ class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class DesiredAck(msgspec.Struct, frozen=True, omit_defaults=True):
     """`ok` false: `base` is not what the agent holds (`as_of`); send it all."""
 
-    as_of: int
+    as_of: Number
     ok: bool = True
 
 
 class LeaseRenewal(msgspec.Struct, frozen=True):
     """Answers a heartbeat: leases with a `disconnect_s` hold that long from `sent_boot_ns`."""
 
-    sent_boot_ns: int
+    sent_boot_ns: Number
 
 
 class LeaseStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What every report about a lease carries. `at_ms`: the instant, on the lease's axis."""
 
-    job_id: str
-    attempt: int
-    rank: int
-    lease_seq: int
-    at_ms: int
+    job_id: Name
+    attempt: Number
+    rank: Number
+    lease_seq: Number
+    at_ms: Instant
 
 
 class Preparing(
@@ -134,13 +139,13 @@ class Exited(
     all, so that complete and missing look different. `started_ms` None: it never ran.
     """
 
-    reason: str
-    exit_code: int | None = None
-    signal: int | None = None
-    started_ms: int | None = None
-    message: str = ""
-    log_bytes: dict[str, int] = {}
-    segments: int = 0
+    reason: Name
+    exit_code: Small | None = None
+    signal: Small | None = None
+    started_ms: Instant | None = None
+    message: Said = ""
+    log_bytes: Annotated[dict[OutputName, Number], Meta(max_length=2)] = {}
+    segments: Number = 0
 
 
 class Released(
@@ -154,8 +159,8 @@ class Declined(
 ):
     """The agent cannot take this lease (device gone, no port, disk full); it holds nothing."""
 
-    code: str
-    message: str
+    code: Name
+    message: Said
 
 
 class Described(msgspec.Struct, frozen=True, tag="described", tag_field="kind"):
@@ -172,8 +177,8 @@ class NodeReport(msgspec.Struct, frozen=True):
     lease and kind.
     """
 
-    node: str
-    boot_id: str
+    node: Name
+    boot_id: Name
     items: tuple[ReportItem, ...]
 
 

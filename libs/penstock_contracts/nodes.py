@@ -6,7 +6,25 @@ only writer is inventory. It does not know who uses the devices.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+from penstock_contracts.bounds import (
+    DEADLINE_S_MAX,
+    DEVICES_PER_NODE_MAX,
+    NODE_LABELS_MAX,
+    REASON_LETTERS_MAX,
+    Address,
+    Capacity,
+    Identity,
+    Instant,
+    Label,
+    Name,
+    Number,
+    Small,
+)
 
 ALIVE = "alive"
 SUSPECT = "suspect"
@@ -18,16 +36,16 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     used.
     """
 
-    uuid: str
-    index: int
-    model: str
-    memory_mib: int | None = None
-    numa_node: int | None = None
-    link_domain: str = ""
-    compute_capability: str = ""
-    driver_version: str = ""
+    uuid: Identity
+    index: Small
+    model: Label
+    memory_mib: Capacity | None = None
+    numa_node: Small | None = None
+    link_domain: Label = ""
+    compute_capability: Label = ""
+    driver_version: Label = ""
     healthy: bool = True
-    health_reason: str = ""
+    health_reason: Label = ""
 
 
 class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,16 +56,16 @@ class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     boot.
     """
 
-    node: str
-    boot_id: str
-    joined_ms: int
-    cpu_milli: int
-    memory_mib: int
-    devices: tuple[Device, ...] = ()
-    labels: dict[str, str] = {}
-    advertise_address: str = "127.0.0.1"
-    driver: str = ""
-    version: str = ""
+    node: Name
+    boot_id: Identity
+    joined_ms: Instant
+    cpu_milli: Capacity
+    memory_mib: Capacity
+    devices: Annotated[tuple[Device, ...], Meta(max_length=DEVICES_PER_NODE_MAX)] = ()
+    labels: Annotated[dict[Label, Label], Meta(max_length=NODE_LABELS_MAX)] = {}
+    advertise_address: Address = "127.0.0.1"
+    driver: Label = ""
+    version: Label = ""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,12 +74,12 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     see a mismatch.
     """
 
-    node: str
-    boot_id: str
-    sent_boot_ns: int
-    as_of: int
-    digest: str
-    running: int = 0
+    node: Name
+    boot_id: Name
+    sent_boot_ns: Number
+    as_of: Number
+    digest: Name
+    running: Number = 0
 
 
 class NodeRegistered(msgspec.Struct, frozen=True, tag="node_registered", tag_field="fact"):
@@ -115,8 +133,8 @@ NodeFact = (
 class NodeCommand(msgspec.Struct, frozen=True, omit_defaults=True):
     """Payload of `command.node.<node>.<verb>`; verbs cordon, uncordon, drain, fence, remove."""
 
-    reason: str = ""
-    deadline_s: int | None = None
+    reason: Annotated[str, Meta(max_length=REASON_LETTERS_MAX)] = ""
+    deadline_s: Annotated[int, Meta(ge=0, le=DEADLINE_S_MAX)] | None = None
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,6 +11,7 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
+from penstock_contracts.bounds import Instant, Label, Number
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import NodeView
@@ -35,7 +36,7 @@ class Empty(msgspec.Struct, frozen=True):
 class JobQuery(msgspec.Struct, frozen=True):
     """`query.scheduler.job`, `query.scheduler.explain`, `query.metering.job`."""
 
-    job_id: str
+    job_id: Label
 
 
 class JobsQuery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,10 +44,10 @@ class JobsQuery(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `before` pages: only jobs with a smaller id."""
 
-    tenant: str = ""
-    state: str = ""
+    tenant: Label = ""
+    state: Label = ""
     limit: Limit = 100
-    before: str = ""
+    before: Label = ""
 
 
 class RankView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,7 +134,7 @@ class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
 class NodesQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     """`query.inventory.nodes`, `query.scheduler.nodes`: nodes whose name sorts behind `after`."""
 
-    after: str = ""
+    after: Label = ""
 
 
 class NodesUseView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,15 +154,15 @@ class NodesView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeQuery(msgspec.Struct, frozen=True):
-    node: str
+    node: Label
 
 
 class UsageQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     """`query.metering.usage`. Half-open `[from_ms, to_ms)`; None = unbounded."""
 
-    tenant: str = ""
-    from_ms: int | None = None
-    to_ms: int | None = None
+    tenant: Label = ""
+    from_ms: Instant | None = None
+    to_ms: Instant | None = None
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -218,8 +219,8 @@ class MeteringAuditQuery(msgspec.Struct, frozen=True):
     have closed their segments and all of it is ingested (at most ~15 s).
     """
 
-    jobs_seq: int
-    nodes_seq: int
+    jobs_seq: Number
+    nodes_seq: Number
 
 
 class MeteringAudit(msgspec.Struct, frozen=True, kw_only=True):

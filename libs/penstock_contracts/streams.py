@@ -34,6 +34,11 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MIB = 1024 * 1024
+NODE_MESSAGE_BYTES_MAX = 768 * 1024
+"""Reports and usage: what becomes of one fits one journal entry; agents pack far less."""
+DESCRIPTION_BYTES_MAX = 512 * 1024
+LOG_MESSAGE_BYTES_MAX = 256 * 1024
+"""Agents cut output every 128 KiB."""
 DAY_S = 86_400
 
 STREAMS: tuple[StreamConfig, ...] = (
@@ -49,17 +54,23 @@ STREAMS: tuple[StreamConfig, ...] = (
     StreamConfig(
         name="REPORTS",
         subjects=("penstock.v1.node.*.report",),
+        max_message_bytes=NODE_MESSAGE_BYTES_MAX,
         max_bytes=1024 * MIB,
         discard_new=True,
     ),
     StreamConfig(
         name="DESCRIPTIONS",
         subjects=("penstock.v1.node.*.description",),
+        max_message_bytes=DESCRIPTION_BYTES_MAX,
         max_bytes=256 * MIB,
         discard_new=True,
     ),
     StreamConfig(
-        name="USAGE", subjects=("penstock.v1.usage.*",), max_bytes=1024 * MIB, discard_new=True
+        name="USAGE",
+        subjects=("penstock.v1.usage.*",),
+        max_bytes=1024 * MIB,
+        max_message_bytes=NODE_MESSAGE_BYTES_MAX,
+        discard_new=True,
     ),
     StreamConfig(
         name="JOBS", subjects=("penstock.v1.journal.jobs",), max_bytes=4096 * MIB, discard_new=True
@@ -80,12 +91,14 @@ STREAMS: tuple[StreamConfig, ...] = (
     StreamConfig(
         name="LOGS",
         subjects=("penstock.v1.log.*.*.*.*.*",),
+        max_message_bytes=LOG_MESSAGE_BYTES_MAX,
         max_bytes=4096 * MIB,
         max_age_s=7 * DAY_S,
     ),
     StreamConfig(
         name="SAMPLES",
         subjects=("penstock.v1.node.*.sample",),
+        max_message_bytes=LOG_MESSAGE_BYTES_MAX,
         max_bytes=64 * MIB,
         max_age_s=900,
         memory=True,

@@ -6,8 +6,19 @@ device): two accounts of the same time, made apart, which must agree. It does no
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta
+
+from penstock_contracts.bounds import (
+    DEVICES_PER_NODE_MAX,
+    Capacity,
+    Identity,
+    Instant,
+    Name,
+    Number,
+)
 from penstock_contracts.ids import segment_id
 
 
@@ -18,18 +29,18 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown. A job without GPUs has no devices and is metered by `cpu_milli`.
     """
 
-    lease_seq: int
-    job_id: str
-    tenant: str
-    attempt: int
-    rank: int
-    seq: int
-    t0_ms: int
-    t1_ms: int
-    devices: tuple[str, ...] = ()
-    gpu_milli: int = 1000
-    cpu_milli: int = 0
-    energy_mj: int | None = None
+    lease_seq: Number
+    job_id: Name
+    tenant: Name
+    attempt: Number
+    rank: Number
+    seq: Number
+    t0_ms: Instant
+    t1_ms: Instant
+    devices: Annotated[tuple[Identity, ...], Meta(max_length=DEVICES_PER_NODE_MAX)] = ()
+    gpu_milli: Capacity = 1000
+    cpu_milli: Capacity = 0
+    energy_mj: Number | None = None
     last: bool = False
 
     @property
@@ -45,10 +56,10 @@ class DeviceCounter(msgspec.Struct, frozen=True):
     `since_ms`.
     """
 
-    uuid: str
-    since_ms: int
-    upto_ms: int
-    running_milli_ms: int
+    uuid: Identity
+    since_ms: Instant
+    upto_ms: Instant
+    running_milli_ms: Number
 
 
 class UsageBatch(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,9 +67,9 @@ class UsageBatch(msgspec.Struct, frozen=True, omit_defaults=True):
     and are exact as of all segments of this and earlier batches.
     """
 
-    node: str
-    boot_id: str
-    batch: int
+    node: Name
+    boot_id: Identity
+    batch: Number
     segments: tuple[Segment, ...] = ()
     counters: tuple[DeviceCounter, ...] = ()
 
@@ -67,6 +78,6 @@ class AuditReply(msgspec.Struct, frozen=True):
     """Answers `node.<node>.audit`: segments are closed, counters taken, and the batch stored as
     `usage_seq` of USAGE (0 when the broker did not acknowledge in time)."""
 
-    node: str
-    boot_id: str
-    usage_seq: int
+    node: Name
+    boot_id: Name
+    usage_seq: Number

@@ -10,24 +10,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from penstock_bus.port import Message, StoredMessage
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT, is_token
-from penstock_contracts.nodes import NodeDescription
+from penstock_contracts.nodes import NodeCommand, NodeDescription
 from penstock_inventory.core.events import VERBS, Command, Described
 
 log = logging.getLogger(__name__)
-
-DEVICES_MAX = 256
-LABELS_MAX = 64
-TEXT_MAX = 256
-REASON_MAX = 500
-DEADLINE_S_MAX = 30 * 24 * 3600
 
 _NODE_AT = len(f"{ROOT}.node.")
 _HEARTBEAT_END = -len(".heartbeat")
@@ -41,16 +34,9 @@ class _Sender(msgspec.Struct):
     node: str
 
 
-class _Wish(msgspec.Struct):
-    """`NodeCommand` with its bounds."""
-
-    reason: Annotated[str, Meta(max_length=REASON_MAX)] = ""
-    deadline_s: Annotated[int, Meta(ge=0, le=DEADLINE_S_MAX)] | None = None
-
-
 _decode_sender = msgspec.json.Decoder(_Sender).decode
 _decode_description = msgspec.json.Decoder(NodeDescription).decode
-_decode_wish = msgspec.json.Decoder(_Wish).decode
+_decode_wish = msgspec.json.Decoder(NodeCommand).decode
 
 
 class Inbox:
@@ -104,17 +90,10 @@ class Inbox:
 
 
 def _fault_of(description: NodeDescription, node: str) -> str | None:
-    """What is wrong with a description; None when it may stand."""
+    """What is wrong with a description that its type cannot say; None when it may stand."""
     devices = description.devices
-    texts = [description.boot_id, *(device.uuid for device in devices)]
     if description.node != node or not is_token(node):
         return f"it describes {description.node!r}"
-    if not all(0 < len(text) <= TEXT_MAX for text in texts):
-        return "a boot id or device UUID is empty or too long"
     if len({device.uuid for device in devices}) != len(devices):
         return "two devices have the same UUID"
-    if len(devices) > DEVICES_MAX or len(description.labels) > LABELS_MAX:
-        return "too many devices or labels"
-    if description.cpu_milli < 0 or description.memory_mib < 0:
-        return "a negative size"
     return None
