@@ -227,7 +227,11 @@ class NodeImaged(
     tag_field="fact",
     omit_defaults=True,
 ):
-    """What the scheduler took from NODES about a node: enough to place on it, or why not to."""
+    """What the scheduler took from NODES about a node: enough to place on it, or why not to.
+
+    `refusals`: how often in a row its agent has declined work, last at `refused_ns`; `resting`: it
+    gets none until it has rested from that.
+    """
 
     node: str
     boot_id: str
@@ -242,6 +246,9 @@ class NodeImaged(
     drain_deadline_ns: int | None = None
     labels: dict[str, str] = {}
     address: str = ""
+    refusals: int = 0
+    refused_ns: int | None = None
+    resting: bool = False
 
 
 class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field="fact"):

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from penstock_runtime.config import CommonConfig
+from penstock_runtime.standby_config import StandbyConfig
 
 
-class Config(CommonConfig, frozen=True, kw_only=True):
+class Config(StandbyConfig, frozen=True, kw_only=True):
     """The common settings, and how often the state is saved."""
 
     snapshot_every: Annotated[

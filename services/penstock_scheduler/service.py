@@ -7,8 +7,7 @@ of public facts, a clock that ticks. Every effect follows a commit. It does not 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Outage, StoredMessage
@@ -17,9 +16,11 @@ from penstock_contracts.journal import JobFact
 from penstock_contracts.streams import OWNERS, READERS
 from penstock_runtime.clock import Clock, SystemClock
 from penstock_runtime.health import Health
-from penstock_runtime.journaled import Committed, Input, JournaledService
+from penstock_runtime.journaled import Committed, Input, JournaledService, new_id
+from penstock_runtime.leadership import Holder, this_process
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.metrics import Metric, event_counts
+from penstock_runtime.pace import Pace
 from penstock_runtime.process import StopSignal, run_service
 from penstock_scheduler import inputs
 from penstock_scheduler.answers import answer_queries
@@ -41,8 +42,19 @@ BACKLOG_FILL_MAX = 0.85
 class Scheduler:
     """One instance, active or standing by."""
 
-    def __init__(self, bus: Bus, *, clock: Clock, snapshot_every: int = 20_000) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        clock: Clock,
+        snapshot_every: int = 20_000,
+        tick_s: float = TICK_S,
+        pace: Pace | None = None,
+        new_id: Callable[[], str] = new_id,
+        identify: Callable[[str], Holder] = this_process,
+    ) -> None:
         self._clock = clock
+        self._tick_s = tick_s
         self._nudged = False
         self._backlog_full = False
         self.service = JournaledService(
@@ -58,12 +70,14 @@ class Scheduler:
                 Input("REQUESTS", self._decode_request),
             ),
             clock=clock,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=new_id,
             on_commit=self._on_commit,
             on_recovered=self._on_recovered,
             snapshot_every=snapshot_every,
             owns=OWNED,
             readers=READERS,
+            identify=identify,
+            pace=pace,
         )
         self.links = NodeLinks(
             bus,
@@ -116,7 +130,7 @@ class Scheduler:
     async def _tick(self) -> None:
         ticks = 0
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._tick_s)
             ticks += 1
             if self.service.phase != "active":
                 continue
@@ -140,7 +154,12 @@ def serve(config: Config) -> int:
             name="penstock-scheduler",
             credentials=str(config.nats_creds) if config.nats_creds else None,
         )
-        scheduler = Scheduler(bus, clock=SystemClock(), snapshot_every=config.snapshot_every)
+        scheduler = Scheduler(
+            bus,
+            clock=SystemClock(),
+            snapshot_every=config.snapshot_every,
+            pace=config.pace(),
+        )
         health = Health(why_not_ready=scheduler.service.why_not_ready)
         health.metrics.add(lambda: _metrics(scheduler))
         await health.start(

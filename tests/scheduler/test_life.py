@@ -159,6 +159,8 @@ def test_a_job_that_every_agent_declines_fails_in_the_end() -> None:
     driver, job = Driver(a_node("n1"), a_node("n2")), a_job(gpus=1)
     driver.submit(job)
     for _ in range(10):
+        while not driver.core.state.leases:
+            driver.tick()  # both have refused, and rest
         driver.report(Declined, job, code="disk_full", message="no space")
     assert finish(driver).reason == "declined"
 

@@ -91,6 +91,8 @@ def _closed_because(image: object) -> str:
         return "draining"
     if getattr(image, "cordoned", False):
         return "cordoned"
+    if getattr(image, "refusals", 0):
+        return "resting after it refused work"
     return str(getattr(image, "liveness", "unknown"))
 
 

@@ -28,6 +28,7 @@ from penstock_contracts.nodes import (
     NodeRemoved,
     NodeUncordoned,
 )
+from penstock_scheduler.core import resting
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.reports import lose_ranks, may_stop
 from penstock_scheduler.core.requests import decide_impossible
@@ -97,6 +98,9 @@ def image_of(description: NodeDescription, before: NodeImaged | None) -> NodeIma
         cordoned=before.cordoned,
         draining=before.draining,
         drain_deadline_ns=before.drain_deadline_ns,
+        refusals=before.refusals,
+        refused_ns=before.refused_ns,
+        resting=before.resting,
     )
 
 
@@ -126,6 +130,7 @@ def decide_tick(state: State, contact_ns: dict[str, int], now_ns: int) -> list[J
     """What time alone causes: overdue drains, lost contact, impossible jobs, forgotten ids."""
     facts: list[JobFact] = []
     for name in sorted(state.nodes):
+        facts += resting.rested(state.nodes[name], now_ns)
         image = state.nodes[name].image
         if image.drain_deadline_ns is not None and now_ns >= image.drain_deadline_ns:
             facts += _stop_all_on(state, name)

@@ -157,8 +157,7 @@ class State:
         node = self.nodes.get(lease.node)
         if node is None or lease.id not in node.leases:
             return
-        node.leases.discard(lease.id)
-        self._charge(node, lease, -1)
+        node.drop(lease)
         self.passed_over.clear()
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
@@ -175,6 +174,9 @@ class State:
         self._end_leases(job)
         self._move(job, QUEUED)
         job.retries_used += fact.outcome in ("failed", "lost")
+        if fact.outcome == "failed" or fact.reason == "declined":
+            self.order += 1  # it has had its turn: those that wait go first
+            job.order = self.order
         if fact.reason != "declined" or len(job.avoid) >= len(self.nodes):
             job.avoid = ()
         job.attempt = fact.attempt + 1
@@ -196,8 +198,7 @@ class State:
             self.fleet_changed_ns = now_ns
             self._possible.clear()
         for lease_id in old.leases if old is not None else self._leases_left_on(fact.node):
-            node.leases.add(lease_id)
-            self._charge(node, self.leases[lease_id], 1)
+            node.hold(self.leases[lease_id])
         self.passed_over.clear()
         self.touched.setdefault(fact.node, set())
 
@@ -252,8 +253,7 @@ class State:
         self.leases[lease.id] = lease
         node = self.nodes.get(lease.node)
         if node is not None:
-            node.leases.add(lease.id)
-            self._charge(node, lease, 1)
+            node.hold(lease)
 
     def _take(self, lease: Lease) -> None:
         node = self.nodes.get(lease.node)
@@ -263,15 +263,6 @@ class State:
         if min(node.free, default=0) < 0 or node.cpu_free < 0 or node.memory_free < 0:
             raise InvariantError(f"node {lease.node} is over-committed by lease {lease.id}")
         self._touch(lease)
-
-    def _charge(self, node: Node, lease: Lease, sign: int) -> None:
-        node.cpu_free -= sign * lease.cpu_milli
-        node.memory_free -= sign * lease.memory_mib
-        if lease.uuids:
-            held = set(lease.uuids)
-            for index, (uuid, _, _) in enumerate(node.image.devices):
-                if uuid in held:
-                    node.free[index] -= sign * lease.gpu_milli
 
     def _touch(self, lease: Lease) -> None:
         key = lease_key(lease.lease_seq, lease.job_id, lease.rank)

@@ -54,7 +54,7 @@ class SchedulerCore:
     def decide(self, event: object, now_ns: int, next_seq: int) -> Sequence[JobFact]:
         """Facts that an event causes, given the state; they will stand in entry `next_seq`."""
         if isinstance(event, NodeReported):
-            return decide_report(self.state, event)
+            return decide_report(self.state, event, now_ns)
         if isinstance(event, JobsRequested):
             return decide_submit(self.state, event, now_ns)
         if isinstance(event, CancelAsked):

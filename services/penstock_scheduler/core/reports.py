@@ -31,6 +31,7 @@ from penstock_contracts.leases import (
     Released,
     Started,
 )
+from penstock_scheduler.core import resting
 from penstock_scheduler.core.events import NodeReported
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Job, Lease, is_failure
@@ -41,7 +42,7 @@ LOST_REASONS = frozenset({"lost", "disconnected"})
 PUT_BACK_REASONS = frozenset({"preempted", "drained"})
 
 
-def decide_report(state: State, event: NodeReported) -> list[JobFact]:
+def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFact]:
     """Facts that one item of a report causes; none when it is not about the present holder."""
     item = event.item
     if isinstance(item, Described):
@@ -55,7 +56,9 @@ def decide_report(state: State, event: NodeReported) -> list[JobFact]:
     if isinstance(item, Released):
         return _released(lease, item.at_ms, "release_check")
     if isinstance(item, Declined):
-        return _declined(job, lease, item)
+        node = state.nodes.get(lease.node)
+        rest = resting.refused(node, now_ns) if node is not None else []
+        return [*_declined(job, lease, item), *rest]
     if job is None or job.ranks[item.rank].exited is not None:
         return []
     if isinstance(item, Preparing):
@@ -63,7 +66,9 @@ def decide_report(state: State, event: NodeReported) -> list[JobFact]:
     if isinstance(item, Prepared):
         return _prepared(job, item)
     if isinstance(item, Started):
-        return _started(job, item)
+        node = state.nodes.get(lease.node)
+        well = resting.started(node, lease) if node is not None else []
+        return [*_started(job, item), *well]
     return _exited(job, [exit_of(item)])
 
 

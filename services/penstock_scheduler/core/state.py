@@ -95,17 +95,43 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct):
-    """A node's image and what is free of it. `free`: milli-GPU per device, in the image's order."""
+    """A node's image and what is free of it. `free`: milli-GPU per device, in the image's order.
+    `open`: the image allows new work. `trials`: leases granted after it has refused some, while
+    none of them has started.
+    """
 
     image: NodeImaged
     free: list[int]
     cpu_free: int
     memory_free: int
     leases: set[LeaseId]
+    open: bool
+    trials: set[LeaseId]
 
     @property
     def schedulable(self) -> bool:
-        return self.image.liveness == "alive" and not (self.image.cordoned or self.image.draining)
+        return self.open and not self.trials
+
+    def hold(self, lease: Lease) -> None:
+        self.leases.add(lease.id)
+        self._charge(lease, 1)
+        if self.image.refused_ns is not None and lease.granted_ns > self.image.refused_ns:
+            self.trials.add(lease.id)
+
+    def drop(self, lease: Lease) -> None:
+        self.leases.discard(lease.id)
+        self._charge(lease, -1)
+        if self.trials:
+            self.trials.discard(lease.id)
+
+    def _charge(self, lease: Lease, sign: int) -> None:
+        self.cpu_free -= sign * lease.cpu_milli
+        self.memory_free -= sign * lease.memory_mib
+        if lease.uuids:
+            held = set(lease.uuids)
+            for index, (uuid, _, _) in enumerate(self.image.devices):
+                if uuid in held:
+                    self.free[index] -= sign * lease.gpu_milli
 
 
 def shape_of(spec: JobSpec, avoid: tuple[str, ...] = ()) -> Shape:
@@ -124,8 +150,15 @@ def shape_of(spec: JobSpec, avoid: tuple[str, ...] = ()) -> Shape:
 
 def new_node(image: NodeImaged) -> Node:
     """A node with nothing on it."""
+    closed = image.cordoned or image.draining or image.resting
     return Node(
-        image, [GPU_MILLI_WHOLE] * len(image.devices), image.cpu_milli, image.memory_mib, set()
+        image=image,
+        free=[GPU_MILLI_WHOLE] * len(image.devices),
+        cpu_free=image.cpu_milli,
+        memory_free=image.memory_mib,
+        leases=set(),
+        open=image.liveness == "alive" and not closed,
+        trials=set(),
     )
 
 
