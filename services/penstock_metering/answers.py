@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from penstock_bus.port import Bus, Message, Subscription
+from penstock_bus.port import Bus, Message, Outage, Subscription
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import (
@@ -26,12 +27,14 @@ from penstock_contracts.queries import (
     UsageQuery,
 )
 from penstock_metering.audit import Auditor
+from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
 from penstock_metering.threads import Run
 
 log = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE_MAX = 64
+SETTLE_S_MAX = 1.0
 QUEUE = "metering"
 _MS_MAX = 1 << 62
 _encode = msgspec.json.Encoder().encode
@@ -42,15 +45,18 @@ Handler = Callable[[Any], Awaitable[Any]]
 class Answers:
     """Subscribes to the queries and answers them; each runs as a task, bounded in number."""
 
-    def __init__(self, bus: Bus, library: Library, auditor: Auditor, run: Run) -> None:
+    def __init__(
+        self, bus: Bus, library: Library, auditor: Auditor, run: Run, progress: Progress
+    ) -> None:
         self._bus = bus
-        self._library = library
         self._run = run
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._library = library
+        self._progress = progress
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._subscriptions: list[Subscription] = []
         self._handlers: dict[str, tuple[type, Handler]] = {
             "job": (JobQuery, self._job),
-            "jobs": (JobsQuery, partial(run, library.jobs)),
+            "jobs": (JobsQuery, partial(self._read, library.jobs)),
             "usage": (UsageQuery, self._usage),
             "audit": (MeteringAuditQuery, auditor.audit),
         }
@@ -63,8 +69,10 @@ class Answers:
             self._subscriptions.append(await self._bus.subscribe(subject, take, queue=QUEUE))
 
     async def close(self) -> None:
-        for subscription in self._subscriptions:
-            await subscription.close()
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            with suppress(Outage):  # a lost connection has ended it already
+                await subscription.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -75,8 +83,8 @@ class Answers:
             self._bus.respond_nowait(message, _encode(Answer(refusal=busy)))
             return
         task = asyncio.ensure_future(self._answer(decode, handler, message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _answer(
         self, decode: Callable[[bytes], Any], handler: Handler, message: Message
@@ -94,11 +102,20 @@ class Answers:
         self._bus.respond_nowait(message, _encode(answer))
 
     async def _job(self, query: JobQuery) -> Any:
-        view = await self._run(self._library.job, query.job_id)
+        view = await self._read(self._library.job, query.job_id)
         return view or Refusal("unknown_job", f"no job {query.job_id[:64]} in history")
 
     async def _usage(self, query: UsageQuery) -> Any:
         bounds = [bound for bound in (query.from_ms, query.to_ms) if bound is not None]
         if any(abs(bound) > _MS_MAX for bound in bounds):
             return Refusal("invalid_field", "a time in Unix ms is out of range", "from_ms")
-        return await self._run(self._library.usage, query)
+        return await self._read(self._library.usage, query)
+
+    async def _read(self, look_up: Callable[[Any], Any], query: Any) -> Any:
+        """From a ledger that holds what had arrived when the question came, unless it is busy."""
+        try:
+            async with asyncio.timeout(SETTLE_S_MAX):
+                await self._progress.settle()
+        except TimeoutError:
+            log.warning("answering from a ledger that is behind")
+        return await self._run(look_up, query)

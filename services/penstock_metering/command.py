@@ -8,7 +8,7 @@ from penstock_runtime.config import command_for
 
 def run(config: Config) -> int:
     """Runs until stopped; the heavy imports happen here."""
-    from penstock_metering.service import serve
+    from penstock_metering.process import serve
 
     return serve(config)
 

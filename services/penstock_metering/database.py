@@ -9,6 +9,7 @@ what the tables mean.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
@@ -21,6 +22,13 @@ from penstock_contracts.errors import InvariantError
 from penstock_metering import schema
 
 BUSY_TIMEOUT_MS = 5_000
+POSTGRESQL_SETTINGS = (
+    "idle_in_transaction_session_timeout = '10s'",
+    "lock_timeout = '5s'",
+    "tcp_keepalives_idle = 5",
+    "tcp_keepalives_interval = 5",
+    "tcp_keepalives_count = 2",
+)
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
 
@@ -54,13 +62,22 @@ class Writing:
 
 
 class Database:
-    """The two pools. Opening brings the schema up to date."""
+    """The two pools. `sqlite://` is a database in memory, for one thread, that lives until `close`:
+    whoever opens it again finds what was committed."""
 
     def __init__(self, url: str) -> None:
         parsed = _with_driver(make_url(url))
         self.dialect = parsed.get_backend_name()
-        self.writing = _engine(parsed, "BEGIN IMMEDIATE")
-        self.reading = _engine(parsed, "BEGIN")
+        options: dict[str, Any] = {}
+        if self.dialect == SQLITE and parsed.database in (None, "", ":memory:"):
+            memory = sqlite3.connect(":memory:")
+            options = {"poolclass": sa.StaticPool, "creator": lambda: memory}
+        self.writing = _engine(parsed, "BEGIN IMMEDIATE", options)
+        self.reading = _engine(parsed, "BEGIN", options)
+
+    def open(self) -> None:
+        """Bring the schema up to date. Raises sqlalchemy.exc.OperationalError when the database
+        cannot be reached or written now."""
         _migrate(self.writing)
 
     def close(self) -> None:
@@ -105,10 +122,12 @@ def _with_driver(url: URL) -> URL:
     return url
 
 
-def _engine(url: URL, begin: str) -> sa.Engine:
+def _engine(url: URL, begin: str, options: dict[str, Any]) -> sa.Engine:
     if url.get_backend_name() == POSTGRESQL:
-        return sa.create_engine(url, isolation_level="REPEATABLE READ")
-    engine = sa.create_engine(url)
+        engine = sa.create_engine(url, isolation_level="REPEATABLE READ")
+        sa.event.listen(engine, "connect", _prepare_postgresql)
+        return engine
+    engine = sa.create_engine(url, **options)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
@@ -120,6 +139,15 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
+
+
+def _prepare_postgresql(connection: Any, record: object) -> None:
+    """A writer that is frozen or cut off within a transaction must not hold up its successor."""
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for setting in POSTGRESQL_SETTINGS:
+            cursor.execute(f"SET {setting}")
+    connection.autocommit = False
 
 
 def _migrate(engine: sa.Engine) -> None:

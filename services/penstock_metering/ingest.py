@@ -8,7 +8,8 @@ aside and reported. Runs on one thread. It does not wait for anything but the da
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from sqlalchemy.exc import OperationalError
@@ -23,6 +24,8 @@ from penstock_metering.core.fleet import Fleet
 from penstock_metering.core.history import History
 from penstock_metering.core.rows import Anomaly
 from penstock_metering.core.segments import Rejected, UsageMessage, newest, read_usage
+from penstock_metering.database import Database
+from penstock_metering.fence import Writer
 from penstock_metering.store import Changes, Store
 from penstock_runtime.entries import Committed, entry_decoder
 
@@ -36,6 +39,14 @@ PAYLOAD_KEPT_MAX = 65_536
 _decode_jobs = entry_decoder(JobFact)
 _decode_nodes = entry_decoder(NodeFact)
 _decode_usage = msgspec.json.Decoder(UsageBatch).decode
+
+GAP = "stream_gap"
+_MISSED = {
+    NODES: "what changed about nodes meanwhile is not known",
+    JOBS: "jobs and leases of that time are not known, or not how they ended",
+    USAGE: "use reported in them is not in the ledger",
+}
+_REWOUND = "{0} ends at {1}, but was read up to {2}: the broker has lost what stood behind"
 
 Arrived = Mapping[str, Sequence[StoredMessage]]
 
@@ -57,6 +68,16 @@ class DatabaseBusy(Exception):
     again."""
 
 
+def open_ledger(database: Database, writer: Writer) -> Ingest:
+    """Bring the database up to date and take the right to write it from whoever had it. Raises
+    DatabaseBusy."""
+    try:
+        database.open()
+        return Ingest(Store(database, writer))
+    except OperationalError as error:
+        raise DatabaseBusy(str(error)) from error
+
+
 class Ingest:
     """`cursors` and `totals` are those of the last commit."""
 
@@ -64,33 +85,52 @@ class Ingest:
         self._store = store
         self.totals = Totals()
         self._moved: dict[str, int] = {}
+        self._noted: list[Anomaly] = []
         self._is_loaded = False
         self._reload()
 
     def commit(self, arrived: Arrived) -> None:
-        """Fold and store. Raises DatabaseBusy."""
-        try:
-            self._commit(arrived)
-        except OperationalError as error:
-            self._is_loaded = False  # what was folded may not have been stored
-            raise DatabaseBusy(str(error)) from error
+        """Fold and store. Raises DatabaseBusy and Superseded."""
+        with self._storing() as changes:
+            rejected: list[Rejected] = []
+            self._fold_journal(arrived.get(NODES, ()), NODES, _decode_nodes, self.fleet)
+            self._fold_journal(arrived.get(JOBS, ()), JOBS, _decode_jobs, self.history)
+            changes.usage = self._read_usage(arrived.get(USAGE, ()), rejected)
+            changes.rejected = rejected
 
-    def _commit(self, arrived: Arrived) -> None:
-        if not self._is_loaded:
-            self._reload()
+    def jump(self, stream: str, seq: int) -> None:
+        """What follows the cursor is not there: go on behind `seq`, and say so for ever. Raises
+        DatabaseBusy and Superseded."""
+        with self._storing():
+            cursor = self.cursors[stream]
+            self._moved[stream] = seq
+            if seq > cursor:
+                self._miss(stream, cursor, seq)
+            else:
+                self._note(stream, seq, "stream_rewound", _REWOUND.format(stream, seq, cursor))
+
+    @contextmanager
+    def _storing(self) -> Iterator[Changes]:
+        """What is folded inside is stored at the end, or forgotten."""
         changes = Changes()
-        self._moved = {}
-        rejected: list[Rejected] = []
-        unreadable: list[Anomaly] = []
-        self._fold_journal(arrived.get(NODES, ()), NODES, _decode_nodes, self.fleet, unreadable)
-        self._fold_journal(arrived.get(JOBS, ()), JOBS, _decode_jobs, self.history, unreadable)
-        changes.usage = self._read_usage(arrived.get(USAGE, ()), rejected)
+        self._moved, self._noted = {}, []
+        try:
+            if not self._is_loaded:
+                self._reload()
+            yield changes
+            self._store_all(changes)
+        except BaseException as error:
+            self._is_loaded = False  # what was folded may not have been stored
+            if isinstance(error, OperationalError):
+                raise DatabaseBusy(str(error)) from error
+            raise
+
+    def _store_all(self, changes: Changes) -> None:
         counters = self._count(changes.usage)
         changes.counters = counters.values()
         changes.jobs, changes.leases, anomalies, changes.strays = self.history.take_changes()
-        changes.anomalies = [*unreadable, *anomalies]
+        changes.anomalies = [*self._noted, *anomalies]
         changes.node_changes, changes.nodes = self.fleet.take_changes()
-        changes.rejected = rejected
         changes.cursors = self._moved
         written = self._store.write(changes)
         self.cursors.update(self._moved)
@@ -107,22 +147,26 @@ class Ingest:
         self.cursors = dict.fromkeys(STREAMS, 0) | loaded.cursors
         self._is_loaded = True
 
-    def rewind(self, stream: str, seq: int) -> None:
-        """The broker has lost what stood behind `seq`: what comes next is new."""
-        self._store.write(Changes(cursors={stream: seq}))
-        self.totals.gaps += 1
-        self.cursors[stream] = seq
-
     def _unseen(self, stream: str, messages: Sequence[StoredMessage]) -> Sequence[StoredMessage]:
         cursor = self.cursors[stream]
         fresh = [message for message in messages if message.seq > cursor]
         for message in fresh:
             if message.seq != cursor + 1:
-                self.totals.gaps += 1
-                log.error("%s lacks %d to %d", stream, cursor + 1, message.seq - 1)
+                self._miss(stream, cursor, message.seq - 1)
             cursor = message.seq
         self._moved[stream] = cursor
         return fresh
+
+    def _miss(self, stream: str, cursor: int, upto_seq: int) -> None:
+        """What follows `cursor` up to `upto_seq` was discarded unread."""
+        self.totals.gaps += 1
+        meant = _MISSED[stream]
+        self._note(
+            stream, upto_seq, GAP, f"{stream} {cursor + 1} to {upto_seq} are missing: {meant}"
+        )
+
+    def _note(self, stream: str, seq: int, code: str, sentence: str) -> None:
+        self._noted.append(Anomaly(stream, seq, code, sentence))
 
     def _fold_journal(
         self,
@@ -130,14 +174,13 @@ class Ingest:
         stream: str,
         decode: Callable[[StoredMessage], Committed | None],
         fold: History | Fleet,
-        unreadable: list[Anomaly],
     ) -> None:
         for message in self._unseen(stream, messages):
             entry = decode(message)
             if entry is None:
                 self.totals.unreadable += 1
                 sentence = f"entry {message.seq} of {stream} could not be read and was skipped"
-                unreadable.append(Anomaly(stream, message.seq, "unreadable_entry", sentence))
+                self._note(stream, message.seq, "unreadable_entry", sentence)
             else:
                 fold.apply(entry.seq, entry.now_ns, entry.facts)
 

@@ -7,6 +7,7 @@ who asks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -93,7 +94,7 @@ class Library:
     def nodes(self) -> list[NodeState]:
         """Nodes that inventory knows now."""
         with self._engine.begin() as connection:
-            rows = connection.execute(sa.select(schema.nodes.c.state))
+            rows = connection.execute(sa.select(schema.nodes.c.state).order_by(schema.nodes.c.node))
             return [_decode_node(row.state) for row in rows]
 
     def newest_lease_seq(self) -> int:
@@ -136,8 +137,8 @@ class Library:
         with self._engine.begin() as connection:
             changes = schema.node_changes
             rows = connection.execute(sa.select(changes.c.change).order_by(changes.c.number))
-            counters = connection.execute(sa.select(schema.counters))
-            leases = map(read_lease, connection.execute(sa.select(_leases)))
+            counters = connection.execute(_in_key_order(schema.counters))
+            leases = map(read_lease, connection.execute(_in_key_order(_leases)))
             return Books(
                 changes=[_decode_change(row.change) for row in rows],
                 leases={lease.key: lease for lease in leases},
@@ -151,12 +152,16 @@ class Library:
             )
 
 
+def _in_key_order(table: sa.Table) -> sa.Select[Any]:
+    return sa.select(table).order_by(*table.primary_key.columns)
+
+
 def _read_lines(connection: sa.Connection) -> list[Line]:
     batches = {
         row.number: (row.node, row.boot_id, row.batch)
         for row in connection.execute(sa.select(_batches))
     }
-    rows = connection.execute(sa.select(_lines))
+    rows = connection.execute(_in_key_order(_lines))
     return [Line._make((*row[:-1], *batches[row[-1]])) for row in rows]
 
 

@@ -165,5 +165,16 @@ anomalies = _table(
     _text("sentence"),
 )
 
-REVISION = "0001"
+ledger_writer = _table(
+    "ledger_writer",
+    _int("id", key=True),
+    _int("term"),
+    _text("writer"),
+    _text("host"),
+    _int("pid"),
+    _int("pid_start"),
+)
+"""One row: whose transactions count. See `fence`."""
+
+REVISION = "0002"
 """The migration that this file corresponds to."""

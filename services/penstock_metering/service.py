@@ -1,116 +1,170 @@
 """How does metering live?
 
-Wiring: the database, the intake, the answers, the purge of what was consumed, optionally the
-tracing follower. It does not decide anything.
+Wiring: lead, take the ledger, then intake, answers, housekeeping and optionally the tracing
+follower, until stopped or superseded. The same in production and in simulation: what differs (bus,
+database, clock, ids, where blocking work runs) is given. It does not decide anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from penstock_bus.nats import connect
-from penstock_bus.port import Bus, BusRefusal, Outage
-from penstock_contracts.streams import OWNERS, READERS
+from penstock_bus.port import Bus, BusRefusal
 from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
-from penstock_metering.config import Config
 from penstock_metering.database import Database
-from penstock_metering.ingest import Ingest
+from penstock_metering.fence import Superseded, Writer
+from penstock_metering.housekeeping import NAME, Housekeeper
+from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
 from penstock_metering.intake import Intake
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
-from penstock_metering.store import Store
-from penstock_metering.threads import OneThread, Run
+from penstock_metering.threads import Run
 from penstock_metering.tracing import TracingFollower
-from penstock_runtime.clock import Clock, SystemClock
-from penstock_runtime.cursors import cursor_key, read_cursors
-from penstock_runtime.health import Health
-from penstock_runtime.logs import configure_logging
+from penstock_runtime.background import Background
+from penstock_runtime.clock import Clock
+from penstock_runtime.leadership import Holder, Leadership, this_process
 from penstock_runtime.metrics import Metric
-from penstock_runtime.process import StopSignal, run_service
+from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN, StopSignal
 
 log = logging.getLogger(__name__)
 
-PURGE_S = 30.0
-ENV_OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
+LEAD_RETRY_S = 0.2
+OPEN_RETRY_S = 1.0
+FAREWELL_S_MAX = 5.0
+"""Last cursors and release of the lock: within the drain, also with the broker away."""
 
 
 class Metering:
-    """The service over an open database. `write` and `read` say where blocking work runs; `ingest`
-    was made where `write` runs."""
+    """One instance, active or standing by. `write` and `read` say where blocking work runs. The
+    database is opened when this instance leads, and closed by whoever made it."""
 
     def __init__(
         self,
         bus: Bus,
         database: Database,
-        ingest: Ingest,
         *,
         clock: Clock,
+        new_id: Callable[[], str],
         write: Run,
         read: Run,
+        us: Holder | None = None,
+        leadership: Leadership | None = None,
         otlp_endpoint: str | None = None,
     ) -> None:
-        self._bus = bus
-        self.ingest = ingest
+        us = us or this_process(f"{NAME}-{new_id()}")
+        self.phase = "starting"
         self.progress = Progress()
-        self.intake = Intake(bus, ingest, self.progress, write)
-        self.library = Library(database)
-        self.auditor = Auditor(bus, self.library, self.progress, read, clock)
-        self.answers = Answers(bus, self.library, self.auditor, read)
+        self.ingest: Ingest | None = None
+        self.intake: Intake | None = None
+        self.housekeeper = Housekeeper(bus, self.progress)
+        self.auditor = Auditor(bus, Library(database), self.progress, read, clock)
         self.tracing = TracingFollower(bus, otlp_endpoint) if otlp_endpoint else None
+        self._bus = bus
+        self._database = database
+        self._write = write
+        self._leadership = leadership or Leadership(bus, service=NAME, us=us, clock=clock)
+        self._writer = Writer(name=us.writer, host=us.host, pid=us.pid, pid_start=us.pid_start)
+        self._answers = Answers(bus, Library(database), self.auditor, read, self.progress)
 
     def why_not_ready(self) -> str | None:
+        """None while this instance is active and reads every stream."""
         if not self._bus.connected:
             return "not connected to NATS"
+        if self.phase == "standby":
+            holder = self._leadership.holder
+            return f"standby: {holder.writer if holder else 'nobody yet'} leads"
+        if self.phase != "active" or self.intake is None:
+            return self.phase
         return self.intake.why_not_ready()
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        await self.answers.open()
+    async def run(self, stop: StopSignal) -> int:
+        """Live until stopped or another instance takes over; returns the exit code."""
+        ended = asyncio.Event()
+        background = Background(ended.set)
+        background.spawn(_pass_on(stop, ended))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.intake.run())
-                tasks.create_task(self._purge_for_ever())
-                if self.tracing is not None:
-                    tasks.create_task(self.tracing.run())
+            if not await self._lead(stop):
+                return EXIT_OK
+            background.spawn(self._hold_lock())
+            self.phase = "opening the ledger"
+            ingest = await self._open(ended)
+            if ingest is not None:
+                await self._activate(ingest, background)
+                await ended.wait()
+            if background.failure is not None:
+                raise background.failure
+            await self._say_farewell()
+            return EXIT_OK
+        except Superseded as reason:
+            log.warning("stepping down: %s", reason)
+            return EXIT_STEPPED_DOWN
         finally:
-            await self.answers.close()
+            self.phase = "ended"
+            await background.end()
+            await self._answers.close()
 
-    async def purge(self) -> None:
-        """Discard what every reader of the streams metering owns has committed. Raises Outage."""
-        published = await read_cursors(self._bus)
-        for stream, owner in OWNERS.items():
-            if owner == "metering":
-                keys = [cursor_key(stream, reader) for reader in READERS[stream]]
-                up_to = min(published.get(key, 0) for key in keys)
-                if (await self._bus.stream_state(stream)).first_seq <= up_to:
-                    await self._bus.purge(stream, up_to_seq=up_to)
-
-    async def _purge_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(PURGE_S)
+    async def _lead(self, stop: StopSignal) -> bool:
+        """Stand by until this instance leads; False when told to end first."""
+        while not stop.requested:
+            self.phase = "standby"
             try:
-                await self.purge()
-            except (Outage, BusRefusal) as error:
-                log.warning("consumed messages stay for now: %s", error)
+                return await self._leadership.acquire(lambda: stop.requested)
+            except BusRefusal as error:  # the mesh's streams are not made yet
+                self.phase = f"the broker has no mesh yet: {error}"
+            await asyncio.sleep(LEAD_RETRY_S)
+        return False
+
+    async def _open(self, ended: asyncio.Event) -> Ingest | None:
+        """Take the ledger from whoever wrote it before; None when told to end first."""
+        while not ended.is_set():
+            try:
+                return await self._write(open_ledger, self._database, self._writer)
+            except DatabaseBusy as error:
+                log.error("the ledger cannot be opened, trying again: %s", error)
+                self.phase = "waiting for the ledger"
+            try:
+                async with asyncio.timeout(OPEN_RETRY_S):
+                    await ended.wait()
+            except TimeoutError:
+                continue
+        return None
+
+    async def _activate(self, ingest: Ingest, background: Background) -> None:
+        self.ingest = ingest
+        self.intake = Intake(self._bus, ingest, self.progress, self._write)
+        for work in self.intake.work():
+            background.spawn(work)
+        background.spawn(self.housekeeper.run())
+        if self.tracing is not None:
+            background.spawn(self.tracing.run())
+        await self._answers.open()
+        self.phase = "active"
+        log.info("active", extra={"cursors": dict(ingest.cursors)})
+
+    async def _hold_lock(self) -> None:
+        raise Superseded(f"{await self._leadership.hold()} has the lock")
+
+    async def _say_farewell(self) -> None:
+        await self._answers.close()
+        try:
+            async with asyncio.timeout(FAREWELL_S_MAX):
+                await self.housekeeper.publish()
+                await self._leadership.release()
+        except TimeoutError:
+            log.warning("the broker is too slow to hear the last cursors")
 
     def metrics(self) -> Iterator[Metric]:
-        for name, inflow in self.intake.inflows.items():
-            lag = max(0, inflow.newest_seq - self.progress.committed.get(name, 0))
-            yield Metric(
-                "penstock_metering_lag_messages",
-                "gauge",
-                "Messages that arrived and are not committed, per stream.",
-                lag,
-                {"stream": name},
-            )
-        totals = self.ingest.totals
-        for name, description in _COUNTED.items():
-            value = getattr(totals, name)
-            yield Metric(f"penstock_metering_{name}", "counter", description, value)
+        yield Metric(
+            "penstock_metering_active",
+            "gauge",
+            "1 while this instance writes the ledger, 0 while it stands by.",
+            int(self.phase == "active"),
+        )
+        if self.intake is not None and self.ingest is not None:
+            yield from _ledger_metrics(self.intake, self.ingest, self.progress)
         yield Metric(
             "penstock_metering_unaccounted_ms",
             "gauge",
@@ -127,6 +181,21 @@ class Metering:
             yield from self.tracing.metrics()
 
 
+def _ledger_metrics(intake: Intake, ingest: Ingest, progress: Progress) -> Iterator[Metric]:
+    for name, inflow in intake.inflows.items():
+        lag = max(0, inflow.newest_seq - progress.committed.get(name, 0))
+        yield Metric(
+            "penstock_metering_lag_messages",
+            "gauge",
+            "Messages that arrived and are not committed, per stream.",
+            lag,
+            {"stream": name},
+        )
+    for name, description in _COUNTED.items():
+        value = getattr(ingest.totals, name)
+        yield Metric(f"penstock_metering_{name}", "counter", description, value)
+
+
 _COUNTED = {
     "segments": "Usage segments taken into the ledger.",
     "repeated": "Usage segments that were known already.",
@@ -138,53 +207,6 @@ _COUNTED = {
 }
 
 
-def serve(config: Config) -> int:
-    """Metering's process."""
-    configure_logging("metering", config.log_level)
-
-    async def main(stop: StopSignal) -> int:
-        write, read = OneThread("ledger-writer"), OneThread("ledger-reader")
-        config.data_dir.mkdir(parents=True, exist_ok=True)
-        database = await write(Database, config.database_url)
-        bus = await connect(
-            config.nats_url,
-            name="penstock-metering",
-            credentials=str(config.nats_creds) if config.nats_creds else None,
-        )
-        metering = Metering(
-            bus,
-            database,
-            await write(lambda: Ingest(Store(database))),
-            clock=SystemClock(),
-            write=write,
-            read=read,
-            otlp_endpoint=config.otlp_endpoint or os.environ.get(ENV_OTLP) or None,
-        )
-        health = Health(why_not_ready=metering.why_not_ready)
-        health.metrics.add(metering.metrics)
-        await health.start(
-            config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
-        )
-        try:
-            return await _run_until_stopped(metering, stop)
-        finally:
-            await health.stop()
-            await bus.close()
-            write.close()
-            read.close()
-            database.close()
-
-    return run_service(main, "metering")
-
-
-async def _run_until_stopped(metering: Metering, stop: StopSignal) -> int:
-    """A crash inside ends the process; a stop request ends it cleanly."""
-    running = asyncio.ensure_future(metering.run())
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if running.done():
-        await running
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    return 0
+async def _pass_on(stop: StopSignal, ended: asyncio.Event) -> None:
+    await stop.wait()
+    ended.set()

@@ -7,7 +7,8 @@ or none. It does not know what the rows mean, nor where messages come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from penstock_metering.core.rating import DEFAULT_PRICES
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
 from penstock_metering.core.segments import Posting, Rejected, UsageMessage
 from penstock_metering.database import Database, Row
+from penstock_metering.fence import Fence, Writer
 from penstock_metering.records import (
     job_values,
     lease_values,
@@ -79,7 +81,10 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 class Store:
     """The writer. Not thread-safe: one thread uses it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, writer: Writer) -> None:
+        """Takes the right to write from whoever had it. Raises OperationalError."""
+        self._fence = Fence(database, writer)
+        self._fence.take_term()
         self._engine = database.writing
         self._insert_raw = database.insert_absent(schema.raw_segments)
         self._insert_lines = database.insert(schema.ledger_lines)
@@ -95,12 +100,19 @@ class Store:
         self._upsert_models = database.upsert(schema.device_models, ["model"])
         self._numbered = {table: database.insert(table) for table in _NUMBERED}
         self._next = dict.fromkeys(_NUMBERED, 1)
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             prices = [msgspec.structs.astuple(price) for price in DEFAULT_PRICES]
             database.insert_absent(schema.prices).run(connection, prices)
 
-    def load(self) -> Loaded:
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """One that counts only while nobody else has the right to write."""
         with self._engine.begin() as connection:
+            self._fence.check(connection)
+            yield connection
+
+    def load(self) -> Loaded:
+        with self._transaction() as connection:
             for table in _NUMBERED:
                 last = connection.execute(sa.select(sa.func.max(table.c.number))).scalar()
                 self._next[table] = (last or 0) + 1
@@ -111,18 +123,24 @@ class Store:
                 jobs=[
                     read_job(row)
                     for row in connection.execute(
-                        sa.select(schema.jobs).where(schema.jobs.c.finished_seq.is_(None))
+                        sa.select(schema.jobs)
+                        .where(schema.jobs.c.finished_seq.is_(None))
+                        .order_by(schema.jobs.c.job_id)
                     )
                 ],
                 leases=[
                     read_lease(row)
                     for row in connection.execute(
-                        sa.select(schema.leases).where(schema.leases.c.released_seq.is_(None))
+                        sa.select(schema.leases)
+                        .where(schema.leases.c.released_seq.is_(None))
+                        .order_by(*schema.leases.primary_key.columns)
                     )
                 ],
                 nodes=[
                     msgspec.json.decode(row.state, type=NodeState)
-                    for row in connection.execute(sa.select(schema.nodes))
+                    for row in connection.execute(
+                        sa.select(schema.nodes).order_by(schema.nodes.c.node)
+                    )
                 ],
                 counters={
                     (row.node, row.boot_id, row.uuid): Counter(**row._mapping)
@@ -131,10 +149,10 @@ class Store:
             )
 
     def write(self, changes: Changes) -> Written:
-        """All or nothing. Raises sqlalchemy.exc.OperationalError when the database cannot now."""
+        """All or nothing. Raises Superseded, and OperationalError when the database cannot now."""
         next_before = dict(self._next)
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 return self._write(connection, changes)
         except BaseException:
             self._next = next_before

@@ -14,9 +14,9 @@ from penstock_bus.port import StoredMessage
 from penstock_metering import schema
 from penstock_metering.core.conservation import Balance, balance
 from penstock_metering.database import Database
-from penstock_metering.ingest import Ingest
+from penstock_metering.fence import Writer
+from penstock_metering.ingest import open_ledger
 from penstock_metering.reading import Library
-from penstock_metering.store import Store
 
 
 class Ledger:
@@ -24,16 +24,17 @@ class Ledger:
 
     def __init__(self, directory: Path, url: str = "") -> None:
         self.url = url or f"sqlite:///{directory / 'ledger.sqlite'}"
+        self._open()
+
+    def _open(self) -> None:
         self.database = Database(self.url)
         self.library = Library(self.database)
-        self.ingest = Ingest(Store(self.database))
+        self.ingest = open_ledger(self.database, Writer(name="test"))
 
     def reopen(self) -> None:
         """As after a kill: nothing in memory survives."""
         self.database.close()
-        self.database = Database(self.url)
-        self.library = Library(self.database)
-        self.ingest = Ingest(Store(self.database))
+        self._open()
 
     def take(self, streams: Mapping[str, Sequence[StoredMessage]]) -> None:
         self.ingest.commit(streams)
@@ -47,13 +48,14 @@ class Ledger:
         return balance(self.library.books(answered, len(world.streams["JOBS"]), world.now_ms))
 
     def contents(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything that stands in the database, table by table."""
+        """Everything that stands in the database but who writes it, table by table."""
         with self.database.reading.begin() as connection:
             return {
                 table.name: sorted(
                     (tuple(row) for row in connection.execute(sa.select(table))), key=repr
                 )
                 for table in schema.metadata.sorted_tables
+                if table is not schema.ledger_writer
             }
 
 

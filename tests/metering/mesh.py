@@ -7,6 +7,7 @@ and answering audits as agents would. It does not know what tests expect.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from penstock_contracts.usage import AuditReply
 from penstock_metering.service import Metering
 from penstock_metering.threads import run_inline
 from penstock_runtime.clock import VirtualClock
+from penstock_runtime.process import StopSignal
 
 T = TypeVar("T")
 READY_S_MAX = 10.0
@@ -38,8 +40,8 @@ class Mesh:
         self.metering = Metering(
             bus,
             ledger.database,
-            ledger.ingest,
             clock=self.clock,
+            new_id=lambda: uuid.uuid4().hex,
             write=run_inline,
             read=run_inline,
             otlp_endpoint=endpoint,
@@ -110,7 +112,8 @@ async def prepare(bus: Bus) -> None:
 async def running(mesh: Mesh) -> AsyncIterator[Mesh]:
     """Metering lives while the block runs."""
     await mesh.feed()
-    task = asyncio.ensure_future(mesh.metering.run())
+    stop = StopSignal()
+    task = asyncio.ensure_future(mesh.metering.run(stop))
     await mesh.listen()
     try:
         async with asyncio.timeout(READY_S_MAX):
@@ -118,5 +121,5 @@ async def running(mesh: Mesh) -> AsyncIterator[Mesh]:
                 await asyncio.wait({task}, timeout=0.002)
         yield mesh
     finally:
-        task.cancel()
+        stop.request("the test is over")
         await asyncio.gather(task, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +28,7 @@ from penstock_contracts.queries import (
     UsageQuery,
     UsageView,
 )
-from penstock_metering import audit, intake
+from penstock_metering import audit, database, intake, service
 from penstock_runtime.cursors import read_cursors
 
 
@@ -163,7 +164,9 @@ async def test_it_begins_where_the_stream_begins_when_the_past_was_purged(
     await mesh.bus.purge("JOBS", up_to_seq=jobs - 1)
     async with running(mesh):
         await eventually(lambda: mesh.metering.progress.committed.get("JOBS") == jobs)
-    assert ledger.ingest.totals.gaps == 1
+    findings = ledger.library.findings()
+    assert [finding.code for finding in findings] == ["stream_gap"]
+    assert findings[0].sentence.startswith(f"JOBS 1 to {jobs - 1} are missing")
     assert ledger.library.job(later.job_id) is not None
 
 
@@ -171,16 +174,33 @@ async def test_a_busy_database_delays_and_loses_nothing(
     mesh: Mesh, ledger: Ledger, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "RETRY_S", 0.01)
-    holder = ledger.database.writing.connect()
-    monkeypatch.setattr("penstock_metering.database.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
     ledger.reopen()
     mesh = Mesh(mesh.bus, mesh.world, ledger)
-    holder.exec_driver_sql("SELECT 1")
-    lock = holder.get_transaction()
-    mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
     async with running(mesh):
-        await eventually(lambda: mesh.metering.intake.retries > 2)
-        assert lock is not None
-        lock.rollback()
+        with ledger.database.writing.begin():
+            mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
+            await mesh.feed()
+            await eventually(lambda: mesh.metering.intake.retries > 2)
         assert (await mesh.audit()).unaccounted_ms == 0
-    holder.close()
+
+
+async def test_a_ledger_that_is_locked_at_the_start_is_waited_for(
+    mesh: Mesh, ledger: Ledger, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "OPEN_RETRY_S", 0.01)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
+    ledger.reopen()
+    mesh = Mesh(mesh.bus, mesh.world, ledger)
+    mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
+    holder = ledger.database.writing.connect()
+    holder.exec_driver_sql("SELECT 1")
+
+    async def release() -> None:
+        await eventually(lambda: mesh.metering.why_not_ready() == "waiting for the ledger")
+        holder.close()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(release())
+        async with running(mesh):
+            assert (await mesh.audit()).unaccounted_ms == 0

@@ -1,0 +1,66 @@
+"""What does metering keep tidy while it works?
+
+Publishes up to where each stream is committed, and discards what every reader of the streams that
+metering owns has committed. Late or failed housekeeping costs space, never truth. It does not know
+what the streams hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from penstock_bus.port import Bus, BusRefusal, Outage
+from penstock_contracts.streams import OWNERS, READERS
+from penstock_metering.progress import Progress
+from penstock_runtime.cursors import cursor_key, publish_cursor, read_cursors
+
+log = logging.getLogger(__name__)
+
+NAME = "metering"
+PUBLISH_S = 5.0
+PURGE_EVERY = 6
+"""Purges come at every so many publications: once in 30 s."""
+
+
+class Housekeeper:
+    def __init__(self, bus: Bus, progress: Progress) -> None:
+        self._bus = bus
+        self._progress = progress
+        self._published: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        round_number = 0
+        while True:
+            await self.publish()
+            round_number += 1
+            if round_number % PURGE_EVERY == 0:
+                await self._try_to_purge()
+            await asyncio.sleep(PUBLISH_S)
+
+    async def publish(self) -> None:
+        """Say what is committed, as far as the broker answers."""
+        try:
+            for stream, seq in list(self._progress.committed.items()):
+                if self._published.get(stream) != seq:
+                    await publish_cursor(self._bus, stream, NAME, seq)
+                    self._published[stream] = seq
+        except (Outage, BusRefusal) as error:
+            log.warning("cursors wait: %s", error)
+
+    async def _try_to_purge(self) -> None:
+        try:
+            await self.purge()
+        except (Outage, BusRefusal) as error:
+            log.warning("consumed messages stay for now: %s", error)
+
+    async def purge(self) -> None:
+        """Discard what every reader of the streams metering owns has committed. Raises Outage."""
+        published = await read_cursors(self._bus)
+        for stream, owner in OWNERS.items():
+            if owner == NAME:
+                keys = [cursor_key(stream, reader) for reader in READERS[stream]]
+                up_to = min(published.get(key, 0) for key in keys)
+                if (await self._bus.stream_state(stream)).first_seq <= up_to:
+                    await self._bus.purge(stream, up_to_seq=up_to)
