@@ -51,6 +51,7 @@ class Connection(Client):
         self.on_refused: Callable[[str], None] = lambda text: None
         self._rare: set[asyncio.Task[None]] = set()
         self._attempts = 0  # to reconnect, since the connection was lost
+        self._lost = ""  # host and port of the server that it was lost to
         self._handlers: dict[int, RawHandler] = {}
         self._flush_scheduled = False
 
@@ -195,6 +196,12 @@ class Connection(Client):
             self._pings_outstanding = 0
 
     # -- losing and leaving -------------------------------------------------------------------
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Only the servers that were given are used: what a cluster says of itself may be addresses
+        that nobody outside it reaches, or names that no certificate has."""
+        info.pop("connect_urls", None)
+        await super()._process_info(info, initial_connection)
+
     async def _attempt_reconnect(self) -> None:
         """Drops what is unsent (a command must not arrive after its sender gave up) and the socket
         with it: closing it politely would wait for a peer that may be frozen."""
@@ -205,12 +212,16 @@ class Connection(Client):
     def choose_server(
         self, servers: list[Server], _info: dict[str, Any]
     ) -> tuple[Server | None, float]:
-        """nats-py asks before each attempt to reconnect: the servers in turn, later and later, and
-        not all clients of a restarted broker at once."""
+        """nats-py asks before each attempt to reconnect: the servers in turn, the one that was lost
+        last, later and later, and not all clients of a restarted broker at once."""
         attempt = self._attempts
         self._attempts += 1
-        delay_s = min(RECONNECT_S * 2 ** min(attempt, DOUBLINGS_MAX), RECONNECT_S_MAX)
-        return servers[attempt % len(servers)], delay_s * random.uniform(0.5, 1.0)
+        if attempt == 0 and self._current_server is not None:
+            self._lost = self._current_server.uri.netloc
+        turn = sorted(servers, key=lambda server: server.uri.netloc == self._lost)
+        rounds = attempt // len(servers)
+        delay_s = min(RECONNECT_S * 2 ** min(rounds, DOUBLINGS_MAX), RECONNECT_S_MAX)
+        return turn[attempt % len(turn)], delay_s * random.uniform(0.5, 1.0)
 
     async def _connect_to_server(self, s: Any) -> None:
         """Closes what an attempt that failed half way has left open; nats-py forgets it."""

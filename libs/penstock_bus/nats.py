@@ -48,18 +48,28 @@ async def connect(
     on_closed: Callable[[Exception | None], None] | None = None,
 ) -> NatsBus:
     """Connects once (Outage after `connect_timeout_s`, BusRefusal when the broker knows us not),
-    then stays connected for ever. `credentials` is the path of a .creds file, read again on every
-    connect; what is subscribed to lies under `subscribe_prefix` at the broker, which the caller
-    never sees; `on_closed` hears of a connection that the broker has closed for good (expired or
-    revoked)."""
+    then stays connected for ever. `url` may name several servers of one cluster, also separated by
+    commas: any of them will do, and no others are tried. `credentials` is the path of a .creds
+    file, read again on every connect; what is subscribed to lies under `subscribe_prefix` at the
+    broker, which the caller never sees; `on_closed` hears of a connection that the broker has
+    closed for good (expired or revoked)."""
     bus = NatsBus(inbox_prefix or "_INBOX", credentials, on_closed, subscribe_prefix)
     options: dict[str, object] = {}
     if tls is not None:
         options["tls"] = tls
     if tls_hostname is not None:
         options["tls_hostname"] = tls_hostname
-    await bus.open(url if isinstance(url, str) else list(url), name, connect_timeout_s, options)
+    await bus.open(server_urls(url), name, connect_timeout_s, options)
     return bus
+
+
+def server_urls(url: str | Sequence[str]) -> list[str]:
+    """The servers that `url` names; ValueError when there is none."""
+    given = url.split(",") if isinstance(url, str) else url
+    urls = [one.strip() for one in given if one.strip()]
+    if not urls:
+        raise ValueError("no address of a broker")
+    return urls
 
 
 class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
@@ -180,7 +190,12 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
         headers = wire.append_headers(headers, expected_last_seq, message_id)
 
         def on_reply(payload: bytes, block: bytes | None, error: Exception | None) -> None:
-            on_done(error or _appended(payload, block, subject))
+            result = error or _appended(payload, block, subject)
+            if isinstance(result, Appended):
+                self._calls.storage_answered()
+            else:
+                self._calls.storage_failed(result)
+            on_done(result)
 
         self._calls.ask_nowait(subject, payload, on_reply, timeout_s, headers)
 

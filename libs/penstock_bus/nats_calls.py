@@ -23,6 +23,21 @@ class Calls:
     def __init__(self, connection: Connection, box: ReplyBox) -> None:
         self._connection = connection
         self._box = box
+        self._failing_since: float | None = None
+
+    # -- does the storage behind this server work? -----------------------------------------------
+    def storage_answered(self) -> None:
+        self._failing_since = None
+
+    def storage_failed(self, error: Exception) -> None:
+        if isinstance(error, Outage) and self._failing_since is None:
+            self._failing_since = asyncio.get_running_loop().time()
+
+    @property
+    def storage_failing_s(self) -> float:
+        """Seconds since the first of the failures in a row; 0 when the last call was answered."""
+        since = self._failing_since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def ask_nowait(
         self,
@@ -95,6 +110,17 @@ class Calls:
         self, subject: str, body: dict[str, Any] | None = None, timeout_s: float = API_TIMEOUT_S
     ) -> dict[str, Any]:
         """One call of JetStream's API (`$JS.API.` + `subject`); its error object is raised."""
+        try:
+            result = await self._api(subject, body, timeout_s)
+        except Exception as error:
+            self.storage_failed(error)
+            raise
+        self.storage_answered()
+        return result
+
+    async def _api(
+        self, subject: str, body: dict[str, Any] | None, timeout_s: float
+    ) -> dict[str, Any]:
         payload = wire.encode_json(body) if body is not None else b""
         answer, _ = await self.ask("$JS.API." + subject, payload, timeout_s)
         result = wire.decode_json(answer)

@@ -28,6 +28,8 @@ CONNECT_WAIT_S = 0.2
 WATCHDOG_S = 2.0
 WATCHDOG_TIMEOUT_S = 3.0
 SUBSCRIBE_TIMEOUT_S = 5.0
+STORAGE_S_MAX = 10.0
+"""A cluster finds a new leader in 4 to 9 s; who waits longer may be at a server that is cut off."""
 RENEWAL_S_MIN = 1.0
 
 _PERMISSION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"")
@@ -57,11 +59,13 @@ class NatsSession:
         self._watchdog: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._leaving = False
+        self._servers = 1
 
     async def open(
-        self, url: str | list[str], name: str, timeout_s: float, options: dict[str, object]
+        self, urls: list[str], name: str, timeout_s: float, options: dict[str, object]
     ) -> None:
         connection = self._connection
+        self._servers = len(urls)
         if self._credentials is not None:
             options["user_credentials"] = self._credentials
             self._expires_s = expiry_s(self._credentials)
@@ -69,7 +73,7 @@ class NatsSession:
         connection.on_refused = self._refused_by_broker
         connecting = asyncio.ensure_future(
             connection.connect(
-                url,
+                urls,
                 name=name,
                 error_cb=self._count_error,
                 closed_cb=self._connection_closed,
@@ -87,6 +91,7 @@ class NatsSession:
             {connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
         )
         refused.cancel()
+        url = ", ".join(urls)
         if not connecting.done():
             self._leaving = True
             connecting.cancel()
@@ -137,12 +142,20 @@ class NatsSession:
             try:
                 if self._connection.read_loop_died:
                     raise Outage("the read loop has ended")
+                self._leave_cut_off_server()
                 await self._connection.barrier(WATCHDOG_TIMEOUT_S)
             except Outage as error:
                 if self._connection.is_connected:
                     log.warning("watchdog reconnects: %s", error)
                     self._connection.counters["watchdog_reconnects"] += 1
                     await self._connection.reconnect_now()
+
+    def _leave_cut_off_server(self) -> None:
+        """A server apart from its cluster answers pings, but stores nothing: try another one."""
+        failing_s = self._calls.storage_failing_s
+        if self._servers > 1 and failing_s > STORAGE_S_MAX:
+            self._calls.storage_answered()  # the next one gets as long
+            raise Outage(f"nothing could be stored for {failing_s:.0f} s")
 
     async def _renew(self) -> None:
         """Comes back with the newer credential before the broker ends the connection for good."""

@@ -1,7 +1,9 @@
 """How are the broker's streams made, read and emptied?
 
-Stream configuration, direct reads and purges over JetStream's JSON API. Reads use direct get only,
-so that a client needs no other right. It does not know appends (`nats`) or readers (`nats_reader`).
+Stream configuration, reads and purges over JetStream's JSON API. Streams are read by direct get, so
+that a client needs no other right; any replica answers it. Buckets are read from the stream's
+leader: a lock, a cursor or a snapshot of some time ago would only mislead. It does not know appends
+(`nats`) or readers (`nats_reader`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from penstock_contracts.streams import StreamConfig
 NANOSECONDS = 1_000_000_000
 CREATE_TIMEOUT_S = 15.0  # a fresh broker answers late while JetStream recovers its streams
 RETRY_S = 0.1
+BUCKET_PREFIXES = ("KV_", "OBJ_")
 READ_MANY_MAX = 1_000
 READ_MANY_BYTES_MAX = 8 * 1024 * 1024
 
@@ -33,20 +36,28 @@ class Streams:
 
     async def _ensure_one(self, config: dict[str, Any]) -> None:
         deadline = asyncio.get_running_loop().time() + CREATE_TIMEOUT_S
-        name = config["name"]
         while True:
             try:
-                await self._calls.api(f"STREAM.CREATE.{name}", config)
+                await self._create_or_update(config)
                 return
-            except Outage:
-                if asyncio.get_running_loop().time() > deadline:
+            except (Outage, BusRefusal) as error:
+                # A cluster that is coming up knows of fewer servers than replicas are asked for.
+                again = isinstance(error, Outage) or is_refusal(error, wire.ERROR_NO_PEERS)
+                if not again or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(RETRY_S)
-            except BusRefusal as error:
-                if not is_refusal(error, wire.ERROR_STREAM_NAME_IN_USE):
-                    raise
-                await self._calls.api(f"STREAM.UPDATE.{name}", config)
-                return
+
+    async def _create_or_update(self, config: dict[str, Any]) -> None:
+        name = config["name"]
+        try:
+            await self._calls.api(f"STREAM.CREATE.{name}", config)
+        except BusRefusal as error:
+            if not is_refusal(error, wire.ERROR_STREAM_NAME_IN_USE):
+                raise
+            replicas = max(
+                config["num_replicas"], (await self.info(name))["config"]["num_replicas"]
+            )
+            await self._calls.api(f"STREAM.UPDATE.{name}", _with_replicas(config, replicas))
 
     async def info(self, stream: str) -> dict[str, Any]:
         return await self._calls.api(f"STREAM.INFO.{stream}")
@@ -71,11 +82,38 @@ class Streams:
             body["seq"] = up_to_seq + 1
         await self._calls.api(f"STREAM.PURGE.{stream}", body)
 
+    # -- reads of buckets -----------------------------------------------------------------------
+    async def _read_many_of_leader(
+        self, stream: str, from_seq: int, subject: str, limit: int
+    ) -> list[StoredMessage]:
+        found: list[StoredMessage] = []
+        size = 0
+        while len(found) < limit and size < READ_MANY_BYTES_MAX:
+            body = {"seq": max(from_seq, 1), "next_by_subj": subject}
+            message = await self._get_of_leader(stream, body)
+            if message is None:
+                break
+            found.append(message)
+            size += len(message.payload)
+            from_seq = message.seq + 1
+        return found
+
+    async def _get_of_leader(self, stream: str, body: dict[str, Any]) -> StoredMessage | None:
+        try:
+            answer = await self._calls.api(f"STREAM.MSG.GET.{stream}", body)
+        except BusRefusal as error:
+            if is_refusal(error, wire.ERROR_NO_MESSAGE):
+                return None
+            raise
+        return wire.stored_message(answer["message"])
+
     # -- direct reads ---------------------------------------------------------------------------
     async def read(self, stream: str, seq: int) -> StoredMessage | None:
         return await self._get(f"$JS.API.DIRECT.GET.{stream}", {"seq": seq})
 
     async def read_last(self, stream: str, subject: str) -> StoredMessage | None:
+        if is_behind_bucket(stream):
+            return await self._get_of_leader(stream, {"last_by_subj": subject})
         if "*" in subject or ">" in subject:
             return await self._get(f"$JS.API.DIRECT.GET.{stream}", {"last_by_subj": subject})
         return await self._get(f"$JS.API.DIRECT.GET.{stream}.{subject}", None)
@@ -89,6 +127,8 @@ class Streams:
         self, stream: str, from_seq: int, subject: str, limit: int
     ) -> list[StoredMessage]:
         """Up to `limit` messages in one question (batched direct get, server 2.11+)."""
+        if is_behind_bucket(stream):
+            return await self._read_many_of_leader(stream, from_seq, subject, limit)
         body = {
             "seq": max(from_seq, 1),
             "next_by_subj": subject,
@@ -116,13 +156,16 @@ class Streams:
         return wire.decode_direct(answer, block)
 
 
+def is_behind_bucket(stream: str) -> bool:
+    return stream.startswith(BUCKET_PREFIXES)
+
+
 def _json_of_stream(stream: StreamConfig) -> dict[str, Any]:
     config: dict[str, Any] = {
         "name": stream.name,
         "subjects": list(stream.subjects),
         "retention": "limits",
         "storage": "memory" if stream.memory else "file",
-        "num_replicas": stream.replicas,
         "discard": "new" if stream.discard_new or stream.discard_new_per_subject else "old",
         "max_bytes": stream.max_bytes,
         "max_msgs": -1,
@@ -137,4 +180,12 @@ def _json_of_stream(stream: StreamConfig) -> dict[str, Any]:
         config["discard_new_per_subject"] = True
     if stream.async_persist:
         config["persist_mode"] = "async"
+    return _with_replicas(config, stream.replicas)
+
+
+def _with_replicas(config: dict[str, Any], replicas: int) -> dict[str, Any]:
+    """A replicated stream syncs what it acknowledges: JetStream does not offer it otherwise."""
+    config = {**config, "num_replicas": replicas}
+    if replicas > 1:
+        config.pop("persist_mode", None)
     return config

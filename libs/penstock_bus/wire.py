@@ -6,6 +6,7 @@ JetStream's replies and the errors they mean. It does not know connections, time
 
 from __future__ import annotations
 
+import base64
 import calendar
 import functools
 import re
@@ -35,7 +36,11 @@ ERROR_STREAM_NOT_FOUND = 10059
 ERROR_STREAM_NAME_IN_USE = 10058
 ERROR_DUPLICATE_IN_PROCESS = 10158
 ERROR_PERMISSION = 403
+ERROR_NO_PEERS = 10005
+ERROR_NO_MESSAGE = 10037
 CODE_UNAVAILABLE = 503
+ERRORS_OF_ELECTIONS = (10007, 10009, 10041, 10048, 10118, 10167, 10202)
+"""A cluster between two leaders, or a server that does not know the stream yet: ask again."""
 
 HEADER_EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 HEADER_MESSAGE_ID = "Nats-Msg-Id"
@@ -171,7 +176,9 @@ def error_of_api(error: ApiError, subject: str) -> Exception:
     if error.err_code in ERROR_WRONG_LAST_SEQUENCE:
         return WrongSequence(f"{subject}: {error.description}")
     if error.err_code != ERROR_STORE_FAILED and (
-        error.code == CODE_UNAVAILABLE or error.err_code == ERROR_DUPLICATE_IN_PROCESS
+        error.code == CODE_UNAVAILABLE
+        or error.err_code == ERROR_DUPLICATE_IN_PROCESS
+        or error.err_code in ERRORS_OF_ELECTIONS
     ):
         return Outage(f"{subject}: {error.description} ({error.err_code})")
     return BusRefusal(error.err_code, f"{subject}: {error.description}")
@@ -208,6 +215,15 @@ def decode_direct(payload: bytes, block: bytes) -> StoredMessage:
     for key in ("Nats-Stream", "Nats-Num-Pending", "Nats-Last-Sequence", "Nats-UpTo-Sequence"):
         headers.pop(key, None)
     return StoredMessage(subject, payload, seq, time_ns, headers or None)
+
+
+def stored_message(message: dict[str, Any]) -> StoredMessage:
+    """The message in the answer to a get at the stream's leader."""
+    block = base64.b64decode(message["hdrs"]) if message.get("hdrs") else None
+    headers = None if block is None else decode_headers(block)
+    payload = base64.b64decode(message.get("data", ""))
+    time_ns = parse_time_ns(message["time"])
+    return StoredMessage(message["subject"], payload, message["seq"], time_ns, headers or None)
 
 
 def parse_time_ns(text: str) -> int:

@@ -36,6 +36,8 @@ class DataDirectory:
         self.client_creds = root / "client.creds"
         self.http_token = root / "http.token"
         self.nats_config = root / "nats-server.conf"
+        self.cluster_config = root / "cluster.conf"
+        self.route_secret = root / "route.secret"
         self.nats_store = root / "jetstream"
         self.nodes = root / "nodes"
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 BINARY_NAME = "nats-server"
+CLUSTER_NAME = "penstock"
+CLUSTER_PORT = 6222
 MAX_PAYLOAD_BYTES = 8 << 20
 """Journal entries close at 512 KiB; the largest thing said is all that a node should hold: its
 leases, each with a job of at most 64 KiB."""
@@ -30,9 +32,17 @@ class ServerNotFound(Exception):
     """There is no nats-server binary. The sentence says how to get one."""
 
 
+class Routes(msgspec.Struct, frozen=True, kw_only=True):
+    """How the servers of one cluster find each other: `hosts` are all of them, `host:port`."""
+
+    hosts: tuple[str, ...]
+    secret: str
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`sync_interval` is a Go duration, or `always` for an fsync before each acknowledgement.
-    `monitor_port` 0 = no monitoring."""
+    `monitor_port` 0 = no monitoring. `routes` None = a server of its own; `cluster_port` is where
+    it listens for the others."""
 
     name: str
     bind: str
@@ -45,6 +55,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     account_jwts: Mapping[str, str]
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    routes: Routes | None = None
+    cluster_port: int = CLUSTER_PORT
 
 
 def find_server() -> Path:
@@ -86,6 +98,13 @@ def render_config(settings: ServerSettings) -> str:
     ]
     if settings.monitor_port:
         lines.append(f'http: "127.0.0.1:{settings.monitor_port}"')
+    if settings.routes is not None:
+        lines += [
+            "cluster: {",
+            f"  listen: {_quoted(_host_port(settings.bind, settings.cluster_port))}",
+            *(f"  {line}" for line in _route_lines(settings.routes)),
+            "}",
+        ]
     if settings.tls_certificate is not None and settings.tls_key is not None:
         lines += [
             "tls: {",
@@ -99,6 +118,25 @@ def render_config(settings: ServerSettings) -> str:
 def render_trust(operator_jwt: str, system_account: str, account_jwts: Mapping[str, str]) -> str:
     """The part that says whom the broker trusts, for a configuration that includes it."""
     return "\n".join(_trust_lines(operator_jwt, system_account, account_jwts)) + "\n"
+
+
+def render_routes(routes: Routes) -> str:
+    """The part of a `cluster` block that all servers share, for a configuration that includes it
+    there. Clients are told nothing of the other servers: they know the addresses that are theirs.
+    """
+    return "\n".join(_route_lines(routes)) + "\n"
+
+
+def _route_lines(routes: Routes) -> list[str]:
+    user = f"{CLUSTER_NAME}:{routes.secret}"
+    return [
+        f"name: {CLUSTER_NAME}",
+        "no_advertise: true",
+        f"authorization: {{user: {CLUSTER_NAME}, password: {_quoted(routes.secret)}}}",
+        "routes: [",
+        *(f"  {_quoted(f'nats-route://{user}@{host}')}" for host in routes.hosts),
+        "]",
+    ]
 
 
 def _trust_lines(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from penstock_bus.buckets import streams_of
 from penstock_bus.port import Bus
 from penstock_contracts.message_type import ADMIN, CLIENT, NODE
 from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
@@ -125,11 +126,17 @@ def write_credentials(directory: DataDirectory, nodes: Mapping[str, Path], now_s
     return trust
 
 
-async def make_storage(bus: Bus) -> list[str]:
-    """Every stream and bucket with its bounds of today; their names."""
-    await bus.ensure_streams(STREAMS)
-    await bus.ensure_buckets(BUCKETS)
-    await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
+async def make_storage(bus: Bus, replicas: int = 1) -> list[str]:
+    """Every stream and bucket with its bounds of today; their names. What has more replicas
+    already keeps them."""
+    behind_buckets = [
+        *streams_of(BUCKETS, objects=False),
+        *streams_of(OBJECT_BUCKETS, objects=True),
+    ]
+    await bus.ensure_streams(
+        [msgspec.structs.replace(stream, replicas=replicas) for stream in STREAMS]
+        + [msgspec.structs.replace(stream, replicas=replicas) for stream in behind_buckets]
+    )
     return [*(stream.name for stream in STREAMS), *BUCKETS, *OBJECT_BUCKETS]
 
 

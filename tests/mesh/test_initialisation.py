@@ -60,6 +60,40 @@ def test_the_broker_accepts_what_its_configuration_includes(tmp_path: Path) -> N
     assert result.returncode == 0, result.stderr
 
 
+def test_the_brokers_of_a_cluster_share_a_secret_that_stays(tmp_path: Path) -> None:
+    servers = ["--server", "nats-a", "--server", "nats-b:7000"]
+    made = CliRunner().invoke(command, ["init", "--data", str(tmp_path), *servers])
+    assert made.exit_code == 0, made.output
+    routes = (tmp_path / "cluster.conf").read_text()
+    secret = (tmp_path / "route.secret").read_text()
+    assert f"penstock:{secret}@nats-a:6222" in routes
+    assert f"penstock:{secret}@nats-b:7000" in routes
+    CliRunner().invoke(command, ["init", "--data", str(tmp_path), *servers])
+    assert (tmp_path / "cluster.conf").read_text() == routes
+
+    config = tmp_path / "nats.conf"
+    config.write_text(
+        'server_name: a\nlisten: "127.0.0.1:-1"\ninclude "operator.conf"\n'
+        f'jetstream: {{store_dir: "{tmp_path / "store"}"}}\n'
+        'cluster: {listen: "127.0.0.1:-1"\ninclude "cluster.conf"\n}\n'
+    )
+    checked = [str(find_server()), "-t", "--config", str(config)]
+    result = subprocess.run(checked, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_server_address_that_no_configuration_could_hold_is_refused(tmp_path: Path) -> None:
+    for server in ("a b", 'x"', "a:b", "", "nats://a"):
+        flags = ["init", "--data", str(tmp_path), "--server", server]
+        result = CliRunner().invoke(command, flags)
+        assert result.exit_code == 2 and "--server" in result.output
+
+
+def test_more_replicas_than_a_stream_can_have_are_refused() -> None:
+    result = CliRunner().invoke(command, ["streams", "--replicas", "6"])
+    assert result.exit_code == 2 and "--replicas" in result.output
+
+
 async def test_the_streams_are_made_once_the_broker_runs_and_making_them_again_changes_nothing(
     nats_server: NatsServer,
 ) -> None:
