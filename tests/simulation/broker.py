@@ -6,6 +6,7 @@ when it is stored, before any purge. It does not judge them.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ CURSORS = "KV_CURSORS"
 _JOURNALS: dict[str, Any] = {"JOBS": entry_decoder(JobFact), "NODES": entry_decoder(NodeFact)}
 _event = msgspec.json.Decoder(JobEvent).decode
 _refusal = msgspec.json.Decoder(RequestRefusal).decode
+_JOB_ID = re.compile(rb'"job_id":"([0-9A-Z]{26})"')
 _cursor = msgspec.json.Decoder(Cursor).decode
 
 
@@ -34,6 +36,8 @@ class ObservedBroker(MemoryBroker):
     def __init__(self, kernel: Kernel, history: History, *, sync_always: bool) -> None:
         super().__init__(lambda: kernel.now_ns, rng=kernel.rng, sync_always=sync_always)
         self._history = history
+        self.requests: dict[str, int] = {}
+        """Job id → sequence of the first request that is stored about it."""
 
     def stored(self, stream: MemoryStream, seq: int) -> None:
         message = stream.read(seq)
@@ -50,6 +54,9 @@ class ObservedBroker(MemoryBroker):
             else:
                 entries = history.jobs_entries if stream == "JOBS" else history.nodes_entries
                 entries.append(Entry(at_ns=at_ns, entry=entry))
+        elif stream == "REQUESTS" and message.subject.endswith(".submit"):
+            for job_id in _JOB_ID.findall(message.payload):
+                self.requests.setdefault(job_id.decode(), message.seq)
         elif stream == "FACTS":
             history.facts.append(_fact(message))
         elif stream == "LOGS":
@@ -61,9 +68,7 @@ class ObservedBroker(MemoryBroker):
         elif stream == CURSORS and message.payload:
             _, of, reader = message.subject.rsplit(".", 2)
             cursor = _cursor(message.payload).seq
-            history.cursors.append(
-                CursorSeen(at_ns=at_ns, stream=of, reader=reader, seq=cursor)
-            )
+            history.cursors.append(CursorSeen(at_ns=at_ns, stream=of, reader=reader, seq=cursor))
 
 
 def _fact(message: StoredMessage) -> Fact:

@@ -70,6 +70,10 @@ class Process:
         """kill -9 before its n-th step from now: at any await."""
         self._kill_at = self.steps + steps
 
+    def spare(self) -> None:
+        """No kill is to come any more."""
+        self._kill_at = None
+
     def freeze(self) -> None:
         self.frozen = True
 

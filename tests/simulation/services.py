@@ -7,6 +7,7 @@ as a supervisor would. It does not know which faults befall it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from penstock_bus.memory import MemoryBus, connect
 from penstock_bus.port import Outage
@@ -22,8 +23,7 @@ Life = Callable[["Slot", MemoryBus, StopSignal], Awaitable[int]]
 
 
 class Slot:
-    """A place where one instance runs, again and again. `name` is its client's name at the broker.
-    """
+    """A place where one instance runs, again and again. `name` is its client's at the broker."""
 
     def __init__(
         self, kernel: Kernel, broker: ObservedBroker, name: str, clock: HostClock, life: Life
@@ -33,6 +33,8 @@ class Slot:
         self.crashes: list[str] = []
         self.process: Process | None = None
         self.bus: MemoryBus | None = None
+        self.service: Any = None
+        """The shell of the instance that was started last."""
         self._life = life
         self._stop: StopSignal | None = None
         self._wanted = False
@@ -59,6 +61,17 @@ class Slot:
                 self.process.kill_after(steps)
             else:
                 self.process.kill()
+
+    def spare(self) -> None:
+        """A kill that was still to come does not."""
+        if self.process is not None:
+            self.process.spare()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the instance believes to lead."""
+        shell = getattr(self.service, "service", self.service)
+        return getattr(shell, "phase", "") == "active"
 
     async def _main(self) -> int:
         process = self.process

@@ -1,0 +1,117 @@
+"""How are many worlds run side by side?
+
+Each seed in a process forked from one that has imported everything, a few at a time. It does not
+know what a world is.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from tests.checkers.history import Violation
+from tests.simulation.ledger import empty_ledger
+from tests.simulation.run import Result, encode, run_seed
+from tests.simulation.world import Size
+
+SEED_S_MAX = 600
+GC_THRESHOLD = 100_000
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    result: Result
+
+
+def seeds_of(text: str) -> list[int]:
+    """`1-3,7` as [1, 2, 3, 7]; raises ValueError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds.extend(range(int(first), int(last or first) + 1))
+    return seeds
+
+
+class Campaign:
+    """Forks a process for each seed; `close` at the end."""
+
+    def __init__(self, size: Size, *, workers: int, faults_max: int | None = None) -> None:
+        self.size, self.faults_max = size, faults_max
+        self._workers = max(1, workers)
+        self.template = empty_ledger()
+        self._running: dict[int, tuple[int, IO[bytes]]] = {}
+        gc.freeze()
+
+    def run(self, seeds: Sequence[int]) -> Iterator[Outcome]:
+        """In the order in which they end."""
+        waiting = list(reversed(seeds))
+        while waiting or self._running:
+            while waiting and len(self._running) < self._workers:
+                self._start(waiting.pop(), self.faults_max)
+            yield self._next()
+
+    def run_one(self, seed: int, faults_max: int | None) -> Result:
+        """One seed with another number of faults."""
+        self._start(seed, faults_max)
+        return self._next().result
+
+    def close(self) -> None:
+        for pid in self._running:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self.template.unlink(missing_ok=True)
+        self.template.parent.rmdir()
+
+    def _start(self, seed: int, faults_max: int | None) -> None:
+        answer = tempfile.TemporaryFile()  # noqa: SIM115 - read and closed when the child has ended
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._be_child(seed, faults_max, answer)
+        self._running[pid] = (seed, answer)
+
+    def _be_child(self, seed: int, faults_max: int | None, answer: IO[bytes]) -> None:
+        """Never returns: what a killed process of the world had suspended must not be unwound."""
+        signal.alarm(SEED_S_MAX)
+        gc.set_threshold(GC_THRESHOLD, 50, 50)
+        try:
+            result, _ = run_seed(seed, self.template, size=self.size, faults_max=faults_max)
+            answer.write(msgspec.json.encode(result))
+        except BaseException:  # noqa: BLE001 - told to the parent, whatever it is
+            answer.write(msgspec.json.encode(_broken(seed, traceback.format_exc())))
+        answer.flush()
+        os._exit(0)
+
+    def _next(self) -> Outcome:
+        pid, status = os.wait()
+        seed, answer = self._running.pop(pid)
+        with answer:
+            answer.seek(0)
+            data = answer.read()
+        if not data:
+            return Outcome(_broken(seed, f"the process ended with {status}"))
+        return Outcome(msgspec.json.decode(data, type=Result))
+
+
+def save_history(seed: int, path: Path, size: Size) -> None:
+    """Run one seed in this process and write its history."""
+    _, history = run_seed(seed, empty_ledger(), size=size)
+    path.write_bytes(encode(history))
+
+
+def _broken(seed: int, why: str) -> Result:
+    return Result(
+        seed=seed,
+        ok=False,
+        violations=(Violation(code="simulation_broke", sentence=why),),
+        jobs=0, runs=0, faults=0, virtual_s=0, steps=0, digest="", cpu_s=0,
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""What does somebody send who means harm, or whose program is broken?
+
+Rubbish, damaged copies of true messages, old messages again, reports of a node about another's
+work: everything that a tenant's or a node's credential lets through. It does not know what should
+follow from it (nothing).
+"""
+
+from __future__ import annotations
+
+import random
+
+from penstock_bus.memory_stream import MemoryStream
+from penstock_bus.port import Message
+from penstock_contracts.ids import ROOT
+from tests.simulation.world import World
+
+STRANGER = "stranger"
+MESSAGES_MAX = 12
+_RUBBISH = (b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"jobs":[{}]}', b'{"node":7}', b"[" * 5000)
+
+
+def send_rubbish(world: World, rng: random.Random) -> str:
+    """Sends some; returns a sentence."""
+    kind = rng.choice((_rubbish, _damaged, _again, _forged))
+    for _ in range(rng.randint(1, MESSAGES_MAX)):
+        kind(world, rng)
+    return f"hostile messages: {kind.__name__.strip('_')}"
+
+
+def _rubbish(world: World, rng: random.Random) -> None:
+    node = rng.choice([host.name for host in world.hosts] + [STRANGER])
+    subject = rng.choice(
+        (
+            f"{ROOT}.request.job.mallory.submit",
+            f"{ROOT}.request.job.mallory.cancel",
+            f"{ROOT}.request.job.mallory.dance",
+            f"{ROOT}.node.{node}.report",
+            f"{ROOT}.node.{node}.description",
+            f"{ROOT}.node.{node}.heartbeat",
+            f"{ROOT}.usage.{node}",
+        )
+    )
+    _send(world, subject, rng.choice(_RUBBISH))
+
+
+def _damaged(world: World, rng: random.Random) -> None:
+    """A true message with a few bytes changed, from somebody who had no right to the original: what
+    a node says of itself is believed."""
+    found = _some_message(world, rng)
+    if found is None:
+        return
+    data = bytearray(found[1])
+    for _ in range(rng.randint(1, 4)):
+        if data:
+            data[rng.randrange(len(data))] = rng.randrange(256)
+    if rng.random() < 0.3:
+        del data[rng.randrange(len(data) + 1) :]
+    _send(world, _from_another(world, rng, found[0]), bytes(data))
+
+
+def _again(world: World, rng: random.Random) -> None:
+    """A true message, late and once more."""
+    found = _some_message(world, rng)
+    if found is not None:
+        _send(world, *found)
+
+
+def _forged(world: World, rng: random.Random) -> None:
+    """A true message of one node or tenant, as if another (or a stranger) had sent it."""
+    found = _some_message(world, rng)
+    if found is not None:
+        _send(world, _from_another(world, rng, found[0]), found[1])
+
+
+def _from_another(world: World, rng: random.Random, subject: str) -> str:
+    tokens = subject.split(".")
+    if tokens[2] == "request":
+        tokens[4] = "mallory"
+        return ".".join(tokens)
+    at = 3 if tokens[2] == "node" else len(tokens) - 1
+    others = [host.name for host in world.hosts if host.name != tokens[at]]
+    tokens[at] = rng.choice([*others, STRANGER])
+    return ".".join(tokens)
+
+
+def _some_message(world: World, rng: random.Random) -> tuple[str, bytes] | None:
+    streams = world.broker.streams
+    stream: MemoryStream = streams[rng.choice(("REPORTS", "USAGE", "REQUESTS", "DESCRIPTIONS"))]
+    state = stream.state()
+    if state.last_seq < state.first_seq or state.last_seq == 0:
+        return None
+    message = stream.read(rng.randint(state.first_seq, state.last_seq))
+    return None if message is None else (message.subject, message.payload)
+
+
+def _send(world: World, subject: str, payload: bytes) -> None:
+    if world.broker.up:
+        world.broker.route(Message(subject, payload, "", None))

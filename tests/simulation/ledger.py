@@ -1,0 +1,75 @@
+"""Where does the world's ledger lie?
+
+A real SQLite database in memory-backed storage, copied from one that is migrated already, whose
+disk can be full. It does not know what is in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from sqlite3 import OperationalError as SqliteError
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from penstock_metering.core.accounts import Line
+from penstock_metering.database import Database
+from penstock_metering.reading import Library
+
+MEMORY = Path("/dev/shm")
+
+
+def empty_ledger() -> Path:
+    """A migrated database without rows, to copy for each world."""
+    path = _directory() / "ledger.db"
+    Database(f"sqlite:///{path}").close()
+    return path
+
+
+def _directory() -> Path:
+    place = MEMORY if MEMORY.is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="penstock-world-", dir=place))
+
+
+class Ledger:
+    """`full`: nothing more can be written."""
+
+    def __init__(self, template: Path) -> None:
+        self.full = False
+        self._directory = _directory()
+        self._path = self._directory / "ledger.db"
+        shutil.copyfile(template, self._path)
+
+    def open(self) -> Database:
+        """As a process that opens the file; connections of dead processes stay behind."""
+        database = Database(f"sqlite:///{self._path}")
+        sa.event.listen(database.writing, "before_cursor_execute", self._before_write)
+        sa.event.listen(database.writing, "commit", self._before_commit)
+        return database
+
+    def lines(self) -> list[Line]:
+        """Every line there is."""
+        database = Database(f"sqlite:///{self._path}")
+        lines = Library(database).books(frozenset(), 0, 0).lines
+        database.close()
+        return lines
+
+    def remove(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _before_write(
+        self, connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> None:
+        if self.full and not statement.lstrip().upper().startswith(("SELECT", "BEGIN")):
+            raise _full(statement)
+
+    def _before_commit(self, connection: Any) -> None:
+        if self.full:
+            raise _full("COMMIT")
+
+
+def _full(statement: str) -> OperationalError:
+    return OperationalError(statement, None, SqliteError("database or disk is full"))

@@ -1,0 +1,196 @@
+"""What is in the world?
+
+A broker, a control plane with standbys, hosts with devices, tenants: put together, started, and
+asked at the end what is left. It does not know which faults befall it, nor what would be wrong.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penstock_bus.memory import MemoryBus, connect
+from penstock_client.checking import Report
+from penstock_client.client import Client
+from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
+from penstock_runtime.leadership import BUCKET as LOCKS
+from tests.checkers.history import Ending, History
+from tests.simulation.broker import ObservedBroker
+from tests.simulation.clocks import HostClock
+from tests.simulation.control import live_gateway, live_inventory, live_metering, live_scheduler
+from tests.simulation.host import SimulatedHost
+from tests.simulation.http import Door
+from tests.simulation.kernel import Kernel
+from tests.simulation.ledger import Ledger
+from tests.simulation.services import Slot
+from tests.simulation.tenants import Tenant
+
+SYNC_S = 10.0
+"""How often a broker with default settings syncs its files."""
+SETUP_S_MAX = 10.0
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a world is."""
+
+    hosts: int = 20
+    jobs: int = 220
+    tenants: int = 4
+    submitting_s: float = 2_700.0
+
+
+class World:
+    """`lossy`: the broker syncs now and then, not on every acknowledgement."""
+
+    def __init__(self, seed: int, size: Size, template: Path) -> None:
+        self.seed = seed
+        self.kernel = Kernel(seed)
+        rng = self.kernel.rng
+        self.lossy = rng.random() < 0.15
+        self.history = History()
+        self.broker = ObservedBroker(self.kernel, self.history, sync_always=not self.lossy)
+        self.ledger = Ledger(template)
+        self.door = Door()
+        self.control_clock = HostClock(self.kernel)
+        self.slots = self._control_plane()
+        self.hosts = [self._host(rng, number) for number in range(size.hosts)]
+        gpus_max = max(host.gpus for host in self.hosts)
+        self.tenants = [
+            Tenant(
+                self.kernel, self.broker, self.door, self.history, name,
+                jobs=size.jobs // size.tenants, gpus_max=gpus_max, until_s=size.submitting_s,
+            )
+            for name in ("ada", "bo", "cy", "dee")[: size.tenants]
+        ]  # fmt: skip
+        self._operator: MemoryBus | None = None
+
+    def _control_plane(self) -> list[Slot]:
+        lives = {
+            "scheduler-1": live_scheduler,
+            "scheduler-2": live_scheduler,
+            "inventory-1": live_inventory,
+            "inventory-2": live_inventory,
+            "metering-1": live_metering(self.ledger),
+            "metering-2": live_metering(self.ledger),
+            "gateway-1": live_gateway(self.door),
+        }
+        return [
+            Slot(self.kernel, self.broker, name, self.control_clock, life)
+            for name, life in lives.items()
+        ]
+
+    def _host(self, rng: random.Random, number: int) -> SimulatedHost:
+        return SimulatedHost(
+            self.kernel,
+            self.broker,
+            self.history,
+            f"node-{number:02d}",
+            gpus=rng.choice((1, 2, 4, 4, 8)),
+            model=rng.choice(("H100", "A100", "L4")),
+        )
+
+    def begin(self) -> None:
+        """Make the streams and start everything."""
+        made = self.kernel.spawn("operator", self._set_up)
+        self.kernel.loop.run_until(lambda: not made.alive, SETUP_S_MAX)
+        if made.error is not None:
+            raise made.error
+        for slot in self.slots:
+            slot.start()
+        for host in self.hosts:
+            host.boot()
+        for tenant in self.tenants:
+            self.kernel.spawn(tenant.name, tenant.live)
+        if self.lossy:
+            self._sync()
+
+    async def _set_up(self) -> int:
+        bus = await connect(self.broker, name="setup")
+        await bus.ensure_streams(STREAMS)
+        await bus.ensure_buckets(BUCKETS)
+        await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
+        await bus.close()
+        return 0
+
+    def _sync(self) -> None:
+        self.broker.sync()
+        self.kernel.loop.call_later(SYNC_S, self._sync)
+
+    # -- what a fault does to all --------------------------------------------------------------
+    def crash_broker(self, *, lose_unsynced: bool) -> None:
+        if lose_unsynced and self.lossy:
+            self.history.lossy_broker = True
+        self.broker.crash(lose_unsynced=lose_unsynced)
+
+    def start_broker(self) -> None:
+        self.broker.start()
+
+    def drop_lock(self, service: str) -> None:
+        async def drop() -> int:
+            bus = await connect(self.broker, name="operator")
+            await bus.kv_delete(LOCKS, service)
+            await bus.close()
+            return 0
+
+        self.kernel.spawn("operator", drop)
+
+    # -- the end ---------------------------------------------------------------------------------
+    def calm(self) -> None:
+        """Nothing strikes any more: no kill is still to come."""
+        for slot in self.slots:
+            slot.spare()
+        for host in self.hosts:
+            host.spare()
+
+    def drained(self) -> bool:
+        """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
+        if not all(tenant.done for tenant in self.tenants):
+            return False
+        scheduler, metering = self._active("scheduler"), self._active("metering")
+        if scheduler is None or metering is None or self._active("inventory") is None:
+            return False
+        state = scheduler.state()
+        if state.jobs or state.leases:
+            return False
+        return all(host.owes_nothing() for host in self.hosts)
+
+    def ending(self, faults_stopped_ns: int, drained_ns: int | None) -> Ending:
+        scheduler = self._active("scheduler")
+        state = scheduler.state() if scheduler is not None else None
+        return Ending(
+            faults_stopped_ns=faults_stopped_ns,
+            drained_ns=drained_ns,
+            live_jobs=tuple(sorted(state.jobs)) if state is not None else ("unknown",),
+            leases=tuple(sorted(str(key) for key in state.leases)) if state is not None else (),
+            agents=tuple(host.ending() for host in self.hosts),
+        )
+
+    def crashes(self) -> list[str]:
+        """What nobody had foreseen: processes that crashed, callbacks that failed."""
+        found = [crash for slot in self.slots for crash in slot.crashes]
+        for host in self.hosts:
+            found += host.crashes
+        return found + self.kernel.bugs
+
+    def _active(self, service: str) -> Any:
+        for slot in self.slots:
+            if slot.name.startswith(service) and slot.alive and slot.is_active:
+                return slot.service
+        return None
+
+    def audit(self, until_s: float) -> Report | None:
+        """The mesh's own check, as an operator would run it; None: it did not come to an end."""
+        found: list[Report] = []
+
+        async def check() -> int:
+            bus = await connect(self.broker, name="auditor")
+            found.append(await Client(bus).check())
+            await bus.close()
+            return 0
+
+        process = self.kernel.spawn("auditor", check)
+        self.kernel.loop.run_until(lambda: not process.alive, until_s)
+        return found[0] if found else None
