@@ -1,0 +1,54 @@
+"""Was each job placed whole, and did the ranks of a gang start together or not at all?
+
+Looks at grants against what was asked for, and at what really ran against the moment at which the
+journal let a gang go. It does not know devices.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from penstock_contracts.journal import GangReady, JobSubmitted, LeaseGranted
+from tests.checkers.history import History, Violation
+from tests.checkers.leases import facts_of
+
+
+def check_gangs(history: History) -> list[Violation]:
+    """Every grant that is not what the job asked for, every rank that started before its gang."""
+    found: list[Violation] = []
+    specs = {}
+    ready_ns: dict[tuple[str, int], int] = {}
+    for at_ns, seq, fact in facts_of(history.jobs_entries):
+        if isinstance(fact, JobSubmitted):
+            specs[fact.spec.job_id] = fact.spec
+        elif isinstance(fact, GangReady):
+            ready_ns.setdefault((fact.job_id, fact.attempt), at_ns)
+        elif isinstance(fact, LeaseGranted) and fact.job_id in specs:
+            spec = specs[fact.job_id]
+            ranks = Counter(place.rank for place in fact.ranks)
+            if ranks != Counter(range(spec.ranks)):
+                sentence = f"JOBS {seq} places ranks {sorted(ranks)} of {spec.ranks}"
+                found.append(_violation("placed_partly", sentence, fact.job_id, at_ns))
+            wanted = spec.gpu_milli if spec.gpus else fact.gpu_milli
+            if fact.gpu_milli != wanted or any(
+                len(set(place.devices)) != spec.gpus for place in fact.ranks
+            ):
+                sentence = f"JOBS {seq} does not give each rank {spec.gpus} devices of its own"
+                found.append(_violation("placed_otherwise", sentence, fact.job_id, at_ns))
+    for run in history.runs:
+        spec = specs.get(run.job_id)
+        if spec is None or spec.ranks == 1:
+            continue
+        let_go_ns = ready_ns.get((run.job_id, run.attempt))
+        if let_go_ns is None or run.began_ns + history.late_ns < let_go_ns:
+            sentence = f"rank {run.rank} of attempt {run.attempt} ran before its gang was ready"
+            found.append(
+                _violation("rank_before_gang", sentence, run.job_id, run.began_ns, run.node)
+            )
+    return found
+
+
+def _violation(
+    code: str, sentence: str, job_id: str, at_ns: int, node: str | None = None
+) -> Violation:
+    return Violation(code=code, sentence=sentence, job_id=job_id, node=node, at_ns=at_ns)

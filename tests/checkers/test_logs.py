@@ -1,0 +1,79 @@
+"""Does the checker see output that is missing, wrong or somebody else's?"""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock_contracts.journal import JobFinished, RankExited
+from tests.checkers.history import History, LogChunk, LogKey
+from tests.checkers.logs import check_logs
+from tests.checkers.tampering import Tamper, codes_after, edit_fact, replace
+
+
+def _key(history: History) -> LogKey:
+    return next(iter(history.logs))
+
+
+def _all_missing(history: History) -> None:
+    del history.logs[_key(history)]
+
+
+def _end_missing(history: History) -> None:
+    history.logs[_key(history)].pop()
+
+
+def _hole(history: History) -> None:
+    history.logs[_key(history)][:] = [LogChunk(0, b"hello"), LogChunk(6, b"world\n")]
+
+
+def _wrong_byte(history: History) -> None:
+    history.logs[_key(history)][0] = LogChunk(0, b"jello ")
+
+
+def _in_the_wrong_place(history: History) -> None:
+    history.logs[_key(history)].append(LogChunk(1, b"hello "))
+
+
+def _too_long(history: History) -> None:
+    history.logs[_key(history)].append(LogChunk(12, b"!"))
+
+
+def _of_nobody(history: History) -> None:
+    history.logs["blue", "NOBODY", 1, 0, "stdout"] = [LogChunk(0, b"!")]
+
+
+def _told_wrongly(history: History) -> None:
+    edit_fact(history, RankExited, lambda fact: (replace(fact, log_bytes={"stdout": 3}),))
+
+
+def _told_otherwise_in_the_end(history: History) -> None:
+    edit_fact(history, JobFinished, lambda fact: (replace(fact, log_bytes={}),))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "code"),
+    [
+        (_all_missing, "log_missing"),
+        (_end_missing, "log_missing"),
+        (_hole, "log_missing"),
+        (_wrong_byte, "log_wrong"),
+        (_in_the_wrong_place, "log_wrong"),
+        (_too_long, "log_too_long"),
+        (_of_nobody, "log_of_nobody"),
+        (_told_wrongly, "log_size_wrong"),
+        (_told_otherwise_in_the_end, "log_size_wrong"),
+    ],
+)
+def test_output_that_is_not_whole_is_found(tamper: Tamper, code: str) -> None:
+    assert codes_after(check_logs, tamper) == {code}
+
+
+def test_a_chunk_may_be_stored_twice_and_lost_with_its_disk() -> None:
+    def tamper(history: History) -> None:
+        chunks = history.logs[_key(history)]
+        chunks.append(chunks[0])
+        history.runs[1].output_lost = True
+        run = history.runs[1]
+        del history.logs[run.tenant, run.job_id, run.attempt, run.rank, "stdout"]
+
+    assert codes_after(check_logs, tamper) == set()

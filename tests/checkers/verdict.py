@@ -1,0 +1,41 @@
+"""Which promises does a history break?
+
+Runs every checker. After a broker has lost data that it had acknowledged, only the promises that do
+not rest on it are checked. It does not know any promise itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.checkers.cursors import check_cursors
+from tests.checkers.fencing import check_fencing
+from tests.checkers.gangs import check_gangs
+from tests.checkers.history import History, Violation
+from tests.checkers.holders import check_holders
+from tests.checkers.ledger import check_ledger
+from tests.checkers.logs import check_logs
+from tests.checkers.once import check_once
+from tests.checkers.progress import check_progress
+from tests.checkers.public import check_public
+
+CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
+    "holders": check_holders,
+    "once": check_once,
+    "fencing": check_fencing,
+    "gangs": check_gangs,
+    "cursors": check_cursors,
+    "ledger": check_ledger,
+    "logs": check_logs,
+    "public": check_public,
+    "progress": check_progress,
+}
+WITHOUT_THE_BROKER = ("cursors", "progress")
+"""What must hold even when the broker has lost what it had acknowledged."""
+
+
+def judge(history: History) -> dict[str, list[Violation]]:
+    """Violations by checker; empty when every promise was kept."""
+    names = WITHOUT_THE_BROKER if history.lossy_broker else tuple(CHECKERS)
+    found = {name: CHECKERS[name](history) for name in names}
+    return {name: violations for name, violations in found.items() if violations}
