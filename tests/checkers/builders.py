@@ -35,15 +35,13 @@ from penstock_contracts.journal import (
 )
 from penstock_contracts.leases import Rendezvous
 from penstock_contracts.public import JobEvent, RequestRefusal
-from penstock_contracts.queries import InventoryAudit, MeteringAudit, SchedulerAudit
 from penstock_runtime.entries import Committed
 from penstock_scheduler.public_facts import public_messages
+from tests.checkers.endings import NODES, a_good_ending
 from tests.checkers.history import (
-    AgentEnding,
     Boot,
     Cancel,
     CursorSeen,
-    Ending,
     Entry,
     Fact,
     History,
@@ -58,7 +56,6 @@ WALL_NS = 1_800_000_000 * SECOND_NS
 """Servers' wall clock at world time 0."""
 BOOT_NS = 77 * SECOND_NS
 """Hosts' boot time at world time 0."""
-NODES = ("n1", "n2")
 
 
 class Mesh:
@@ -246,34 +243,13 @@ class Mesh:
         )
 
     def end(self) -> None:
-        """All is over: what the audits say then."""
+        """All is over."""
         history = self.history
-        finished = {"cancelled": 1, "rejected": 1, "succeeded": 2}
-        seq = len(history.jobs_entries)
         history.cursors.append(
             CursorSeen(at_ns=self.now_ns, stream="REQUESTS", reader="scheduler", seq=self.requests)
         )
-        history.ending = Ending(
-            faults_stopped_ns=self.now_ns,
-            drained_ns=self.now_ns,
-            agents=tuple(AgentEnding(node=node) for node in NODES),
-            scheduler=SchedulerAudit(
-                seq=seq, nodes_seq=1, accepted=4, live=0, finished=finished, leases=0, findings=()
-            ),
-            inventory=InventoryAudit(seq=1, nodes=2, devices=4, findings=()),
-            metering=MeteringAudit(
-                jobs_seq=seq,
-                nodes_seq=1,
-                watermark_ms=self._ms(),
-                accepted=4,
-                finished=finished,
-                unaccounted_ms=0,
-                device_milli_ms={"free": 1_000},
-                capacity_milli_ms=1_000,
-                silent=(),
-                findings=(),
-            ),
-        )
+        seq = len(history.jobs_entries)
+        history.ending = a_good_ending(self.now_ns, self._ms(), seq)
 
     def _ms(self, at_ns: int | None = None) -> int:
         return (WALL_NS + (self.now_ns if at_ns is None else at_ns)) // 1_000_000
