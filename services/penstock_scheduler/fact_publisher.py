@@ -1,9 +1,11 @@
 """How do those outside learn what happened to their jobs?
 
 Publishes public facts after they are committed, in journal order, never awaiting one. On every
-start and reconnect it reads the last one the broker has and goes on behind it from the journal, so
-the stream has each fact once and in order. It is a registered reader of JOBS. It does not decide
-anything.
+start and reconnect it looks at the last one the broker has and goes on behind it from the journal.
+Each fact names the stream's sequence that it follows, so the broker refuses what would leave a gap
+or repeat something; one fact at a time is acknowledged, which tells soon when that has happened. So
+the stream has each fact once and in order, also while its leader is away or two publish. It is a
+registered reader of JOBS. It does not decide anything.
 """
 
 from __future__ import annotations
@@ -12,12 +14,20 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
-from penstock_bus.port import Bus, BusRefusal, Outage, Reader, StoredMessage, StreamRewound
+from penstock_bus.port import (
+    Appended,
+    Bus,
+    BusRefusal,
+    Outage,
+    Reader,
+    StoredMessage,
+    StreamRewound,
+)
 from penstock_contracts.errors import MALFORMED
-from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
 from penstock_runtime.cursors import publish_cursor
 from penstock_runtime.entries import Committed, entry_decoder
@@ -28,6 +38,9 @@ log = logging.getLogger(__name__)
 CURSOR_LAG_S = 150.0
 """FACTS is persisted with a delay: the journal keeps what may still have to be published again."""
 RETRY_S = 0.5
+STORED_S_MAX = 5.0
+"""So long the broker may take to say that it has stored a fact."""
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Sequence"
 
 
 class _Position(msgspec.Struct):
@@ -48,6 +61,12 @@ class FactPublisher:
         self._last_seq = last_seq
         self._live = False
         self._published_seq = 0
+        self._facts_seq = 0  # the stream's last sequence, once all that was sent is stored
+        self._stored_seq = 0  # as far as the broker has said so
+        self._unsure_seq = 0  # what was sent when we looked last
+        self._awaited = False
+        self._run = 0  # answers to an earlier run mean nothing
+        self._broken = False
         self._disconnects = 0
         self._catching_up: asyncio.Task[None] | None = None
         self._passed: deque[tuple[float, int]] = deque()
@@ -66,12 +85,14 @@ class FactPublisher:
     def start(self) -> None:
         """Begin, or begin again behind what the broker has."""
         self._live = False
+        self._broken = True
         if self._catching_up is None or self._catching_up.done():
             self._catching_up = asyncio.ensure_future(self._catch_up())
 
     async def stop(self) -> None:
         """End; what is unpublished is published by the next one."""
         self._live = False
+        self._run += 1
         if self._catching_up is not None:
             self._catching_up.cancel()
             await asyncio.gather(self._catching_up, return_exceptions=True)
@@ -87,6 +108,7 @@ class FactPublisher:
 
     async def publish_cursor(self, now_s: float) -> None:
         """Says how far the journal is needed no more. Call every few seconds."""
+        await self._look_after_the_last()
         if self._live:
             self._passed.append((now_s, self._published_seq))
         seq = 0
@@ -94,6 +116,19 @@ class FactPublisher:
             seq = self._passed.popleft()[1]
         if seq:
             await publish_cursor(self._bus, "JOBS", "facts", seq)
+
+    async def _look_after_the_last(self) -> None:
+        """Has the stream what was sent when we looked last? The newest facts may be those that
+        nobody acknowledges."""
+        if not self._live or self._awaited or self._stored_seq >= self._facts_seq:
+            return
+        run, unsure_seq, self._unsure_seq = self._run, self._unsure_seq, self._facts_seq
+        state = await self._bus.stream_state("FACTS")
+        if run != self._run:
+            return
+        self._stored_seq = max(self._stored_seq, min(state.last_seq, self._facts_seq))
+        if self._stored_seq < unsure_seq:
+            self._missed("the last facts did not arrive")
 
     async def _reconnected(self) -> None:
         self.start()
@@ -104,14 +139,14 @@ class FactPublisher:
                 await self._catch_up_once()
             except (Outage, BusRefusal, StreamRewound) as error:
                 log.warning("facts wait for the broker: %s", error)
+            if not self._live:
                 await asyncio.sleep(RETRY_S)
 
     async def _catch_up_once(self) -> None:
         self._disconnects = self._bus.counters.get("disconnects", 0)
-        position = _Position()
-        last = await self._bus.read_last("FACTS", f"{ROOT}.>")
-        if last is not None:
-            position = _position.decode(last.payload)
+        self._run += 1
+        self._broken = self._awaited = False
+        position = await self._last_told()
         self._published_seq = max(0, position.seq - 1)
         first = (await self._bus.stream_state("JOBS")).first_seq
         self._published_seq = max(self._published_seq, first - 1)
@@ -121,6 +156,16 @@ class FactPublisher:
         finally:
             await reader.close()
 
+    async def _last_told(self) -> _Position:
+        state = await self._bus.stream_state("FACTS")
+        self._facts_seq = self._stored_seq = self._unsure_seq = state.last_seq
+        if not state.messages:
+            return _Position()
+        last = await self._bus.read("FACTS", state.last_seq)
+        if last is None:
+            raise Outage(f"FACTS {state.last_seq} cannot be read yet")
+        return _position.decode(last.payload)
+
     async def _follow(self, reader: Reader, position: _Position) -> None:
         while self._published_seq < self._last_seq():
             for message in await reader.next_batch():
@@ -129,6 +174,8 @@ class FactPublisher:
                 if entry is not None and not self._publish(entry, after):
                     return
                 self._published_seq = message.seq
+            if self._broken:
+                return
         self._live = True
 
     def _decoded(self, message: StoredMessage) -> Committed | None:
@@ -144,8 +191,41 @@ class FactPublisher:
         try:
             for index, subject, payload, headers in public_messages(entry):
                 if index > after_index:
-                    self._bus.publish_nowait(subject, payload, headers)
+                    self._send(subject, payload, headers)
         except Outage:
             return False
         self._published_seq = entry.seq
         return True
+
+    def _send(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        """Raises Outage. Acknowledged when no other is: an idle mesh hears of each loss at once, a
+        busy one pays for one acknowledgement a round trip."""
+        after = self._facts_seq
+        if self._awaited:
+            headers[EXPECTED_SEQUENCE] = str(after)
+            self._bus.publish_nowait(subject, payload, headers)
+        else:
+            self._awaited = True
+            self._bus.append_nowait(
+                subject,
+                payload,
+                partial(self._on_stored, self._run),
+                expected_last_seq=after,
+                headers=headers,
+                timeout_s=STORED_S_MAX,
+            )
+        self._facts_seq = after + 1
+
+    def _on_stored(self, run: int, result: Appended | Exception) -> None:
+        if run != self._run:
+            return
+        self._awaited = False
+        if isinstance(result, Appended):
+            self._stored_seq = result.seq
+        else:
+            self._missed(str(result))
+
+    def _missed(self, reason: str) -> None:
+        self.counters["facts_missed"] += 1
+        log.info("facts go out again from the last one stored: %s", reason)
+        self.start()

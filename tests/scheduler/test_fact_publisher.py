@@ -139,3 +139,59 @@ async def test_a_fact_is_never_told_over_a_connection_that_came_back_unnoticed(
     await published(journal, publisher, eventually)
     assert await journal.told() == journal.expected()
     await publisher.stop()
+
+
+async def test_a_fact_that_the_stream_did_not_take_is_told_again_before_what_follows(
+    journal: Journal, eventually: Eventually
+) -> None:
+    """Its leader may be away while the connection to another server is good."""
+    publisher = FactPublisher(journal.bus, last_seq=lambda: journal.last_seq)
+    publisher.start()
+    await eventually(lambda: publisher.caught_up)
+    publisher.on_commit(await journal.commit())
+    entry = await journal.commit()
+    journal.broker.full = True
+    publisher.on_commit(entry)
+    await eventually(lambda: publisher.counters["facts_missed"])
+    journal.broker.full = False
+    publisher.on_commit(await journal.commit())
+    await published(journal, publisher, eventually)
+    assert await journal.told() == journal.expected()
+    await publisher.stop()
+
+
+async def test_the_last_facts_are_looked_after_when_nothing_follows_them(
+    journal: Journal, eventually: Eventually
+) -> None:
+    publisher = FactPublisher(journal.bus, last_seq=lambda: journal.last_seq)
+    publisher.start()
+    await eventually(lambda: publisher.caught_up)
+    lost = journal.bus.publish_nowait
+    journal.bus.publish_nowait = lambda *message: None  # type: ignore[assignment]
+    publisher.on_commit(await journal.commit())  # the first of its facts is acknowledged
+    journal.bus.publish_nowait = lost  # type: ignore[method-assign]
+    assert await journal.told() == journal.expected()[:1]
+    for now_s in (1.0, 2.0):
+        await publisher.publish_cursor(now_s)
+    await eventually(lambda: publisher.caught_up and publisher.counters["facts_missed"] == 1)
+    assert await journal.told() == journal.expected()
+    await publisher.stop()
+
+
+async def test_two_publishers_at_once_tell_each_fact_once(
+    journal: Journal, eventually: Eventually
+) -> None:
+    """A scheduler that was frozen goes on publishing until its first append fails."""
+    publishers = [FactPublisher(journal.bus, last_seq=lambda: journal.last_seq) for _ in "ab"]
+    for publisher in publishers:
+        publisher.start()
+    await eventually(lambda: all(publisher.caught_up for publisher in publishers))
+    for _ in range(5):
+        entry = await journal.commit()
+        for publisher in publishers:
+            publisher.on_commit(entry)
+    for publisher in publishers:
+        await published(journal, publisher, eventually)
+    assert await journal.told() == journal.expected()
+    for publisher in publishers:
+        await publisher.stop()
