@@ -42,10 +42,12 @@ LogKey = tuple[str, str, int, int, str]
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise that was broken. `sentence` says it to a person; the rest finds the story."""
+    """A promise that was broken. `sentence` says it to a person; the rest finds the story.
+    `checker` is filled in by the verdict."""
 
     code: str
     sentence: str
+    checker: str = ""
     job_id: str | None = None
     node: str | None = None
     device: str | None = None

@@ -18,7 +18,9 @@ def test_a_broken_promise_is_named_with_its_checker() -> None:
     history = a_good_history()
     history.ledger.append(history.ledger[0])
     history.logs.clear()
-    assert sorted(judge(history)) == ["ledger", "logs"]
+    found = judge(history)
+    assert sorted(found) == ["ledger", "logs"]
+    assert {violation.checker for violation in found["logs"]} == {"logs"}
 
 
 def test_what_rests_on_acknowledged_data_is_not_asked_of_a_broker_that_lost_some() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from tests.checkers.cursors import check_cursors
 from tests.checkers.fencing import check_fencing
 from tests.checkers.gangs import check_gangs
@@ -37,5 +39,8 @@ WITHOUT_THE_BROKER = ("cursors", "progress")
 def judge(history: History) -> dict[str, list[Violation]]:
     """Violations by checker; empty when every promise was kept."""
     names = WITHOUT_THE_BROKER if history.lossy_broker else tuple(CHECKERS)
-    found = {name: CHECKERS[name](history) for name in names}
+    found = {
+        name: [msgspec.structs.replace(broken, checker=name) for broken in CHECKERS[name](history)]
+        for name in names
+    }
     return {name: violations for name, violations in found.items() if violations}
