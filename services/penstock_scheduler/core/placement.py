@@ -8,6 +8,7 @@ not know who is next.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
@@ -82,27 +83,40 @@ def place(shape: Shape, nodes: dict[str, Node]) -> tuple[RankPlacement, ...] | N
     candidates = [n for n in nodes.values() if n.schedulable and n.image.node not in shape.avoid]
     if shape.ranks == 1:
         return _place_single(shape, candidates)
-    fits = [(ranks_on(shape, node, shape.ranks), node) for node in candidates]
-    fits = [(ranks, node) for ranks, node in fits if ranks]
+    fits = [
+        _Fit(ranks, tightness(shape, node), node)
+        for node in candidates
+        if (ranks := ranks_on(shape, node, shape.ranks))
+    ]
+    fits.sort(key=lambda fit: (-len(fit.ranks), fit.tightness))
     placements: list[RankPlacement] = []
-    left = shape.ranks
-    while left and fits:
-        whole = [
-            (tightness(shape, node), i)
-            for i, (ranks, node) in enumerate(fits)
-            if len(ranks) >= left
-        ]
-        if whole:
-            ranks, node = fits.pop(min(whole)[1])
-        else:
-            most = [
-                (-len(ranks), tightness(shape, node), i) for i, (ranks, node) in enumerate(fits)
-            ]
-            ranks, node = fits.pop(min(most)[2])
-        for local, devices in enumerate(ranks[:left]):
-            placements.append(_placement(len(placements), node, devices, local))
+    for index, most in enumerate(fits):
         left = shape.ranks - len(placements)
-    return tuple(placements) if not left else None
+        if len(most.ranks) >= left:
+            able = [fit for fit in fits[index:] if len(fit.ranks) >= left]
+            placements += _placements(min(able, key=_tightness_of), len(placements), left)
+            return tuple(placements)
+        placements += _placements(most, len(placements), left)
+    return None
+
+
+class _Fit(NamedTuple):
+    """What one node can hold of a gang: the devices of each rank."""
+
+    ranks: list[list[int]]
+    tightness: tuple[int, int, str]
+    node: Node
+
+
+def _tightness_of(fit: _Fit) -> tuple[int, int, str]:
+    return fit.tightness
+
+
+def _placements(fit: _Fit, first: int, ranks_max: int) -> list[RankPlacement]:
+    return [
+        _placement(first + local, fit.node, devices, local)
+        for local, devices in enumerate(fit.ranks[:ranks_max])
+    ]
 
 
 def _place_single(shape: Shape, candidates: list[Node]) -> tuple[RankPlacement, ...] | None:
