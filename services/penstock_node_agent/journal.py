@@ -40,7 +40,7 @@ class Journal:
     def __init__(self, disk: Disk, directory: str, node: str) -> None:
         self._disk, self._directory = disk, directory
         self._path = f"{directory}/{JOURNAL_NAME}"
-        self.state, kept = _read(disk, self._path, node)
+        self.state, kept = read_state(disk, self._path, node)
         if self.state.node != node:
             raise WrongNode(f"{directory} belongs to node {self.state.node}, not {node}")
         self._pending: list[bytes] = []
@@ -98,7 +98,7 @@ class Journal:
             self._file = -1
 
 
-def _read(disk: Disk, path: str, node: str) -> tuple[State, int | None]:
+def read_state(disk: Disk, path: str, node: str) -> tuple[State, int | None]:
     """The state, and the length to cut the file to when its end is torn."""
     state = State(node=node)
     data = disk.read(path)

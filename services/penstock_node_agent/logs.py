@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from penstock_bus.port import Appended, Bus
 from penstock_contracts.ids import ROOT
@@ -80,7 +80,7 @@ class LogShipper:
         """The attempt is about to write into this slot."""
         self._key_of_slot[slot] = key
 
-    def grown(self, names: set[str] | None) -> None:
+    def grown(self, names: Iterable[str] | None) -> None:
         """These spool files have new bytes; None: look at all."""
         if names is None:
             for key in self._state.spools:

@@ -12,7 +12,7 @@ import ctypes
 import logging
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 IN_MODIFY = 0x2
 IN_Q_OVERFLOW = 0x4000
@@ -23,7 +23,7 @@ PAUSE_S = 0.005
 POLL_S = 0.05
 READ_BYTES = 64 * 1024
 
-OnGrown = Callable[[set[str] | None], None]
+OnGrown = Callable[[Iterable[str] | None], None]
 """Hears the names of files that grew, or None: any may have."""
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class SpoolWatch:
             return
         self._loop.remove_reader(self._fd)
         self._timer = self._loop.call_later(PAUSE_S, self._resume)
-        names: set[str] | None = set()
+        names: dict[str, None] | None = {}
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
@@ -73,7 +73,7 @@ class SpoolWatch:
             if mask & IN_Q_OVERFLOW:
                 names = None
             elif names is not None:
-                names.add(data[at : at + length].rstrip(b"\0").decode())
+                names[data[at : at + length].rstrip(b"\0").decode()] = None
             at += length
         self._on_grown(names)
 

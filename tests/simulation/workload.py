@@ -18,7 +18,8 @@ PROGRAM = "sim"
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How one rank's program behaves. `signal`: it dies of that one by itself; `stubborn`: it takes
-    no notice of SIGTERM; `fails_to_start`: there is no such program."""
+    no notice of SIGTERM; `fails_to_start`: there is no such program. `gpu_milli`: how much of each
+    device it uses."""
 
     run_s: float = 1.0
     exit_code: int = 0
@@ -27,6 +28,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     err_bytes: int = 0
     stubborn: bool = False
     fails_to_start: bool = False
+    gpu_milli: int = 1000
 
     def command(self) -> tuple[str, ...]:
         if self.fails_to_start:
@@ -41,7 +43,7 @@ def script_of(command: tuple[str, ...] | list[str]) -> Script | None:
     return msgspec.json.decode(command[1], type=Script)
 
 
-def draw_script(rng: random.Random) -> Script:
+def draw_script(rng: random.Random, gpu_milli: int) -> Script:
     kind = rng.random()
     run_s = round(rng.expovariate(1 / 20), 3) if kind < 0.9 else round(rng.uniform(60, 240), 3)
     return Script(
@@ -52,6 +54,7 @@ def draw_script(rng: random.Random) -> Script:
         err_bytes=rng.choice((0, 0, 0, 80, 3_000)),
         stubborn=rng.random() < 0.15,
         fails_to_start=rng.random() < 0.04,
+        gpu_milli=gpu_milli,
     )
 
 
@@ -73,7 +76,7 @@ def draw_job(rng: random.Random, now_ns: int, *, gpus_max: int) -> JobSpec:
         gpu_milli = 1000
     return JobSpec(
         job_id=ulid(now_ns // 1_000_000, rng.getrandbits(80)),
-        command=draw_script(rng).command(),
+        command=draw_script(rng, gpu_milli if gpus == 1 else 1000).command(),
         name=f"job-{rng.randrange(1000)}",
         ranks=ranks,
         gpus=gpus,

@@ -25,6 +25,7 @@ from penstock_node_agent.reaper.processes import Processes
 from penstock_node_agent.reaper.records import Records
 
 TICK_MS = 1000
+"""A time-out does not count while the host is suspended; what is due is due all the same."""
 CLEARING_TICK_MS = 20
 CLEARING_NS_MAX = 5 * SECOND_NS
 """An attempt whose leftovers survive SIGKILL this long is told as ended, and as gone when it is."""
@@ -48,10 +49,12 @@ class Reaper:
         channel: Channel,
         boottime_ns: Callable[[], int],
         complain: Callable[[str], object],
+        tick_ms: int = TICK_MS,
     ) -> None:
         self._directory, self._boot_id = directory, boot_id
         self._disk, self._processes, self._channel = disk, processes, channel
         self._boottime_ns, self._complain = boottime_ns, complain
+        self._tick_ms = tick_ms
         self._records = Records(disk, directory, boot_id, complain)
         self._attempts = self._records.attempts
         self._mains: dict[int, Attempt] = {}
@@ -106,8 +109,8 @@ class Reaper:
             return CLEARING_TICK_MS
         if self._mains or self._clearing or self._records.waiting:
             if self._due_ns is None:
-                return TICK_MS
-            return max(1, min(TICK_MS, (self._due_ns - self._boottime_ns()) // 1_000_000 + 1))
+                return self._tick_ms
+            return max(1, min(self._tick_ms, (self._due_ns - self._boottime_ns()) // 1_000_000 + 1))
         return None
 
     # -- requests ----------------------------------------------------------------------------------

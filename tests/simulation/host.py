@@ -1,0 +1,167 @@
+"""What is a machine of the fleet in a world without machines?
+
+The real agent and the real reaper on a simulated disk, with simulated devices and programs, and
+what may befall such a machine. It does not know the rest of the mesh.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+from penstock_bus.memory_broker import MemoryBroker
+from penstock_node_agent.core.state import State
+from penstock_node_agent.journal import JOURNAL_NAME, read_state
+from tests.checkers.history import AgentEnding, Boot, History
+from tests.simulation.clocks import HostClock
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.host_devices import MISSING, UNHEALTHY, FaultyDriver
+from tests.simulation.host_lives import STATE, AgentLife, ReaperLife
+from tests.simulation.host_programs import Programs
+from tests.simulation.kernel import Kernel
+from tests.simulation.loop import PROCESS
+
+COMPLAINTS_MAX = 100
+
+
+class SimulatedHost:
+    """`name`: of the node, and of its agent's client at the broker. `complaints`: what the reaper
+    could not tell anybody."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        broker: MemoryBroker,
+        history: History,
+        name: str,
+        *,
+        gpus: int,
+        model: str = "H100",
+    ) -> None:
+        self.kernel, self.broker, self.history, self.name = kernel, broker, history, name
+        self.gpus = gpus
+        self.rng = random.Random(kernel.rng.getrandbits(64))
+        self.clock = HostClock(kernel)
+        self.disk = SimulatedDisk(self.rng, self._stall)
+        self.driver = FaultyDriver(gpus, model, node=name)
+        self.device_uuids = tuple(device.uuid for device in self.driver.discover())
+        self.up = self.suspended = False
+        self.boot_id = ""
+        self.complaints: deque[str] = deque(maxlen=COMPLAINTS_MAX)
+        self.agent = AgentLife(self)
+        self.reaper = ReaperLife(self)
+        self._boots: list[Boot] = []
+        self.disk.make_directory(STATE)
+
+    @property
+    def agent_alive(self) -> bool:
+        return self.agent.alive
+
+    @property
+    def reaper_alive(self) -> bool:
+        return self.reaper.alive
+
+    @property
+    def crashes(self) -> list[str]:
+        """Agents and reapers that ended by an error of their own."""
+        return [*self.agent.crashes, *self.reaper.crashes]
+
+    # -- power ---------------------------------------------------------------------------------
+    def boot(self) -> None:
+        """Come up, and start the agent."""
+        if self.up:
+            return
+        if self._boots:
+            self.clock.reboot()
+        self.up, self.suspended = True, False
+        self.boot_id = self.kernel.new_id()
+        self._boots.append(Boot(node=self.name, boot_id=self.boot_id, began_ns=self.kernel.now_ns))
+        self.history.boots.append(self._boots[-1])
+        self.programs = Programs(
+            self.kernel, self.history, self.disk, self.clock, self.boot_id, self.device_uuids
+        )
+        self.agent.start()
+
+    def lose_power(self) -> None:
+        """Everything ends, and what is not on the platters is lost as chance has it."""
+        if not self.up:
+            return
+        self.up = self.suspended = False
+        self._boots[-1].ended_ns = self.kernel.now_ns
+        self.agent.kill()
+        self.reaper.kill()
+        self.programs.lose_power()
+        self.disk.lose_power()
+
+    def suspend(self) -> None:
+        """Boot time goes on, and nothing else."""
+        if self.up and not self.suspended:
+            self.suspended = True
+            self.programs.pause()
+            self._settle()
+
+    def resume(self) -> None:
+        if self.suspended:
+            self.suspended = False
+            self.programs.resume()
+            self._settle()
+            self.agent.start()
+
+    # -- processes -----------------------------------------------------------------------------
+    def kill_agent(self, steps: int = 0) -> None:
+        """kill -9 before its n-th step from now; its supervisor starts another."""
+        self.agent.kill(steps)
+
+    def stop_agent(self) -> None:
+        """SIGTERM; its supervisor starts another."""
+        self.agent.stop()
+
+    def freeze_agent(self) -> None:
+        self.agent.freeze()
+
+    def thaw_agent(self) -> None:
+        self.agent.thaw()
+
+    def kill_reaper(self, steps: int = 0) -> None:
+        """kill -9 before its n-th step from now; the agent starts another."""
+        self.reaper.kill(steps)
+
+    def freeze_reaper(self) -> None:
+        self.reaper.freeze()
+
+    def thaw_reaper(self) -> None:
+        self.reaper.thaw()
+
+    # -- devices -------------------------------------------------------------------------------
+    def break_device(self, uuid: str) -> None:
+        """Seen by the agent at its next start."""
+        self.driver.faults[uuid] = self.rng.choice((UNHEALTHY, MISSING))
+
+    def repair_device(self, uuid: str) -> None:
+        self.driver.faults.pop(uuid, None)
+
+    # -- what is left --------------------------------------------------------------------------
+    def state(self) -> State:
+        """What the agent's journal says."""
+        return read_state(self.disk, f"{STATE}/{JOURNAL_NAME}", self.name)[0]
+
+    def ending(self) -> AgentEnding:
+        state = self.state()
+        return AgentEnding(
+            node=self.name,
+            held=tuple(state.leases),
+            reports_owed=len(state.reports),
+            segments_owed=len(state.usage) + sum(len(batch.segments) for batch in state.former),
+            spools=len(state.spools),
+        )
+
+    def _settle(self) -> None:
+        self.agent.settle()
+        self.reaper.settle()
+
+    def _stall(self, seconds: float) -> None:
+        """Whoever runs now waits for the disk."""
+        process = PROCESS.get()
+        for life in (self.agent, self.reaper):
+            if process is not None and life.process is process:
+                life.stall(seconds)
