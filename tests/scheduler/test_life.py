@@ -172,3 +172,13 @@ def test_an_attempt_stopped_with_its_node_is_put_back_without_using_a_retry() ->
     driver.end(job, code=None, reason="stopped", signal=15)
     assert driver.grant_of(job)[0].attempt == 2
     assert driver.core.state.jobs[job.job_id].retries_used == 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_job_whose_node_says_only_how_it_ended_has_run_and_succeeded(ranks: int) -> None:
+    driver, job = Driver(a_node()), a_job(gpus=1, ranks=ranks)
+    driver.submit(job)
+    for rank in range(ranks):
+        facts = driver.end(job, rank)
+    assert names(facts)[:3] == ["RankExited", "AttemptRunning", "JobFinished"]
+    assert finish(driver).state == "succeeded"

@@ -7,7 +7,7 @@ finished, retried or put back in line. It does not know how reports travel.
 
 from __future__ import annotations
 
-from penstock_contracts.jobs import PLACED, QUEUED
+from penstock_contracts.jobs import PLACED, QUEUED, RUNNING, SUCCEEDED
 from penstock_contracts.journal import (
     AttemptEnded,
     AttemptPreparing,
@@ -151,7 +151,11 @@ def _exited(job: Job, exits: list[RankExited]) -> list[JobFact]:
         if first_failure is None and not stop_reason and is_failure(exit_):
             first_failure = exit_.rank
     if len(ended) == len(job.ranks):
-        facts.append(_conclude(job, ended, first_failure, stop_reason))
+        end = _conclude(job, ended, first_failure, stop_reason)
+        if isinstance(end, JobFinished) and end.state == SUCCEEDED and job.state != RUNNING:
+            # A node that says how the work ended without ever having said that it began.
+            facts.append(AttemptRunning(job.spec.job_id, job.attempt, exits[-1].at_ms, job.tenant))
+        facts.append(end)
     elif first_failure is not None and not stop_reason:
         reason = "lost" if ended[first_failure].reason in LOST_REASONS else "gang_failed"
         facts.append(StopRequested(job.spec.job_id, job.attempt, reason))
