@@ -13,6 +13,7 @@ from e2e.raw import RawClient, a_job
 PHASES = ("queue", "place", "prepare", "execute", "settle")
 
 
+@pytest.mark.lesson(26)
 async def test_a_job_is_one_trace_with_five_phases_under_one_root(
     client: RawClient, otlp: Receiver, eventually: Any
 ) -> None:
