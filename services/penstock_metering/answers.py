@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE_MAX = 64
 SETTLE_S_MAX = 1.0
-QUEUE = "metering"
 _MS_MAX = 1 << 62
 _encode = msgspec.json.Encoder().encode
 
@@ -43,7 +42,8 @@ Handler = Callable[[Any], Awaitable[Any]]
 
 
 class Answers:
-    """Subscribes to the queries and answers them; each runs as a task, bounded in number."""
+    """Subscribes to the queries and answers them; each runs as a task, bounded in number. No queue
+    group: one that is frozen would swallow its share of the questions."""
 
     def __init__(
         self, bus: Bus, library: Library, auditor: Auditor, run: Run, progress: Progress
@@ -66,7 +66,7 @@ class Answers:
             decode: Callable[[bytes], Any] = msgspec.json.Decoder(question).decode
             subject = f"{ROOT}.query.metering.{what}"
             take = partial(self._take, decode, handler)
-            self._subscriptions.append(await self._bus.subscribe(subject, take, queue=QUEUE))
+            self._subscriptions.append(await self._bus.subscribe(subject, take))
 
     async def close(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []

@@ -12,6 +12,7 @@ import uuid
 from penstock_bus.nats import connect
 from penstock_metering.config import Config
 from penstock_metering.database import Database
+from penstock_metering.predecessor import end_predecessor
 from penstock_metering.service import Metering
 from penstock_metering.threads import OneThread
 from penstock_runtime.clock import SystemClock
@@ -42,6 +43,7 @@ def serve(config: Config) -> int:
             new_id=lambda: uuid.uuid4().hex,
             write=write,
             read=read,
+            end_predecessor=end_predecessor,
             otlp_endpoint=config.otlp_endpoint or os.environ.get(ENV_OTLP) or None,
         )
         health = Health(why_not_ready=metering.why_not_ready)

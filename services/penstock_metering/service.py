@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
+import sqlalchemy as sa
+
 from penstock_bus.port import Bus, BusRefusal
 from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
 from penstock_metering.database import Database
-from penstock_metering.fence import Superseded, Writer
+from penstock_metering.fence import Superseded, Writer, last_writer
 from penstock_metering.housekeeping import NAME, Housekeeper
 from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
 from penstock_metering.intake import Intake
@@ -31,6 +33,10 @@ from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN, StopSignal
 
 log = logging.getLogger(__name__)
 
+SILENCE_S = 9.0
+REFRESH_S = 3.0
+POLL_S = 0.5
+"""Nobody waits for the ledger: its lock is handed on at leisure."""
 LEAD_RETRY_S = 0.2
 OPEN_RETRY_S = 1.0
 FAREWELL_S_MAX = 5.0
@@ -39,7 +45,8 @@ FAREWELL_S_MAX = 5.0
 
 class Metering:
     """One instance, active or standing by. `write` and `read` say where blocking work runs. The
-    database is opened when this instance leads, and closed by whoever made it."""
+    database is opened when this instance leads, and closed by whoever made it. `end_predecessor`
+    ends a frozen writer that holds the database's lock."""
 
     def __init__(
         self,
@@ -52,6 +59,7 @@ class Metering:
         read: Run,
         us: Holder | None = None,
         leadership: Leadership | None = None,
+        end_predecessor: Callable[[Writer, Writer], bool] | None = None,
         otlp_endpoint: str | None = None,
     ) -> None:
         us = us or this_process(f"{NAME}-{new_id()}")
@@ -65,7 +73,11 @@ class Metering:
         self._bus = bus
         self._database = database
         self._write = write
-        self._leadership = leadership or Leadership(bus, service=NAME, us=us, clock=clock)
+        self._end_predecessor = end_predecessor
+        self._leadership = leadership or Leadership(
+            bus, service=NAME, us=us, clock=clock,
+            silence_s=SILENCE_S, refresh_s=REFRESH_S, poll_s=POLL_S,
+        )  # fmt: skip
         self._writer = Writer(name=us.writer, host=us.host, pid=us.pid, pid_start=us.pid_start)
         self._answers = Answers(bus, Library(database), self.auditor, read, self.progress)
 
@@ -124,13 +136,21 @@ class Metering:
                 return await self._write(open_ledger, self._database, self._writer)
             except DatabaseBusy as error:
                 log.error("the ledger cannot be opened, trying again: %s", error)
-                self.phase = "waiting for the ledger"
+            if self.phase == "waiting for the ledger" and self._end_predecessor is not None:
+                await self._write(self._make_way, self._end_predecessor)
+            self.phase = "waiting for the ledger"
             try:
                 async with asyncio.timeout(OPEN_RETRY_S):
                     await ended.wait()
             except TimeoutError:
                 continue
         return None
+
+    def _make_way(self, end_predecessor: Callable[[Writer, Writer], bool]) -> None:
+        try:
+            end_predecessor(last_writer(self._database), self._writer)
+        except sa.exc.OperationalError as error:
+            log.error("who holds the ledger's lock is not known: %s", error)
 
     async def _activate(self, ingest: Ingest, background: Background) -> None:
         self.ingest = ingest

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from metering.postgresql import postgresql_url
 from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_metering import schema
@@ -17,6 +18,8 @@ from penstock_metering.database import Database
 from penstock_metering.fence import Writer
 from penstock_metering.ingest import open_ledger
 from penstock_metering.reading import Library
+
+__all__ = ["postgresql_url"]
 
 
 class Ledger:
@@ -78,6 +81,26 @@ def make_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerFact
 @pytest.fixture
 def ledger(make_ledger: LedgerFactory) -> Ledger:
     return make_ledger()
+
+
+@pytest.fixture
+def postgresql(postgresql_url: str, tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger in PostgreSQL."""
+    engine = sa.create_engine(postgresql_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+    made = Ledger(tmp_path, postgresql_url)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_ledger(request: pytest.FixtureRequest) -> Ledger:
+    """The test runs on both kinds of database."""
+    made: Ledger = request.getfixturevalue("ledger" if request.param == "sqlite" else request.param)
+    return made
 
 
 @pytest.fixture

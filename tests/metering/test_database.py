@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -56,65 +48,7 @@ def test_another_kind_of_database_is_refused() -> None:
         Database("mysql://localhost/penstock")
 
 
-def find_program(name: str) -> str | None:
-    found = shutil.which(name)
-    if found:
-        return str(Path(found).resolve())
-    candidates = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(candidates[-1]) if candidates else None
-
-
-def unprivileged_user() -> str | None:
-    """PostgreSQL refuses to run as root."""
-    return "nobody" if os.getuid() == 0 else None
-
-
-@pytest.fixture(scope="module")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    programs = {name: find_program(name) for name in ("initdb", "postgres")}
-    if None in programs.values():
-        pytest.skip("no PostgreSQL server on this machine: this path is not tested here")
-    directory = Path("/tmp") / f"penstock-pg-{os.getpid()}"
-    directory.mkdir(mode=0o700)
-    user = unprivileged_user()
-    if user:
-        shutil.chown(directory, user)
-    options = {"user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    data = directory / "data"
-    init = [str(programs["initdb"]), "-D", str(data), "-U", "penstock", "-A", "trust", "-N"]
-    subprocess.run(init, check=True, **options)  # type: ignore[call-overload]
-    serve = [
-        *(str(programs["postgres"]), "-D", str(data), "-k", str(directory)),
-        *("-c", "listen_addresses=", "-c", "fsync=off"),
-    ]
-    server = subprocess.Popen(serve, **options)  # type: ignore[call-overload]
-    try:
-        yield f"postgresql://penstock@/postgres?host={directory}"
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
-        shutil.rmtree(directory)
-
-
-@pytest.fixture
-async def postgresql(postgresql_url: str, eventually: object, tmp_path: Path) -> Ledger:
-    engine = sa.create_engine(postgresql_url.replace("postgresql:", "postgresql+psycopg:"))
-
-    def answers() -> bool:
-        try:
-            with engine.connect():
-                return True
-        except sa.exc.OperationalError:
-            return False
-
-    await eventually(answers)  # type: ignore[operator]
-    engine.dispose()
-    return Ledger(tmp_path, postgresql_url)
-
-
-async def test_postgresql_holds_the_same_ledger(
-    postgresql: Ledger, make_ledger: LedgerFactory
-) -> None:
+def test_postgresql_holds_the_same_ledger(postgresql: Ledger, make_ledger: LedgerFactory) -> None:
     world = a_busy_world()
     plain = make_ledger()
     plain.take_all(world)
@@ -136,4 +70,3 @@ async def test_postgresql_holds_the_same_ledger(
     with postgresql.database.writing.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
-    postgresql.database.close()

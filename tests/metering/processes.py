@@ -1,0 +1,99 @@
+"""How does a test run metering as real processes?
+
+Starts them over one data directory, reads their pages, asks for an audit. Whatever still runs is
+killed afterwards. It does not know what tests expect.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import msgspec
+
+from metering.world import World
+from penstock_bus.port import Bus
+from penstock_contracts.queries import MeteringAudit, MeteringAuditQuery
+
+QUICK = (
+    "import penstock_metering.service as s; s.SILENCE_S, s.REFRESH_S, s.POLL_S = 1.5, 0.3, 0.1; "
+    "from penstock_metering.command import command; command()"
+)
+"""The same process with a lock that is handed on sooner."""
+
+
+class Instance:
+    """One process; `restart` gives it another life on the same port."""
+
+    def __init__(self, directory: Path, nats_url: str, *, quick: bool = False) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._log = directory / f"metering-{self.port}.log"
+        entry = ["-c", QUICK] if quick else ["-m", "penstock_metering"]
+        self._argv = [
+            *(sys.executable, *entry, "--nats-url", nats_url),
+            *("--data-dir", str(directory / "data"), "--http-port", str(self.port)),
+        ]
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with open(self._log, "ab") as log:
+            return subprocess.Popen(self._argv, stderr=log)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        self.kill()
+        self.process = self._start()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def fetch(self, page: str) -> tuple[int, str]:
+        """Status and text; (0, "") while nothing listens."""
+        try:
+            url = f"http://127.0.0.1:{self.port}{page}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.fetch("/readyz")[0] == 200
+
+    @property
+    def stands_by(self) -> bool:
+        return self.fetch("/readyz")[1].startswith("standby: metering-")
+
+
+async def audit(bus: Bus, world: World) -> MeteringAudit:
+    """Without agents to answer: every node is compared up to its last report."""
+    question = MeteringAuditQuery(len(world.streams["JOBS"]), len(world.streams["NODES"]))
+    subject = "penstock.v1.query.metering.audit"
+    answer = await bus.request(subject, msgspec.json.encode(question), timeout_s=20)
+    return msgspec.convert(msgspec.json.decode(answer.payload)["value"], MeteringAudit)
+
+
+def a_long_story(runs: int) -> tuple[World, int]:
+    """Two nodes with many jobs, and the milli-GPU·ms they are sold for."""
+    world = World()
+    agents = [world.a_node(name, gpus=4) for name in ("n1", "n2")]
+    for index in range(runs):
+        agent = agents[index % 2]
+        world.a_run(agent.name, agent.devices[: 1 + index % 3], for_ms=index)
+        if index % 7 == 0:
+            agent.send()
+    for agent in agents:
+        agent.send()
+    return world, sum((1 + index % 3) * index * 1_000 for index in range(runs))
