@@ -14,8 +14,9 @@ from tests.checkers.leases import Job, Journaled, Lease, facts_of, fold_journal
 
 VOUCHED = ("fenced", "node_removed")
 """Evidence of an operator: the device is free because somebody said so."""
-UNGUARDED = ("suspend", "reaper killed", "clock drift")
-"""While this is done to a host, nothing on it can end an attempt whose contact is lost in time."""
+UNGUARDED = ("host suspended", "reaper frozen")
+"""While this is done to a host, nothing on it can end an attempt whose contact is lost in time; nor
+can anything when its reaper has died."""
 
 
 def check_fencing(history: History) -> list[Violation]:
@@ -89,7 +90,7 @@ def _attempts_at_once(history: History, journaled: Journaled) -> list[Violation]
 
 
 def _unguarded(history: History, run: Run, until_ns: int) -> bool:
-    return any(
+    return not run.waited or any(
         fault.kind in UNGUARDED
         and fault.node == run.node
         and fault.at_ns <= until_ns

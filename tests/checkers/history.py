@@ -163,7 +163,7 @@ class Boot(msgspec.Struct, kw_only=True):
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """What was done to the mesh. `until_ns` None = an instant, or it was never undone. `kind` in
-    plain words: `suspend`, `reaper killed`, `agent killed`, `partition`, `clock stepped`, …"""
+    plain words: `host suspended`, `reaper frozen`, `agent killed`, `host cut off`, …"""
 
     at_ns: int
     kind: str

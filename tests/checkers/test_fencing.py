@@ -98,7 +98,12 @@ def test_a_host_that_was_suspended_may_end_an_old_attempt_late() -> None:
         run = next(run for run in history.runs if run.rank == 1 and run.attempt == 1)
         assert run.ended_ns is not None
         history.faults.append(
-            Fault(at_ns=run.began_ns + SECOND_NS, kind="suspend", node="n2", until_ns=run.ended_ns)
+            Fault(
+                at_ns=run.began_ns + SECOND_NS,
+                kind="host suspended",
+                node="n2",
+                until_ns=run.ended_ns,
+            )
         )
 
     assert codes_after(check_fencing, tamper) == set()
