@@ -132,6 +132,10 @@ class SimulatedDisk(Disk):
             self._change(name, [(name, None)])
         self.make_directory(path)
 
+    def version(self, path: str) -> tuple[object, int]:
+        """Differs when a file that only grows, or is replaced, has changed."""
+        return self._files.get(path), self.size(path)
+
     # -- what a job does ----------------------------------------------------------------------
     def is_directory(self, path: str) -> bool:
         return path in self._directories

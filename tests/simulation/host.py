@@ -51,6 +51,7 @@ class SimulatedHost:
         self.agent = AgentLife(self)
         self.reaper = ReaperLife(self)
         self._boots: list[Boot] = []
+        self._read: tuple[tuple[object, int], State] | None = None
         self.disk.make_directory(STATE)
 
     @property
@@ -67,7 +68,7 @@ class SimulatedHost:
         return [*self.agent.crashes, *self.reaper.crashes]
 
     # -- power ---------------------------------------------------------------------------------
-    def boot(self) -> None:
+    def boot(self, *, with_agent: bool = True) -> None:
         """Come up, and start the agent."""
         if self.up:
             return
@@ -80,7 +81,8 @@ class SimulatedHost:
         self.programs = Programs(
             self.kernel, self.history, self.disk, self.clock, self.boot_id, self.device_uuids
         )
-        self.agent.start()
+        if with_agent:
+            self.agent.start()
 
     def lose_power(self) -> None:
         """Everything ends, and what is not on the platters is lost as chance has it."""
@@ -142,8 +144,12 @@ class SimulatedHost:
 
     # -- what is left --------------------------------------------------------------------------
     def state(self) -> State:
-        """What the agent's journal says."""
-        return read_state(self.disk, f"{STATE}/{JOURNAL_NAME}", self.name)[0]
+        """What the agent's journal says; read again only when it has grown."""
+        path = f"{STATE}/{JOURNAL_NAME}"
+        version = self.disk.version(path)
+        if self._read is None or self._read[0] != version:
+            self._read = version, read_state(self.disk, path, self.name)[0]
+        return self._read[1]
 
     def ending(self) -> AgentEnding:
         state = self.state()
