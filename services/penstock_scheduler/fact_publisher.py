@@ -61,6 +61,7 @@ class FactPublisher:
         self._last_seq = last_seq
         self._live = False
         self._published_seq = 0
+        self._position = _Position()
         self._facts_seq = 0  # the stream's last sequence, once all that was sent is stored
         self._stored_seq = 0  # as far as the broker has said so
         self._unsure_seq = 0  # what was sent when we looked last
@@ -103,8 +104,16 @@ class FactPublisher:
             return
         if self._disconnects != self._bus.counters.get("disconnects", 0):
             self.start()  # back before we heard of it: what was on the way may be lost
-        elif entry.seq != self._published_seq + 1 or not self._publish(entry, -1):
+        elif entry.seq > self._published_seq and not self._publish_next(entry):
             self.start()
+
+    def _publish_next(self, entry: Committed) -> bool:
+        return entry.seq == self._published_seq + 1 and self._publish(entry, self._told(entry.seq))
+
+    def _told(self, seq: int) -> int:
+        """The index of the last fact of that entry that the stream had when we looked last: an
+        entry can be read, and told, before its own commit is acknowledged."""
+        return self._position.index if seq == self._position.seq else -1
 
     async def publish_cursor(self, now_s: float) -> None:
         """Says how far the journal is needed no more. Call every few seconds."""
@@ -146,13 +155,13 @@ class FactPublisher:
         self._disconnects = self._bus.counters.get("disconnects", 0)
         self._run += 1
         self._broken = self._awaited = False
-        position = await self._last_told()
-        self._published_seq = max(0, position.seq - 1)
+        self._position = await self._last_told()
+        self._published_seq = max(0, self._position.seq - 1)
         first = (await self._bus.stream_state("JOBS")).first_seq
         self._published_seq = max(self._published_seq, first - 1)
         reader = await self._bus.reader("JOBS", after_seq=self._published_seq)
         try:
-            await self._follow(reader, position)
+            await self._follow(reader)
         finally:
             await reader.close()
 
@@ -166,12 +175,11 @@ class FactPublisher:
             raise Outage(f"FACTS {state.last_seq} cannot be read yet")
         return _position.decode(last.payload)
 
-    async def _follow(self, reader: Reader, position: _Position) -> None:
+    async def _follow(self, reader: Reader) -> None:
         while self._published_seq < self._last_seq():
             for message in await reader.next_batch():
                 entry = self._decoded(message)
-                after = position.index if message.seq == position.seq else -1
-                if entry is not None and not self._publish(entry, after):
+                if entry is not None and not self._publish(entry, self._told(message.seq)):
                     return
                 self._published_seq = message.seq
             if self._broken:
