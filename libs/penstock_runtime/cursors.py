@@ -12,7 +12,7 @@ import logging
 
 import msgspec
 
-from penstock_bus.port import Bus, Outage, Reader, StoredMessage
+from penstock_bus.port import Bus, BusRefusal, Outage, Reader, StoredMessage
 from penstock_contracts.errors import MALFORMED
 from penstock_runtime.entries import encode_json
 
@@ -106,7 +106,7 @@ class Follower:
             return
         try:
             await publish_cursor(self._bus, self.stream, self.name, seq)
-        except Outage as error:
+        except (Outage, BusRefusal) as error:
             log.warning("cursor of %s on %s waits: %s", self.name, self.stream, error)
             return
         self._seq_published = seq

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from penstock_bus.nats import connect
-from penstock_bus.port import Bus, Outage, StoredMessage
+from penstock_bus.port import Bus, BusRefusal, Outage, StoredMessage
 from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
 from penstock_contracts.streams import OWNERS, READERS
@@ -140,7 +140,7 @@ class Scheduler:
             if ticks % CURSOR_EVERY_TICKS == 0:
                 try:
                     await self.publisher.publish_cursor(self._clock.monotonic_ns() / 1e9)
-                except Outage:
+                except (Outage, BusRefusal):
                     self.publisher.counters["cursor_unpublished"] += 1
 
 
