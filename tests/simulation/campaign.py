@@ -7,6 +7,7 @@ know what a world is.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -82,6 +83,7 @@ class Campaign:
     def _be_child(self, seed: int, faults_max: int | None, answer: IO[bytes]) -> None:
         """Never returns: what a killed process of the world had suspended must not be unwound."""
         signal.alarm(SEED_S_MAX)
+        logging.disable(logging.CRITICAL)
         gc.set_threshold(GC_THRESHOLD, 50, 50)
         try:
             result, _ = run_seed(seed, self.template, size=self.size, faults_max=faults_max)

@@ -250,6 +250,7 @@ def _take_lock(world: World, rng: random.Random) -> Done | None:
 def _be_hostile(world: World, rng: random.Random) -> Done | None:
     if not world.broker.up:
         return None
+    world.history.expected_findings |= {"quarantined"}
     return Done(send_rubbish(world, rng))
 
 

@@ -7,6 +7,7 @@ loop. A killed process runs nothing more, not even a `finally`. It does not know
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -143,6 +144,20 @@ class Kernel:
             if isinstance(task, Task) and task.context.get(PROCESS) is process:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 self._graves.append((task, task.get_coro()))
+
+    def close(self) -> None:
+        """The world is over: what was suspended is let go, and nobody notices what it still does.
+        Without this the collector does so, outside of any loop."""
+        self._graves += [(task, task.get_coro()) for task in asyncio.all_tasks(self.loop)]
+        asyncio._set_running_loop(self.loop)
+        for task, suspended in self._graves:
+            task._log_destroy_pending = False
+            try:
+                suspended.close()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is no part of the world
+                logging.debug("after the end: %r", error)
+        asyncio._set_running_loop(None)
+        self._graves.clear()
 
     def _note_error(self, context: dict[str, Any]) -> None:
         process = PROCESS.get()

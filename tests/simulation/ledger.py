@@ -25,7 +25,9 @@ MEMORY = Path("/dev/shm")
 def empty_ledger() -> Path:
     """A migrated database without rows, to copy for each world."""
     path = _directory() / "ledger.db"
-    Database(f"sqlite:///{path}").close()
+    database = Database(f"sqlite:///{path}")
+    database.open()
+    database.close()
     return path
 
 

@@ -143,7 +143,9 @@ class World:
         for slot in self.slots:
             slot.spare()
         for host in self.hosts:
-            host.spare()
+            for life in (host.agent, host.reaper):
+                if life.process is not None:
+                    life.process.spare()
 
     def drained(self) -> bool:
         """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
@@ -155,7 +157,10 @@ class World:
         state = scheduler.state()
         if state.jobs or state.leases:
             return False
-        return all(host.owes_nothing() for host in self.hosts)
+        return not any(
+            ending.held or ending.reports_owed or ending.segments_owed or ending.spools
+            for ending in (host.ending() for host in self.hosts)
+        )
 
     def ending(self, faults_stopped_ns: int, drained_ns: int | None) -> Ending:
         scheduler = self._active("scheduler")
