@@ -134,7 +134,8 @@ class Exited(
     neither.
 
     `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping:
-    requeue), `disconnected`, `spawn_failed`, `lost` (the reaper died: nothing is guessed).
+    requeue), `disconnected`, `spawn_failed`, `device_failed` (`message` names the device),
+    `lost` (the reaper died: nothing is guessed).
     `log_bytes`: the final offset per stream. `segments`: how many usage segments this lease has in
     all, so that complete and missing look different. `started_ms` None: it never ran.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import islice, takewhile
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from penstock_contracts.leases import (
     NodeReport,
     lease_digest,
 )
-from penstock_contracts.nodes import Heartbeat
+from penstock_contracts.nodes import Device, Heartbeat
 from penstock_contracts.usage import AuditReply
 from penstock_node_agent.core import events
 from penstock_node_agent.core.machine import Instructions, changes, handle, judge
@@ -58,11 +59,12 @@ class Agent:
         clock: Clock,
         heartbeat_s: float,
         on_broken: Callable[[str], None],
+        on_failure: Callable[[], None],
     ) -> None:
         self.bus, self.journal, self.effects = bus, journal, effects
         self._boottime_ns, self._heartbeat_s = clock.boottime_ns, heartbeat_s
         self.state = journal.state
-        self._on_broken = on_broken
+        self._on_broken, self._on_failure = on_broken, on_failure
         self._loop = asyncio.get_running_loop()
         self._todo: Instructions = []
         self._answers: list[tuple[Message, DesiredAck]] = []
@@ -96,9 +98,17 @@ class Agent:
         self._todo += todo
         if self.state.ready and not self.became_ready.is_set():
             self.became_ready.set()
+        if isinstance(event, events.Ended) and event.code != 0:
+            self._on_failure()
         if self._hurry and self.owes_nothing():
             self.delivered_all.set()
         self.wake()
+
+    def see(self, devices: tuple[Device, ...]) -> None:
+        """What is to be said of the devices now."""
+        if self.state.devices != {device.uuid: device for device in devices}:
+            log.warning("the devices have changed", extra={"node": self.state.node})
+            self.take(events.DevicesSeen(at_ns=self._boottime_ns(), devices=devices))
 
     def wake(self) -> None:
         if not self._scheduled:
@@ -230,7 +240,8 @@ class Agent:
                 lambda stored: self.take(events.ReportsDelivered(count=1)),
                 f"{self._subject}.description",
             )
-        items = tuple(state.reports[:REPORT_ITEMS_MAX])
+        steps = takewhile(lambda item: not isinstance(item, Described), state.reports)
+        items = tuple(islice(steps, REPORT_ITEMS_MAX))
         count = len(items)
         return Parcel(
             _encode(NodeReport(state.node, state.boot_id, items)),

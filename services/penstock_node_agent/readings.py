@@ -17,7 +17,7 @@ import msgspec
 
 from penstock_bus.port import Bus, Outage
 from penstock_contracts.ids import ROOT
-from penstock_node_agent.drivers.port import DeviceDriver, Reading
+from penstock_node_agent.drivers.port import DeviceDriver, DriverSilent, Reading
 from penstock_runtime.metrics import Metric
 
 MW_PER_W = 1000
@@ -53,7 +53,11 @@ class Sampler:
     async def keep(self) -> None:
         """Sample until cancelled; a driver may take its time on a thread."""
         while True:
-            self._readings = await asyncio.to_thread(self._driver.sample)
+            try:
+                self._readings = await asyncio.to_thread(self._driver.sample)
+            except DriverSilent as error:
+                self._readings = ()
+                log.error("the devices cannot be read: %s", error)
             known = self._known()
             if known:
                 with suppress(Outage):  # the next sample replaces it

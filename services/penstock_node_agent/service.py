@@ -17,10 +17,12 @@ from pathlib import Path
 
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Outage
+from penstock_contracts.nodes import Device
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
 from penstock_node_agent.agent import Agent
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.events import AgentStarted, NodeStopping
+from penstock_node_agent.device_watch import DeviceWatch
 from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.host import Host, this_host
@@ -102,6 +104,8 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
         stop.request(reason)
 
     link = ReaperLink(host.reaper, host.clock)
+    first = await asyncio.to_thread(host.driver.discover)
+    devices = DeviceWatch(host.driver, host.clock, first, config.sample_s)
     effects = Effects(bus, journal.state, host, slots=slots, link=link)
     agent = Agent(
         bus,
@@ -110,6 +114,7 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
         clock=host.clock,
         heartbeat_s=config.heartbeat_s,
         on_broken=break_off,
+        on_failure=devices.look_soon,
     )
     watch = host.watch(slots.spool_dir, effects.shipper.grown)
     health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
@@ -119,8 +124,9 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
     )
-    agent.take(await _describe(config, host, agent, slots))
-    tasks = [asyncio.ensure_future(t) for t in (link.keep(), _work(agent), sampler.keep())]
+    agent.take(_start(config, host, agent, slots, first))
+    keepers = (link.keep(), _work(agent), sampler.keep(), devices.keep(agent.see))
+    tasks = [asyncio.ensure_future(keeper) for keeper in keepers]
     bus.on_reconnect(lambda: _resend(agent))
     try:
         await _until_stopped(tasks, stop)
@@ -180,8 +186,9 @@ async def _dial(config: Config) -> Bus:
     )
 
 
-async def _describe(config: Config, host: Host, agent: Agent, slots: Slots) -> AgentStarted:
-    devices = await asyncio.to_thread(host.driver.discover)
+def _start(
+    config: Config, host: Host, agent: Agent, slots: Slots, devices: tuple[Device, ...]
+) -> AgentStarted:
     capacity = host.driver.capacity()
     return AgentStarted(
         at_ns=host.clock.boottime_ns(),

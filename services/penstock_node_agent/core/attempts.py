@@ -23,6 +23,7 @@ from penstock_contracts.leases import (
     ReportItem,
     Started,
 )
+from penstock_node_agent.core.devices import fault_of
 from penstock_node_agent.core.events import Ended
 from penstock_node_agent.core.instructions import Clear, FindPort, Instruction, Ship, Spawn, Stop
 from penstock_node_agent.core.state import (
@@ -40,6 +41,7 @@ from penstock_node_agent.core.usage import close_segment
 
 CANCELLED = "cancelled"
 LOST = "lost"
+DEVICE_FAILED = "device_failed"
 
 
 def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -> None:
@@ -56,7 +58,7 @@ def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -
         lease = Lease(key=key, order=order, received_ns=at_ns)
         state.leases[key] = lease
         state.current[who] = key
-        fault = _fault(state, order)
+        fault = fault_of(state.devices, order.devices)
         if fault is not None and order.phase != STOP:
             decline(state, lease, *fault, at_ns)
             return
@@ -136,6 +138,9 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
     if lease.began_ms is not None and event.reason != LOST:
         close_segment(state, lease, at_ms, last=True)
     _tell_preparing(state, lease)
+    message = event.message
+    if event.reason == DEVICE_FAILED:
+        message = message or lease.fault
     state.reports.append(
         Exited(
             **_step(lease, at_ms),
@@ -143,7 +148,7 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
             exit_code=event.code,
             signal=event.signal,
             started_ms=lease.began_ms,
-            message=event.message,
+            message=message,
             log_bytes={"stdout": event.out_bytes, "stderr": event.err_bytes},
             segments=lease.segments,
         )
@@ -199,6 +204,19 @@ def lose(
         _end_unrun(state, lease, known_ns, LOST)
 
 
+def leave_bad_devices(state: State, at_ns: int, todo: list[Instruction]) -> None:
+    """What holds a device that is gone or sick ends, and is not blamed for it."""
+    for lease in list(state.leases.values()):
+        fault = fault_of(state.devices, lease.order.devices)
+        if fault is None:
+            continue
+        if lease.stage in (HELD, PREPARED):
+            decline(state, lease, *fault, at_ns)
+        elif lease.stage in (SPAWNING, RUNNING) and not lease.stopping:
+            lease.fault = fault[1]
+            _stop(lease, DEVICE_FAILED, todo)
+
+
 def end_held(state: State, at_ns: int) -> None:
     """The node stops: what has not begun will not."""
     for lease in list(state.leases.values()):
@@ -248,16 +266,6 @@ def _tell_preparing(state: State, lease: Lease) -> None:
     if not lease.told:
         lease.told = True
         state.reports.append(Preparing(**_step(lease, lease.axis_ms(lease.received_ns))))
-
-
-def _fault(state: State, order: LeaseOrder) -> tuple[str, str] | None:
-    for uuid in order.devices:
-        device = state.devices.get(uuid)
-        if device is None:
-            return "device_unknown", f"this node has no device {uuid}"
-        if not device.healthy:
-            return "device_unhealthy", f"device {uuid} is unhealthy: {device.health_reason}"
-    return None
 
 
 def _take_slot(state: State) -> int:

@@ -33,6 +33,13 @@ class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ag
     version: str = ""
 
 
+class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="devices_seen"):
+    """What is to be said of the devices has changed; `devices` are all of them."""
+
+    at_ns: int
+    devices: tuple[Device, ...]
+
+
 class Ordered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ordered"):
     """A desired state that `judge` accepted."""
 
@@ -132,6 +139,7 @@ class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slo
 
 AnyEvent = (
     AgentStarted
+    | DevicesSeen
     | Ordered
     | PortFound
     | Began

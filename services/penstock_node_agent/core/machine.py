@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from penstock_contracts.leases import Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
 from penstock_node_agent.core import attempts, events
@@ -78,7 +80,19 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
         driver=event.driver,
         version=event.version,
     )
+    state.described = description
     state.reports.insert(0, Described(description))
+    attempts.leave_bad_devices(state, event.at_ns, todo)
+
+
+def _devices_seen(state: State, event: events.DevicesSeen, todo: Instructions) -> None:
+    state.devices = {device.uuid: device for device in event.devices}
+    for uuid in state.devices:
+        count_device(state, uuid, state.axis_ms(event.at_ns))
+    if state.described is not None:
+        state.described = msgspec.structs.replace(state.described, devices=event.devices)
+        state.reports.append(Described(state.described))
+    attempts.leave_bad_devices(state, event.at_ns, todo)
 
 
 def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
@@ -205,6 +219,7 @@ def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -
 
 _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.AgentStarted: _started,
+    events.DevicesSeen: _devices_seen,
     events.Ordered: _ordered,
     events.PortFound: _port_found,
     events.Began: _began,

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.leases import LeaseOrder, ReportItem
-from penstock_contracts.nodes import Device
+from penstock_contracts.nodes import Device, NodeDescription
 from penstock_contracts.usage import Segment, UsageBatch
 
 HELD = "held"
@@ -30,6 +30,7 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One rank's lease. `desired` false: the scheduler dropped it, it ends and is forgotten.
 
     `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
+    `fault`: which of its devices failed, and how.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     open_ms: int = 0
     segments: int = 0
     stopping: str = ""
+    fault: str = ""
 
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the lease's axis: the grant's server time plus the host's own clock."""
@@ -78,7 +80,8 @@ class Counter(msgspec.Struct, kw_only=True):
 
 
 class State(msgspec.Struct, kw_only=True):
-    """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots."""
+    """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
+    `described`: what was last said of the node."""
 
     node: str
     boot_id: str = ""
@@ -91,6 +94,7 @@ class State(msgspec.Struct, kw_only=True):
     as_of: int = 0
     batch: int = 0
     devices: dict[str, Device] = {}
+    described: NodeDescription | None = None
     leases: dict[str, Lease] = {}
     current: dict[str, str] = {}
     counters: dict[str, Counter] = {}

@@ -12,9 +12,11 @@ from typing import Any
 
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.host import host_capacity
-from penstock_node_agent.drivers.port import Capacity, Reading
+from penstock_node_agent.drivers.port import Capacity, DriverSilent, Reading
 
 MIB = 1 << 20
+GPU_IS_LOST = 15
+"""NVML_ERROR_GPU_IS_LOST: it has fallen off the bus, or has otherwise become inaccessible."""
 
 
 class NvmlUnavailable(Exception):
@@ -39,21 +41,25 @@ class NvmlDriver:
             raise NvmlUnavailable(str(error)) from error
 
     def discover(self) -> tuple[Device, ...]:
-        count = self._nvml.nvmlDeviceGetCount()
-        return tuple(self._describe(index) for index in range(count))
+        return tuple(self._describe(index) for index in range(self._count()))
 
     def capacity(self) -> Capacity:
         return host_capacity()
 
     def sample(self) -> tuple[Reading, ...]:
-        count = self._nvml.nvmlDeviceGetCount()
-        return tuple(self._read(index) for index in range(count))
+        return tuple(self._read(index) for index in range(self._count()))
 
     def visible_devices(self, uuids: Sequence[str]) -> str:
         return ",".join(uuids)
 
     def close(self) -> None:
         self._ask(self._nvml.nvmlShutdown)
+
+    def _count(self) -> int:
+        try:
+            return int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as error:
+            raise DriverSilent(str(error)) from error
 
     def _describe(self, index: int) -> Device:
         nvml = self._nvml
@@ -68,7 +74,12 @@ class NvmlDriver:
                 healthy=False,
                 health_reason=str(error),
             )
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        memory, health_reason = None, ""
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError as error:
+            if getattr(error, "value", None) == GPU_IS_LOST:
+                health_reason = str(error)
         capability = self._ask(nvml.nvmlDeviceGetCudaComputeCapability, handle)
         numa_node = self._ask(nvml.nvmlDeviceGetNumaNodeId, handle)
         return Device(
@@ -79,6 +90,8 @@ class NvmlDriver:
             numa_node=numa_node,
             compute_capability=f"{capability[0]}.{capability[1]}" if capability else "",
             driver_version=_text(self._ask(nvml.nvmlSystemGetDriverVersion) or ""),
+            healthy=not health_reason,
+            health_reason=health_reason,
         )
 
     def _read(self, index: int) -> Reading:

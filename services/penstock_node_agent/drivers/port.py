@@ -15,6 +15,10 @@ from penstock_contracts.nodes import Device
 GIB_MIB = 1024
 
 
+class DriverSilent(Exception):
+    """The driver does not answer: nothing is known about any device now."""
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One device now. None = the device or its driver does not say."""
 
@@ -44,12 +48,14 @@ class DeviceDriver(Protocol):
     def name(self) -> str: ...
 
     def discover(self) -> tuple[Device, ...]:
-        """Every device of the host, also unhealthy ones, in index order."""
+        """Every device of the host, also unhealthy ones, in index order. Raises DriverSilent."""
         ...
 
     def capacity(self) -> Capacity: ...
 
-    def sample(self) -> tuple[Reading, ...]: ...
+    def sample(self) -> tuple[Reading, ...]:
+        """Raises DriverSilent."""
+        ...
 
     def visible_devices(self, uuids: Sequence[str]) -> str:
         """The value of CUDA_VISIBLE_DEVICES for a job that holds these; empty for none."""

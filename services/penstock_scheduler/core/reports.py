@@ -38,7 +38,7 @@ from penstock_scheduler.core.state import Job, Lease, is_failure
 
 DECLINES_MAX = 10
 """A job that this many agents declined in a row has failed."""
-LOST_REASONS = frozenset({"lost", "disconnected"})
+LOST_REASONS = frozenset({"lost", "disconnected", "device_failed"})
 PUT_BACK_REASONS = frozenset({"preempted", "drained"})
 
 

@@ -1,0 +1,194 @@
+"""When is a device taken for sick, and when for well again?"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.builders import DEVICES, SECOND_NS, a_node, an_end, an_order, ordered, started
+from penstock_contracts.leases import PREPARE, Declined, Described, Exited
+from penstock_contracts.nodes import Device
+from penstock_node_agent.core import events
+from penstock_node_agent.core.devices import GONE, WELL_NS, Looks, sick
+from penstock_node_agent.core.instructions import Instruction, Spawn, Stop
+from penstock_node_agent.core.machine import handle
+from penstock_node_agent.core.state import State
+from penstock_node_agent.drivers.nvml import GPU_IS_LOST, NvmlDriver
+from penstock_node_agent.drivers.port import DriverSilent
+
+D0, D1, D2, D3 = DEVICES
+WITHOUT_D1 = (D0, D2, D3)
+
+
+def health(devices: tuple[Device, ...]) -> dict[str, str]:
+    """What is wrong with the sick ones."""
+    return {device.uuid: device.health_reason for device in devices if not device.healthy}
+
+
+@pytest.mark.lesson(12)
+def test_one_bad_look_condemns_nothing_and_a_second_in_a_row_does() -> None:
+    looks = Looks(DEVICES, 0)
+    assert health(looks.look(WITHOUT_D1, 1)) == {}
+    assert looks.in_doubt
+    assert health(looks.look(DEVICES, 2)) == {}
+    assert not looks.in_doubt
+    assert health(looks.look(WITHOUT_D1, 3)) == {}
+    assert health(looks.look(WITHOUT_D1, 4)) == {"D1": GONE}
+    assert not looks.in_doubt
+
+
+@pytest.mark.lesson(6)
+def test_a_sick_device_is_well_after_a_minute_of_good_looks_and_not_before() -> None:
+    looks = Looks((D0, sick(D1, "XID 79")), 0)
+    assert health(looks.look(DEVICES, WELL_NS - 1)) == {"D1": "XID 79"}
+    assert health(looks.look((D0, sick(D1, "again")), WELL_NS)) == {"D1": "XID 79"}
+    assert health(looks.look(DEVICES, 2 * WELL_NS - 1)) == {"D1": "XID 79"}
+    assert looks.look(DEVICES, 2 * WELL_NS) == DEVICES
+
+
+def test_a_device_that_lost_its_name_is_known_by_its_place() -> None:
+    looks = Looks(DEVICES, 0)
+    nameless = Device(
+        uuid="NVML-1", index=1, model="unknown", healthy=False, health_reason="GPU is lost"
+    )
+    for now in (1, 2):
+        seen = looks.look((D0, nameless, D2, D3), now)
+    assert health(seen) == {"D1": "GPU is lost"}
+    assert [device.uuid for device in seen] == ["D0", "D1", "D2", "D3"]
+
+
+def test_a_device_that_appears_is_used() -> None:
+    looks = Looks(DEVICES[:2], 0)
+    assert looks.look(DEVICES[:3], 1) == DEVICES[:3]
+
+
+class Host:
+    """A node with work on D0 and D1; collects what it is told to do."""
+
+    def __init__(self) -> None:
+        self.state: State = a_node()
+        self.well, self.struck = an_order(devices=("D0",)), an_order(devices=("D1",))
+        self.todo: list[Instruction] = []
+        self.take(ordered(self.well, self.struck))
+        for order in (self.well, self.struck):
+            self.take(events.Began(at_ns=20 * SECOND_NS, key=order.key))
+        self.take(events.ReportsDelivered(count=len(self.state.reports)))
+        self.todo.clear()
+
+    def take(self, event: events.AnyEvent) -> None:
+        self.todo += handle(self.state, event)
+
+    def lose(self, *uuids: str) -> None:
+        devices = tuple(sick(d, GONE) if d.uuid in uuids else d for d in DEVICES)
+        self.take(events.DevicesSeen(at_ns=25 * SECOND_NS, devices=devices))
+
+    def reported(self, kind: type) -> list[Any]:
+        return [item for item in self.state.reports if isinstance(item, kind)]
+
+
+@pytest.mark.lesson(5, 6)
+def test_work_on_a_device_that_is_gone_ends_and_its_neighbours_work_on() -> None:
+    host = Host()
+    host.lose("D1")
+    assert host.todo == [Stop(host.struck.key, "device_failed", 10)]
+    host.take(an_end(host.struck, at_ns=26 * SECOND_NS, reason="device_failed", code=None))
+    (exited,) = host.reported(Exited)
+    assert exited.lease_seq == host.struck.lease_seq
+    assert (exited.reason, exited.exit_code) == ("device_failed", None)
+    assert exited.message == f"device D1 is unhealthy: {GONE}"
+    assert [x.job_id for x in host.state.usage] == [host.struck.job_id], "paid to its end"
+    assert host.state.leases[host.well.key].stage == "running"
+
+
+@pytest.mark.lesson(5)
+def test_the_node_describes_itself_anew_and_declines_work_on_that_device() -> None:
+    host = Host()
+    host.lose("D1")
+    (described,) = host.reported(Described)
+    assert health(described.description.devices) == {"D1": GONE}
+    assert described.description.boot_id == "B1"
+    again = an_order(devices=("D1",))
+    host.take(ordered(again, as_of=2))
+    (declined,) = host.reported(Declined)
+    assert (declined.code, declined.lease_seq) == ("device_unhealthy", again.lease_seq)
+    assert not [todo for todo in host.todo if isinstance(todo, Spawn)]
+
+
+@pytest.mark.lesson(5)
+def test_a_rank_that_only_waits_gives_its_device_back() -> None:
+    host = Host()
+    waiting = an_order(devices=("D2",), phase=PREPARE, ranks=2, rank=1)
+    host.take(ordered(waiting, as_of=2))
+    host.lose("D2")
+    (declined,) = host.reported(Declined)
+    assert (declined.code, declined.rank) == ("device_unhealthy", 1)
+
+
+@pytest.mark.lesson(5)
+def test_work_whose_device_went_while_no_agent_was_there_ends_when_there_is_one() -> None:
+    host = Host()
+    host.take(started(at_ns=30 * SECOND_NS, devices=WITHOUT_D1))
+    host.todo.clear()
+    both = (host.well.key, host.struck.key)
+    host.take(events.ReaperReady(at_ns=31 * SECOND_NS, keys=both))
+    stops = [todo for todo in host.todo if isinstance(todo, Stop)]
+    assert stops == [Stop(host.struck.key, "device_failed", 10)]
+    encoded = msgspec.json.encode(host.state)
+    assert msgspec.json.decode(encoded, type=State) == host.state
+
+
+class Nvml:
+    """Two devices. `lost`: of which of them; `silent`: the whole library."""
+
+    NVMLError = type("NVMLError", (Exception,), {"value": GPU_IS_LOST})
+
+    def __init__(self) -> None:
+        self.lost: set[int] = set()
+        self.silent = False
+
+    def nvmlInit(self) -> None:
+        return None
+
+    def nvmlDeviceGetCount(self) -> int:
+        if self.silent:
+            raise self.NVMLError("Driver/library version mismatch")
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:
+        return f"GPU-{handle}"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        if handle in self.lost:
+            raise self.NVMLError("GPU is lost")
+        return SimpleNamespace(total=80 << 30)
+
+    def __getattr__(self, name: str) -> Any:
+        def unsupported(*_: Any) -> Any:
+            raise self.NVMLError("not supported")
+
+        return unsupported
+
+
+@pytest.mark.lesson(5)
+def test_nvml_tells_a_lost_gpu_from_one_that_does_not_support_a_question() -> None:
+    nvml = Nvml()
+    driver = NvmlDriver(nvml)
+    assert health(driver.discover()) == {}
+    nvml.lost.add(1)
+    assert health(driver.discover()) == {"GPU-1": "GPU is lost"}
+
+
+@pytest.mark.lesson(24)
+def test_a_driver_that_does_not_answer_says_nothing_about_its_devices() -> None:
+    nvml = Nvml()
+    driver = NvmlDriver(nvml)
+    nvml.silent = True
+    for ask in (driver.discover, driver.sample):
+        with pytest.raises(DriverSilent):
+            ask()
