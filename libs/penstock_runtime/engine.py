@@ -18,15 +18,21 @@ from penstock_bus.port import Bus, StoredMessage, StreamRewound
 from penstock_runtime.clock import Clock
 from penstock_runtime.entries import Committed
 from penstock_runtime.inputs import Input, InputQueue
-from penstock_runtime.journal import JournalConflict, JournalWriter, SteppedDown, until_answered
+from penstock_runtime.journal import (
+    JournalConflict,
+    JournalCut,
+    JournalWriter,
+    SteppedDown,
+    until_answered,
+)
 from penstock_runtime.keeping import Keeper
-from penstock_runtime.recovery import Recovered, recover
+from penstock_runtime.recovery import Recovered, Replica
 from penstock_runtime.transition import Core, Draft, Offer, Transition
 
 log = logging.getLogger(__name__)
 
-OFFERS_MAX = 50_000
-"""Events without a cursor that may wait for the next transition."""
+PADDING_MAX = 1_000_000
+"""Lost entries whose places are filled: some minutes of the busiest mesh, a day of a quiet one."""
 CURSOR_LAG_MAX = 10_000
 """Messages without consequence after which the cursors alone are worth an entry,"""
 CURSOR_AGE_NS = 10 * 10**9
@@ -57,10 +63,11 @@ class Engine:
         clock: Clock,
         wake: Callable[[], None],
         stopping: Callable[[], bool],
+        offers: deque[Offer],
     ) -> None:
         self.core = core_factory()
         self.cursors: dict[str, int] = {}
-        self.offers: deque[Offer] = deque()
+        self.offers = offers
         self.speculative = False
         self.counters: Counter[str] = Counter()
         self._bus = bus
@@ -73,24 +80,38 @@ class Engine:
         self._stopping = stopping
         self._inputs = deque(InputQueue(bus, item, wake) for item in inputs)
         self._opened = False
+        self._replica = self._new_replica()
         self._unsettled = True
         self._now_ns = 0
         self._cursors_committed: dict[str, int] = {}
         self._committed_at_ns = 0
         self._messages_idle = 0
 
+    async def follow(self) -> None:
+        """Stand by: fold what the active instance commits, so that `start` has little left to do.
+        Until cancelled."""
+        await self._replica.follow()
+
+    @property
+    def followed_seq(self) -> int:
+        """How far a standby has folded the journal."""
+        return self._replica.seq
+
     async def start(self) -> None:
         """Recover, open a term with an entry of its own, and begin to read the inputs.
 
         Raises SteppedDown, JournalLost, Stopping."""
         while not self._opened:
-            await self._recover()
+            known_seq = await self._recover()
             self._now_ns = max(self._clock.now_ns(), self._now_ns)
             try:
                 await self._journal.commit(Draft(dict(self.cursors), [], [], []), self._now_ns)
                 self._opened = True
+                await self.raise_to(known_seq)
             except JournalConflict as conflict:
+                self._opened = False
                 log.warning("recovering again: %s", conflict)
+        await self._replica.stop_reading()
         await self._open_inputs()
 
     def gather(self) -> list[InputQueue]:
@@ -166,7 +187,9 @@ class Engine:
             again = [o for d in transition.drafts[len(outcome.entries) :] for o in d.offers]
             self.offers.extendleft(reversed(again + transition.offers_without_facts))
             outcome.recovered = True
-            await self._recover()
+            known_seq = await self._recover()
+            if isinstance(conflict, JournalCut):
+                await self.raise_to(max(known_seq, conflict.known_seq))
             await self._open_inputs()
             return outcome
         outcome.done.extend((offer, None) for offer in transition.offers_without_facts)
@@ -177,6 +200,30 @@ class Engine:
             self._committed_at_ns = self._clock.monotonic_ns()
             self._messages_idle = 0
         return outcome
+
+    async def raise_to(self, seq: int) -> bool:
+        """Give no sequence up to `seq` again: the broker has lost entries that somebody holds
+        something of. Their places are filled with entries of our term that say nothing. False when
+        there is nothing to do, or more than can be done.
+
+        Raises SteppedDown, JournalConflict, JournalLost, Stopping."""
+        missing = seq - self._journal.last_seq
+        if missing <= 0:
+            return False
+        if missing > PADDING_MAX:
+            self.counters["raises_refused"] += 1
+            log.critical(
+                "somebody holds entry %d of %s, which ends at %d: more than %d cannot be filled up",
+                seq, self._stream, self._journal.last_seq, PADDING_MAX,
+            )  # fmt: skip
+            return False
+        self.counters["entries_lost"] += missing
+        log.critical(
+            "%s has lost %d entries up to %d, filling their places",
+            self._stream, missing, seq,
+        )  # fmt: skip
+        await self._journal.pad(seq, self._cursors_committed, self._now_ns)
+        return True
 
     def snapshot_if_due(self, *, at_end: bool = False) -> None:
         """Take a snapshot of committed state when it is time, or before the end."""
@@ -195,12 +242,16 @@ class Engine:
         return sum(queue.rewinds for queue in self._inputs)
 
     async def close(self) -> None:
+        await self._replica.close()
         for queue in self._inputs:
             await queue.close()
 
-    async def _recover(self) -> None:
+    async def _recover(self) -> int:
+        """Returns the highest sequence that is known to have been given."""
         begun_ns = self._clock.monotonic_ns()
-        found: Recovered = await until_answered(self._find_state, self._stopping)
+        if self._opened:  # what we hold is speculative: begin anew
+            self._replica = self._new_replica()
+        found: Recovered = await until_answered(self._replica.catch_up, self._stopping)
         if not self._opened:
             self._journal.term = found.term + 1
         elif found.term > self._journal.term:
@@ -210,10 +261,12 @@ class Engine:
         self.speculative = False
         self._cursors_committed = dict(self.cursors)
         self._committed_at_ns = self._clock.monotonic_ns()
-        self._journal.last_seq = found.seq
+        self._journal.last_seq = found.stream_seq
         self._now_ns = max(self._now_ns, found.now_ns)
         self._unsettled = True
         self.counters["entries_skipped"] += found.entries_skipped
+        if self._opened:
+            await self._replica.stop_reading()
         self._keeper.begin(
             found.snapshot_seq, found.snapshot_cursors, self._journal.counters["entry_bytes"]
         )
@@ -224,9 +277,11 @@ class Engine:
             "took_ms": round((self._clock.monotonic_ns() - begun_ns) / 1e6, 1),
         }
         log.info("recovered", extra=facts)
+        published = await until_answered(self._keeper.known_seq, self._stopping)
+        return max(found.seq, published)
 
-    async def _find_state(self) -> Recovered:
-        return await recover(
+    def _new_replica(self) -> Replica:
+        return Replica(
             self._bus,
             stream=self._stream,
             snapshots=self._keeper.store,

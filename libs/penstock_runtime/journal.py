@@ -2,15 +2,17 @@
 
 The fenced append of one writer with its lost-acknowledgement protocol: after a time-out the same
 bytes go out again until they are acknowledged or refused, and then what stands at the expected
-place tells the rest. It does not know the state that the entries make.
+place tells the rest. When the broker has lost the journal's end, the same entries are put back. It
+does not know the state that the entries make.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable
+import uuid
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from penstock_bus.port import Bus, BusRefusal, Outage, StoredMessage, WrongSequence
@@ -22,8 +24,18 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.1
 REFUSED_RETRY_S = 1.0
 APPEND_S_MAX = 5.0
+RECENT_MAX = 20_000
+RECENT_BYTES_MAX = 16 * 1024 * 1024
+"""Entries kept as they were sent: a broker that syncs every ten seconds loses no more than that."""
+PAD_BATCH = 256
+"""Appends in flight while lost places are filled."""
 
 T = TypeVar("T")
+
+
+def new_id() -> str:
+    """An id that nobody else draws."""
+    return uuid.uuid4().hex
 
 
 class SteppedDown(Exception):
@@ -34,9 +46,18 @@ class JournalConflict(Exception):
     """An older writer's entry, or rubbish, stands where ours was to go: fold it and decide anew."""
 
 
+class JournalCut(JournalConflict):
+    """The broker has lost entries up to `known_seq` that cannot be put back: recover, and let their
+    sequences not be given again."""
+
+    def __init__(self, reason: str, known_seq: int) -> None:
+        super().__init__(reason)
+        self.known_seq = known_seq
+
+
 class JournalLost(Exception):
-    """The journal does not reach what is known to have been in it. Starting would reuse sequences
-    and forget work, so a person must decide (restore the stream, or begin with a new one)."""
+    """No snapshot reaches the journal's beginning. Starting would forget work, so a person must
+    decide (restore the stream, or begin with a new one)."""
 
 
 class Stopping(Exception):
@@ -68,11 +89,13 @@ class JournalWriter:
         self._new_id = new_id
         self._decode = decode
         self._stopping = stopping
+        self._recent: deque[tuple[int, bytes]] = deque()
+        self._recent_bytes = 0
 
     async def commit(self, draft: Draft, now_ns: int) -> Committed:
         """Append one entry behind `last_seq` and return once it is known to be there.
 
-        Raises SteppedDown, JournalConflict, JournalLost, Stopping.
+        Raises SteppedDown, JournalConflict (JournalCut), Stopping.
         """
         entry_id = self._new_id()
         payload = encode_entry(
@@ -83,11 +106,15 @@ class JournalWriter:
             cursors=draft.cursors,
             facts=draft.encoded,
         )
-        try:
-            await self._append(payload)
-        except WrongSequence:
-            await self._look_who_wrote(entry_id)
+        while True:
+            try:
+                await self._append(payload, self.last_seq)
+            except WrongSequence:
+                if not await self._is_there(entry_id):
+                    continue
+            break
         self.last_seq += 1
+        self._remember(payload)
         self.counters["entries"] += 1
         self.counters["facts"] += len(draft.facts)
         self.counters["entry_bytes"] += len(payload)
@@ -101,24 +128,63 @@ class JournalWriter:
             facts=draft.facts,
         )
 
-    async def _append(self, payload: bytes) -> None:
+    async def pad(self, up_to_seq: int, cursors: Mapping[str, int], now_ns: int) -> None:
+        """Fill every place up to `up_to_seq` with entries that say nothing. Raises as `commit`."""
+        while self.last_seq < up_to_seq:
+            begin = self.last_seq
+            count = min(PAD_BATCH, up_to_seq - begin)
+            appends = (
+                self._bus.append(
+                    self._subject,
+                    encode_entry(
+                        term=self.term, writer=self._writer, entry_id=self._new_id(),
+                        now_ns=now_ns, cursors=cursors, facts=(),
+                    ),
+                    expected_last_seq=begin + number,
+                    timeout_s=APPEND_S_MAX,
+                )
+                for number in range(count)
+            )  # fmt: skip
+            results = await asyncio.gather(*appends, return_exceptions=True)
+            failures = [result for result in results if isinstance(result, BaseException)]
+            if not failures:
+                self.last_seq += count
+            else:
+                await self._find_end(failures[0])
+
+    async def _find_end(self, failure: BaseException) -> None:
+        """Some of our padding may be there."""
+        if isinstance(failure, Outage | BusRefusal):
+            await self._pause(failure)
+        elif not isinstance(failure, WrongSequence):
+            raise failure
+        state = await until_answered(lambda: self._bus.stream_state(self._stream), self._stopping)
+        if state.last_seq < self.last_seq:
+            raise JournalCut(f"{self._stream} was cut to {state.last_seq}", self.last_seq)
+        if state.last_seq > self.last_seq:
+            entry = await self._entry_at(state.last_seq)
+            if entry is None or entry.writer != self._writer:
+                self._judge_rival(entry, state.last_seq)
+            self.last_seq = state.last_seq
+        self.trouble = None
+
+    def _remember(self, payload: bytes) -> None:
+        self._recent.append((self.last_seq, payload))
+        self._recent_bytes += len(payload)
+        while len(self._recent) > RECENT_MAX or self._recent_bytes > RECENT_BYTES_MAX:
+            self._recent_bytes -= len(self._recent.popleft()[1])
+
+    async def _append(self, payload: bytes, after_seq: int) -> None:
         """Send the identical bytes until the broker says stored or WrongSequence."""
         while True:
             try:
-                stored = await self._bus.append(
-                    self._subject,
-                    payload,
-                    expected_last_seq=self.last_seq,
-                    timeout_s=APPEND_S_MAX,
+                await self._bus.append(
+                    self._subject, payload, expected_last_seq=after_seq, timeout_s=APPEND_S_MAX
                 )
             except (Outage, BusRefusal) as error:
                 await self._pause(error)
                 continue
             self.trouble = None
-            if stored.seq != self.last_seq + 1:
-                raise JournalLost(
-                    f"{self._stream} stored the entry at {stored.seq}, not {self.last_seq + 1}"
-                )
             return
 
     async def _pause(self, error: Outage | BusRefusal) -> None:
@@ -131,21 +197,32 @@ class JournalWriter:
             raise Stopping(self.trouble) from error
         await asyncio.sleep(REFUSED_RETRY_S if refused else RETRY_S)
 
-    async def _look_who_wrote(self, entry_id: str) -> None:
-        """Return when the entry at the expected place is ours, else raise what that means."""
+    async def _is_there(self, entry_id: str) -> bool:
+        """True: the entry at the expected place is ours. False: lost entries were put back, append
+        again. Else raises what it means."""
         place = self.last_seq + 1
         message = await until_answered(lambda: self._bus.read(self._stream, place), self._stopping)
         self.trouble = None
         if message is None:
-            await self._explain_absence(place)
-            raise JournalConflict(f"{self._stream} {place} is purged already")
+            state = await until_answered(
+                lambda: self._bus.stream_state(self._stream), self._stopping
+            )
+            if state.last_seq >= place:
+                raise JournalConflict(f"{self._stream} {place} is purged already")
+            await self._put_back(state.last_seq)
+            return False
         entry = self._decode(message)
+        if entry is not None and entry.entry_id == entry_id:
+            self.counters["acks_lost"] += 1
+            return True
+        self._judge_rival(entry, place)
+        raise JournalConflict(f"somebody wrote {self._stream} {place}")
+
+    def _judge_rival(self, entry: Committed | None, place: int) -> None:
+        """Raises what an entry that is not ours means to us."""
         if entry is None:
             self.counters["entries_skipped"] += 1
             raise JournalConflict(f"{self._stream} {place} is undecodable")
-        if entry.entry_id == entry_id:
-            self.counters["acks_lost"] += 1
-            return
         if entry.term >= self.term:
             raise SteppedDown(
                 f"{entry.writer} has term {entry.term} at {self._stream} {place},"
@@ -154,12 +231,33 @@ class JournalWriter:
         self.counters["rivals"] += 1
         raise JournalConflict(f"{entry.writer} of term {entry.term} wrote {self._stream} {place}")
 
-    async def _explain_absence(self, place: int) -> None:
-        state = await until_answered(lambda: self._bus.stream_state(self._stream), self._stopping)
-        if state.last_seq < place:
-            raise JournalLost(
-                f"{self._stream} ends at {state.last_seq}, but {place - 1} was acknowledged"
-            )
+    async def _put_back(self, end: int) -> None:
+        """The stream ends before what was acknowledged: append the very same entries again."""
+        if end == self.last_seq:  # whatever stood behind it is gone again
+            await asyncio.sleep(RETRY_S)
+            return
+        self.counters["cuts"] += 1
+        log.critical("%s ends at %d, but %d was acknowledged", self._stream, end, self.last_seq)
+        kept = dict(self._recent)
+        if end:
+            last = await until_answered(lambda: self._bus.read(self._stream, end), self._stopping)
+            if last is None or last.payload != kept.get(end):
+                entry = None if last is None else self._decode(last)
+                if entry is not None and entry.term > self.term:
+                    self._judge_rival(entry, end)
+                raise JournalCut(f"{self._stream} was cut to {end}", self.last_seq)
+        if end + 1 not in kept:
+            raise JournalCut(f"{self._stream} was cut to {end}", self.last_seq)
+        for seq in range(end + 1, self.last_seq + 1):
+            try:
+                await self._append(kept[seq], seq - 1)
+            except WrongSequence:
+                raise JournalConflict(f"{self._stream} is not cut to {seq - 1}") from None
+            self.counters["entries_put_back"] += 1
+
+    async def _entry_at(self, seq: int) -> Committed | None:
+        message = await until_answered(lambda: self._bus.read(self._stream, seq), self._stopping)
+        return None if message is None else self._decode(message)
 
 
 async def until_answered(ask: Callable[[], Awaitable[T]], stopping: Callable[[], bool]) -> T:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,25 +16,27 @@ from penstock_bus.port import Bus, Message
 from penstock_runtime.answers import Answers, Handler
 from penstock_runtime.background import Background
 from penstock_runtime.clock import Clock
-from penstock_runtime.engine import OFFERS_MAX, Engine, Outcome
+from penstock_runtime.engine import Engine, Outcome
 from penstock_runtime.entries import Committed, entry_decoder
 from penstock_runtime.inputs import Input
-from penstock_runtime.journal import JournalWriter, SteppedDown, Stopping
+from penstock_runtime.journal import JournalWriter, SteppedDown, Stopping, new_id
 from penstock_runtime.keeping import Keeper
-from penstock_runtime.leadership import Leadership, this_process
+from penstock_runtime.leadership import Holder, Leadership, this_process
+from penstock_runtime.offers import OfferTaker
+from penstock_runtime.pace import Pace
 from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN, StopSignal
-from penstock_runtime.transition import Core, Offer, OnDone
+from penstock_runtime.standby import stand_by, unless_stopped
+from penstock_runtime.transition import Core
 
-__all__ = ["Committed", "Core", "Input", "JournaledService"]
+__all__ = ["Committed", "Core", "Input", "JournaledService", "new_id"]
 
 log = logging.getLogger(__name__)
 
-TIDY_S = 2.0
 FAREWELL_S_MAX = 6.0
-"""Last snapshot, cursors and release of the lock: within the drain, also with the broker away."""
+"""Release of the lock, last snapshot and cursors: within the drain, also with the broker away."""
 
 
-class JournaledService:
+class JournaledService(OfferTaker):
     """The shell around one pure core. `core` is of committed state whenever `on_commit`,
     `on_recovered`, an `on_done` or a query handler runs; it is another object after a recovery."""
 
@@ -50,17 +51,22 @@ class JournaledService:
         core_factory: Callable[[], Core],
         inputs: Sequence[Input],
         clock: Clock,
-        new_id: Callable[[], str],
+        new_id: Callable[[], str] = new_id,
         on_commit: Callable[[Committed], None] = lambda _: None,
         on_recovered: Callable[[], None] = lambda: None,
         on_active: Callable[[], Awaitable[None]] | None = None,
+        on_raised: Callable[[], None] = lambda: None,
         snapshot_every: int = 20_000,
         owns: Sequence[str] = (),
         readers: Mapping[str, Sequence[str]] | None = None,
         leadership: Leadership | None = None,
+        identify: Callable[[str], Holder] = this_process,
+        pace: Pace | None = None,
     ) -> None:
-        """`on_recovered` runs when state was read from the journal: derive anew what is derived,
-        repeat effects by reconciliation. `on_active` runs once, when the service accepts input."""
+        """`identify` says who a writer is on its host. `on_recovered` runs when state was read from
+        the journal: derive anew what is derived, repeat effects by reconciliation. `on_active` runs
+        once, when the service accepts input. `on_raised`: see `raise_to`."""
+        super().__init__()
         self.name = name
         self.writer = f"{name}-{new_id()}"
         self.phase = "starting"
@@ -68,10 +74,11 @@ class JournaledService:
         self._on_commit = on_commit
         self._on_recovered = on_recovered
         self._on_active = on_active
-        self._counters: Counter[str] = Counter()
+        self._on_raised = on_raised
+        self._known_seq = 0
         self._stop: StopSignal | None = None
         self._rival: str | None = None
-        self._background = Background(self._wake)
+        self._background = Background(self.wake)
         self._waker: asyncio.Future[None] | None = None
         decode = entry_decoder(fact_type)
         self._journal = JournalWriter(
@@ -85,16 +92,27 @@ class JournaledService:
         self._engine = Engine(
             bus, stream=stream, journal=self._journal, keeper=self._keeper,
             core_factory=core_factory, decode=decode, inputs=inputs, clock=clock,
-            wake=self._wake, stopping=self._is_stopping,
+            wake=self.wake, stopping=self._is_stopping, offers=self.waiting,
         )  # fmt: skip
+        self._pace = pace or Pace()
         self._leadership = leadership or Leadership(
-            bus, service=name, us=this_process(self.writer), clock=clock
-        )
+            bus, service=name, us=identify(self.writer), clock=clock,
+            silence_s=self._pace.silence_s, refresh_s=self._pace.refresh_s,
+            poll_s=self._pace.poll_s,
+        )  # fmt: skip
         self._answers = Answers(
             bus, is_committed=lambda: not self._engine.speculative, on_bug=self._background.fail
         )
 
     # -- for the shell around it -------------------------------------------------------------------
+    def taking(self) -> bool:
+        return self.phase == "active"
+
+    def wake(self) -> None:
+        """Something is there to be done."""
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
     @property
     def core(self) -> Any:
         return self._engine.core
@@ -113,33 +131,13 @@ class JournaledService:
         """How far each input is consumed; the journal may say so a little later."""
         return self._engine.cursors
 
-    def offer(self, event: Any) -> bool:
-        """Let an event without a cursor (heartbeat, timer) join the next transition; False when
-        this instance is not active or too much waits already: it is dropped and counted."""
-        return self.submit_nowait(event, None)
-
-    def submit_nowait(self, event: Any, on_done: OnDone | None) -> bool:
-        """`offer` that tells `on_done` the entry with the event's (last) facts once committed, or
-        None when nothing followed from it. It is called on committed state and must not raise;
-        never when False is returned."""
-        if self.phase != "active" or len(self._engine.offers) >= OFFERS_MAX:
-            self._counters["offers_dropped"] += 1
-            return False
-        self._engine.offers.append(Offer(event, on_done))
-        self._wake()
-        return True
-
-    def submit(self, event: Any) -> asyncio.Future[Committed | None]:
-        """`submit_nowait` to await; cancelled when the event is not taken."""
-        future: asyncio.Future[Committed | None] = asyncio.get_running_loop().create_future()
-
-        def tell(entry: Committed | None) -> None:
-            if not future.done():
-                future.set_result(entry)
-
-        if not self.submit_nowait(event, tell):
-            future.cancel()
-        return future
+    def raise_to(self, seq: int) -> None:
+        """Somebody holds something of the journal's entry `seq`. Should that lie beyond `last_seq`,
+        the broker has lost entries: no sequence up to it is given again, and `on_raised` runs
+        before anything else is decided."""
+        if seq > max(self._known_seq, self.last_seq):
+            self._known_seq = seq
+            self.wake()
 
     def answer(self, subject: str, handler: Handler) -> None:
         """Answer queries from committed state while active; declared before `run`."""
@@ -156,15 +154,15 @@ class JournaledService:
     def why_not_ready(self) -> str | None:
         """None while this instance is active and the broker takes its entries."""
         if self.phase == "standby":
-            holder = self._leadership.holder
-            return f"standby: {holder.writer if holder else 'nobody yet'} leads"
+            holder, seq = self._leadership.holder, self._engine.followed_seq
+            return f"standby at {seq}: {holder.writer if holder else 'nobody yet'} leads"
         if self.phase != "active":
             return self.phase
         return self._journal.trouble if self._bus.connected else "the broker is not connected"
 
     def count(self) -> dict[str, int]:
         """Everything counted since the start, by name."""
-        total = dict(self._counters)
+        total = dict(self.counters)
         for source in (self._journal, self._engine, self._keeper, self._answers):
             for name, value in source.counters.items():
                 total[name] = total.get(name, 0) + value
@@ -179,11 +177,14 @@ class JournaledService:
         stopping = self._background.spawn(self._wake_at_stop(stop))
         try:
             self.phase = "standby"
-            if not await self._leadership.acquire(self._is_stopping):
+            if not await stand_by(
+                self._leadership, self._engine.follow,
+                stopping=self._is_stopping, delay_s=self._pace.poll_s,
+            ):  # fmt: skip
                 return EXIT_OK
             self._background.spawn(self._hold_lock())
             self.phase = "recovering"
-            await self._start(stopping)
+            await unless_stopped(self._engine.start(), stopping)
             await self._activate()
             self._background.spawn(self._keep_tidy())
             await self._work()
@@ -200,16 +201,6 @@ class JournaledService:
             await self._background.end()
             await self._answers.close()
             await self._engine.close()
-
-    async def _start(self, stopping: asyncio.Task[None]) -> None:
-        """Recover, unless asked to stop before it is done (a replay waits for the broker)."""
-        starting = asyncio.ensure_future(self._engine.start())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            raise Stopping("asked to stop while recovering")
-        starting.result()
 
     async def _activate(self) -> None:
         self.phase = "active"
@@ -229,6 +220,8 @@ class JournaledService:
                 raise SteppedDown(f"{self._rival} has the lock")
             for queue in engine.gather():
                 await engine.reopen(queue)
+            if self._known_seq > self.last_seq:
+                await self._raise()
             if engine.idle and not self._answers.waiting and not woken:
                 await self._sleep()
                 woken = True
@@ -238,6 +231,11 @@ class JournaledService:
             self._let_out(outcome)
             self._answers.answer_waiting()
             engine.snapshot_if_due()
+
+    async def _raise(self) -> None:
+        known_seq, self._known_seq = self._known_seq, 0
+        if await self._engine.raise_to(known_seq):
+            self._on_raised()
 
     def _let_out(self, outcome: Outcome) -> None:
         """Effects and answers of what is committed."""
@@ -259,33 +257,30 @@ class JournaledService:
         finally:
             self._waker = None
 
-    def _wake(self) -> None:
-        if self._waker is not None and not self._waker.done():
-            self._waker.set_result(None)
-
     async def _wake_at_stop(self, stop: StopSignal) -> None:
         await stop.wait()
-        self._wake()
+        self.wake()
 
     async def _hold_lock(self) -> None:
         self._rival = await self._leadership.hold()
-        self._wake()
+        self.wake()
 
     async def _keep_tidy(self) -> None:
         while True:
-            await asyncio.sleep(TIDY_S)
+            await asyncio.sleep(self._pace.tidy_s)
             await self._keeper.tidy()
-            self._wake()  # cursors or a snapshot may be due although nothing arrives
+            self.raise_to(self._keeper.seen_seq)
+            self.wake()  # cursors or a snapshot may be due although nothing arrives
 
     async def _say_farewell(self) -> None:
         await self._answers.close()
         try:
             async with asyncio.timeout(FAREWELL_S_MAX):
+                await self._leadership.release()  # nothing more is committed: the next may begin
                 await self._keeper.finish_upload()
                 self._engine.snapshot_if_due(at_end=True)
                 await self._keeper.finish_upload()
                 await self._keeper.tidy()
-                await self._leadership.release()
         except TimeoutError:
             log.warning("the broker is too slow for a last snapshot: a restart replays more")
 

@@ -63,6 +63,7 @@ class Keeper:
         self._taken_ns = clock.monotonic_ns()
         self._rest_ns = 0
         self.fill: dict[str, float] = {}
+        self.seen_seq = 0
         self._bytes_max = {stream.name: stream.max_bytes for stream in STREAMS}
         self._published: dict[str, int] = {}
         self._purged: dict[str, int] = {}
@@ -125,6 +126,16 @@ class Keeper:
         self.counters["snapshots"] += 1
         self._seq_before, self._seq, self._cursors = self._seq, seq, cursors
 
+    async def known_seq(self) -> int:
+        """The highest sequence of the journal that any reader says it has seen. Raises Outage."""
+        self._note_seen(await read_cursors(self._bus))
+        return self.seen_seq
+
+    def _note_seen(self, published: Mapping[str, int]) -> None:
+        ours = f"{self._journal}."
+        seen = (seq for key, seq in published.items() if key.startswith(ours))
+        self.seen_seq = max(seen, default=0)
+
     async def tidy(self) -> None:
         """Publish what this service needs no more, and purge what nobody needs."""
         try:
@@ -147,10 +158,11 @@ class Keeper:
 
     async def _purge(self) -> None:
         published = await read_cursors(self._bus)
+        self._note_seen(published)
         for stream in self._owns:
-            readers = set(self._readers.get(stream, ()))
+            readers = dict.fromkeys(self._readers.get(stream, ()))
             if stream == self._journal or stream in self._inputs:
-                readers.add(self._service)
+                readers[self._service] = None
             cursors = {name: published.get(cursor_key(stream, name), 0) for name in readers}
             least = min(cursors.values(), default=0)
             if least > self._purged.get(stream, 0):

@@ -1,8 +1,15 @@
 """Which of several instances of a service works now?
 
 A lock in a key-value bucket, refreshed by its holder; others wait until it is released, has not
-moved for a while by their own clock, or its holder's process is provably gone. It serves
-liveness only: that two never both commit is the journal's doing.
+moved for a while by their own monotonic clock, or its holder's process is provably gone. It serves
+liveness only: that two never both commit is the doing of a fence in what they write. Any service
+may use it by itself:
+
+    lock = Leadership(bus, service="metering", us=this_process(writer), clock=clock)
+    if await lock.acquire(lambda: stop.requested):
+        holding = asyncio.create_task(lock.hold())  # returns the rival's name when the lock is lost
+        ...  # open a term, work
+        await lock.release()  # the next one begins at once
 """
 
 from __future__ import annotations
@@ -15,18 +22,15 @@ from pathlib import Path
 
 import msgspec
 
-from penstock_bus.port import Bus, Outage, WrongRevision
+from penstock_bus.port import Bus, BusRefusal, Outage, WrongRevision
 from penstock_contracts.errors import MALFORMED
 from penstock_runtime.clock import Clock
 from penstock_runtime.entries import encode_json
+from penstock_runtime.pace import POLL_S, REFRESH_S, SILENCE_S
 
 log = logging.getLogger(__name__)
 
 BUCKET = "LOCKS"
-REFRESH_S = 1.0
-SILENCE_S = 3.0
-"""A holder that misses three refreshes is taken for frozen or cut off."""
-POLL_S = 0.2
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +85,10 @@ class Leadership:
         clock: Clock,
         silence_s: float = SILENCE_S,
         refresh_s: float = REFRESH_S,
+        poll_s: float = POLL_S,
     ) -> None:
+        """`silence_s` should be three times the holder's `refresh_s`, and longer than its loop
+        ever stands still."""
         self.holder: Holder | None = None
         self._bus = bus
         self._key = service
@@ -89,10 +96,15 @@ class Leadership:
         self._clock = clock
         self._silence_ns = int(silence_s * 1e9)
         self._refresh_s = refresh_s
+        self._poll_s = poll_s
         self._revision = 0
+        self._releasing = False
 
     async def acquire(self, stopping: Callable[[], bool]) -> bool:
-        """Wait until the lock is ours; False when asked to stop before."""
+        """Wait until the lock is ours; False when asked to stop before.
+
+        Silence counts only while the broker answers us: a holder cannot refresh through an outage
+        either, and need not be replaced after one."""
         seen_revision = -1
         seen_since_ns = 0
         while not stopping():
@@ -108,9 +120,11 @@ class Leadership:
                     self._revision = await self._put(self._us, revision)
                     self.holder = self._us
                     return True
-            except (Outage, WrongRevision):
-                pass  # ask again: a rival was faster, or the broker is away
-            await asyncio.sleep(POLL_S)
+            except WrongRevision:
+                pass  # a rival was faster, or its refresh was
+            except (Outage, BusRefusal):  # refused: its disk is full, for instance
+                seen_revision = -1
+            await asyncio.sleep(self._poll_s)
         return False
 
     def _is_free(self) -> bool:
@@ -126,9 +140,11 @@ class Leadership:
         """Refresh until somebody else has the lock; returns who. Outages are waited out."""
         while True:
             await asyncio.sleep(self._refresh_s)
+            if self._releasing:
+                continue
             try:
                 self._revision = await self._put(self._us, self._revision)
-            except Outage:
+            except (Outage, BusRefusal):
                 continue
             except WrongRevision:
                 rival = await self._rival()
@@ -139,7 +155,7 @@ class Leadership:
         """Who has the lock, None when we do (a refresh landed whose answer was lost)."""
         try:
             found = await self._bus.kv_get(BUCKET, self._key)
-        except Outage:
+        except (Outage, BusRefusal):
             return None
         if found is None:
             self._revision = 0
@@ -151,10 +167,17 @@ class Leadership:
         return "somebody unknown" if self.holder is None else self.holder.writer
 
     async def release(self) -> None:
-        """Let the next one start at once, when the lock is still ours."""
+        """Let the next one start at once, when the lock is still ours. Nothing is refreshed from
+        now on."""
+        self._releasing = True
+        released = msgspec.structs.replace(self._us, released=True)
         try:
-            await self._put(msgspec.structs.replace(self._us, released=True), self._revision)
-        except (Outage, WrongRevision) as error:
+            try:
+                await self._put(released, self._revision)
+            except WrongRevision:  # a refresh on its way got there before
+                if await self._rival() is None:
+                    await self._put(released, self._revision)
+        except (Outage, BusRefusal, WrongRevision) as error:
             log.info("lock %s is not released: %s", self._key, error)
 
     async def _put(self, holder: Holder, revision: int) -> int:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from penstock_runtime.config import CommonConfig
+from penstock_runtime.standby_config import StandbyConfig
 
 AFTER_MS_MAX = 3_600_000
 
 
-class Config(CommonConfig, frozen=True, kw_only=True):
+class Config(StandbyConfig, frozen=True, kw_only=True):
     """The common settings, how patient inventory is, and how often the state is saved."""
 
     suspect_after_ms: Annotated[

@@ -7,9 +7,8 @@ judged, commands answered once committed. It does not decide anything.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Message
@@ -24,9 +23,11 @@ from penstock_inventory.core.presence import Presence
 from penstock_inventory.messages import Inbox
 from penstock_runtime.clock import Clock, SystemClock
 from penstock_runtime.health import Health
-from penstock_runtime.journaled import Committed, Input, JournaledService
+from penstock_runtime.journaled import Committed, Input, JournaledService, new_id
+from penstock_runtime.leadership import Holder, this_process
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.metrics import Metric, event_counts
+from penstock_runtime.pace import Pace
 from penstock_runtime.process import StopSignal, run_service
 
 JUDGE_S = 0.25
@@ -45,11 +46,16 @@ class Inventory:
         suspect_after_ms: int = 3_000,
         lost_after_ms: int = 10_000,
         snapshot_every: int = 20_000,
+        judge_s: float = JUDGE_S,
+        pace: Pace | None = None,
+        new_id: Callable[[], str] = new_id,
+        identify: Callable[[str], Holder] = this_process,
     ) -> None:
         self.inbox = Inbox()
         self.presence = Presence(suspect_after_ms=suspect_after_ms, lost_after_ms=lost_after_ms)
         self._bus = bus
         self._clock = clock
+        self._judge_s = judge_s
         self._judged_ns = clock.monotonic_ns()
         self._heartbeats = 0
         self.service = JournaledService(
@@ -61,12 +67,14 @@ class Inventory:
             core_factory=Fleet,
             inputs=(Input("DESCRIPTIONS", self.inbox.description),),
             clock=clock,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=new_id,
             on_commit=self._on_commit,
             on_recovered=self._on_recovered,
             snapshot_every=snapshot_every,
             owns=[stream for stream, owner in OWNERS.items() if owner == "inventory"],
             readers=READERS,
+            identify=identify,
+            pace=pace,
         )
         self.service.listen(f"{ROOT}.node.*.heartbeat", self._hear)
         self.service.listen(f"{ROOT}.command.node.*.*", self._obey)
@@ -107,13 +115,13 @@ class Inventory:
 
     async def _judge_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(JUDGE_S)
+            await asyncio.sleep(self._judge_s)
             self.judge()
 
     def judge(self) -> None:
         """Turn silence and return into events, unless we ourselves could not have heard."""
         now_ns = self._clock.monotonic_ns()
-        stalled = now_ns - self._judged_ns >= STALLED_NS
+        stalled = now_ns - self._judged_ns >= STALLED_NS + int(self._judge_s * 1e9)
         self._judged_ns = now_ns
         if self.service.phase != "active":
             return
@@ -199,6 +207,7 @@ def serve(config: Config) -> int:
             suspect_after_ms=config.suspect_after_ms,
             lost_after_ms=config.lost_after_ms,
             snapshot_every=config.snapshot_every,
+            pace=config.pace(),
         )
         health = Health(why_not_ready=inventory.service.why_not_ready)
         health.metrics.add(inventory.metrics)

@@ -10,7 +10,6 @@ from conftest import Eventually
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import BusRefusal
 from penstock_runtime import journal
-from penstock_runtime.journal import JournalLost
 from penstock_runtime.process import EXIT_STEPPED_DOWN
 from runtime.conftest import Connect
 from runtime.tally import (
@@ -22,7 +21,6 @@ from runtime.tally import (
     a_service,
     deposit,
     journal_of,
-    prepare,
 )
 
 
@@ -152,21 +150,6 @@ async def test_of_two_writers_at_once_only_one_commits(
     await left[0].end()
     names = [f["name"] for e in await journal_of(one) for f in e["facts"] if "name" in f]
     assert sorted(names) == sorted(f"d{number}" for number in range(50))
-
-
-async def test_a_journal_that_was_cut_short_is_not_continued(
-    twin: Connect, broker: MemoryBroker, eventually: Eventually
-) -> None:
-    bus = await twin("service")
-    first = Running(a_service(bus))
-    await eventually(lambda: first.active)
-    await first.service.submit(Deposit("a", 1))
-    await first.end()
-    del broker.streams["BOOKS"]
-    await prepare(bus)
-    second = Running(a_service(bus))
-    with pytest.raises(JournalLost, match="snapshot stands for 2"):
-        await second.task
 
 
 async def test_a_full_journal_is_said_and_waited_out(

@@ -8,9 +8,10 @@ import pytest
 
 from conftest import Eventually
 from penstock_contracts.streams import StreamConfig
-from penstock_runtime import cursors, journaled, keeping
+from penstock_runtime import cursors, keeping
 from penstock_runtime.cursors import Follower, publish_cursor, read_cursors
 from penstock_runtime.journal import JournalLost
+from penstock_runtime.pace import Pace
 from penstock_runtime.snapshots import SnapshotStore
 from runtime.conftest import Connect
 from runtime.tally import (
@@ -29,13 +30,19 @@ READERS = {JOURNAL: ("audience",), INPUT: ("tally", "other")}
 
 @pytest.fixture(autouse=True)
 def busy_housekeeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journaled, "TIDY_S", 0.02)
     monkeypatch.setattr(cursors, "PUBLISH_S", 0.02)
 
 
 def an_owner(bus: Any, **options: Any) -> Running:
     return Running(
-        a_service(bus, snapshot_every=1, owns=(JOURNAL, INPUT), readers=READERS, **options)
+        a_service(
+            bus,
+            snapshot_every=1,
+            owns=(JOURNAL, INPUT),
+            readers=READERS,
+            pace=Pace(tidy_s=0.02),
+            **options,
+        )
     )
 
 
@@ -78,8 +85,9 @@ async def test_a_damaged_snapshot_leads_to_the_one_before_and_the_journal(
     running = await with_snapshots(bus, 3, eventually)
     held = running.held
     await running.end()
+    last_seq = (await bus.stream_state(JOURNAL)).last_seq
     for reader in ("audience", "other"):
-        await publish_cursor(bus, JOURNAL, reader, 10**6)
+        await publish_cursor(bus, JOURNAL, reader, last_seq)
     newest = (await bus.object_names("SNAPSHOTS"))[-1]
     data = await bus.object_get("SNAPSHOTS", newest)
     await bus.object_put("SNAPSHOTS", newest, data[:-1] if damage == b"cut" else damage)
@@ -143,8 +151,8 @@ async def test_the_own_journal_is_kept_behind_the_snapshot_before_the_newest(
     connect: Connect, eventually: Eventually
 ) -> None:
     bus = await connect("a")
-    await publish_cursor(bus, JOURNAL, "audience", 10**6)
     running = await with_snapshots(bus, 4, eventually)
+    await publish_cursor(bus, JOURNAL, "audience", running.service.last_seq)
     await running.end()
     seqs = [header.seq async for header, _ in SnapshotStore(bus, "tally").newest_first()]
     state = await bus.stream_state(JOURNAL)
