@@ -74,6 +74,7 @@ class Agent:
         self._hurry = False
         self._must_sync = False
         self._messages = 0
+        self._began_ns = clock.boottime_ns()
         root = f"{ROOT}.node.{self.state.node}"
         self._subject = root
         self.reports = Lane(bus, f"{root}.report", self._form_report, wake=self.wake)
@@ -279,10 +280,11 @@ class Agent:
         self.journal.commit(sync=True)
 
     def _message_id(self, kind: str) -> str:
-        """New for every message of every start; a repeat of the same bytes keeps it."""
+        """New for every message of every start, also of one without the journal of those before;
+        a repeat of the same bytes keeps it."""
         self._messages += 1
         state = self.state
-        return f"{kind}/{state.node}/{state.boot_id}/{state.starts}/{self._messages}"
+        return f"{kind}/{state.node}/{state.boot_id}/{self._began_ns}/{self._messages}"
 
     def counts(self) -> dict[str, Any]:
         """What this agent owes and holds, for its metrics."""
