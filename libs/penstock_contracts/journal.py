@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock_contracts.bounds import Instant, Number, Small
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Rendezvous
@@ -22,11 +23,11 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     `list[NodeFact]`).
     """
 
-    term: int
+    term: Number
     writer: str
     entry_id: str
-    now_ns: int
-    cursors: dict[str, int]
+    now_ns: Number
+    cursors: dict[str, Number]
     facts: list[msgspec.Raw]
 
 
@@ -40,7 +41,7 @@ class RefusedItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class RequestRefused(msgspec.Struct, frozen=True, tag="request_refused", tag_field="fact"):
     tenant: str
-    request_seq: int
+    request_seq: Number
     items: tuple[RefusedItem, ...]
 
 
@@ -52,7 +53,7 @@ class JobSubmitted(
     """
 
     tenant: str
-    request_seq: int
+    request_seq: Number
     digest: str
     spec: JobSpec
 
@@ -66,10 +67,10 @@ class JobRejected(msgspec.Struct, frozen=True, tag="job_rejected", tag_field="fa
 
 
 class RankPlacement(msgspec.Struct, frozen=True, omit_defaults=True):
-    rank: int
+    rank: Number
     node: str
     devices: tuple[str, ...] = ()
-    local_rank: int = 0
+    local_rank: Number = 0
 
 
 class LeaseGranted(
@@ -81,11 +82,11 @@ class LeaseGranted(
     """
 
     job_id: str
-    attempt: int
+    attempt: Number
     ranks: tuple[RankPlacement, ...]
-    gpu_milli: int = 1000
-    cpu_milli: int = 0
-    memory_mib: int = 0
+    gpu_milli: Number = 1000
+    cpu_milli: Number = 0
+    memory_mib: Number = 0
     tenant: str = ""
 
 
@@ -93,8 +94,8 @@ class AttemptPreparing(msgspec.Struct, frozen=True, tag="attempt_preparing", tag
     """The first agent has begun (public `preparing`)."""
 
     job_id: str
-    attempt: int
-    at_ms: int
+    attempt: Number
+    at_ms: Instant
     tenant: str = ""
 
 
@@ -102,8 +103,8 @@ class RankPrepared(
     msgspec.Struct, frozen=True, tag="rank_prepared", tag_field="fact", omit_defaults=True
 ):
     job_id: str
-    attempt: int
-    rank: int
+    attempt: Number
+    rank: Number
     rendezvous: Rendezvous | None = None
 
 
@@ -111,23 +112,23 @@ class GangReady(msgspec.Struct, frozen=True, tag="gang_ready", tag_field="fact")
     """All ranks are prepared: all may start."""
 
     job_id: str
-    attempt: int
+    attempt: Number
     rendezvous: Rendezvous
 
 
 class RankStarted(msgspec.Struct, frozen=True, tag="rank_started", tag_field="fact"):
     job_id: str
-    attempt: int
-    rank: int
-    at_ms: int
+    attempt: Number
+    rank: Number
+    at_ms: Instant
 
 
 class AttemptRunning(msgspec.Struct, frozen=True, tag="attempt_running", tag_field="fact"):
     """Every rank has started (public `running`)."""
 
     job_id: str
-    attempt: int
-    at_ms: int
+    attempt: Number
+    at_ms: Instant
     tenant: str = ""
 
 
@@ -142,16 +143,16 @@ class RankExited(
     """As the agent's `Exited` report says; `reason` is one of its reasons."""
 
     job_id: str
-    attempt: int
-    rank: int
+    attempt: Number
+    rank: Number
     reason: str
-    at_ms: int
-    exit_code: int | None = None
-    signal: int | None = None
-    started_ms: int | None = None
+    at_ms: Instant
+    exit_code: Small | None = None
+    signal: Small | None = None
+    started_ms: Instant | None = None
     message: str = ""
-    log_bytes: dict[str, int] = {}
-    segments: int = 0
+    log_bytes: dict[str, Number] = {}
+    segments: Number = 0
 
 
 class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="fact"):
@@ -161,9 +162,9 @@ class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="
     """
 
     job_id: str
-    attempt: int
-    rank: int
-    at_ms: int | None
+    attempt: Number
+    rank: Number
+    at_ms: Instant | None
     evidence: str
 
 
@@ -171,13 +172,13 @@ class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field
     """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
 
     job_id: str
-    attempt: int
+    attempt: Number
     reason: str
 
 
 class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested", tag_field="fact"):
     job_id: str
-    request_seq: int
+    request_seq: Number
     reason: str
 
 
@@ -190,7 +191,7 @@ class AttemptEnded(
     """
 
     job_id: str
-    attempt: int
+    attempt: Number
     outcome: str
     reason: str = ""
     tenant: str = ""
@@ -208,13 +209,13 @@ class JobFinished(
     `<attempt>.<rank>.<stream>`: how far a reader must read to have it all."""
 
     job_id: str
-    attempt: int
+    attempt: Number
     state: str
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: Small | None = None
+    signal: Small | None = None
     reason: str = ""
     message: str = ""
-    log_bytes: dict[str, int] = {}
+    log_bytes: dict[str, Number] = {}
     lost_before: bool = False
     tenant: str = ""
 
@@ -235,19 +236,19 @@ class NodeImaged(
 
     node: str
     boot_id: str
-    cpu_milli: int
-    memory_mib: int
-    devices: tuple[tuple[str, str, int | None], ...] = ()
+    cpu_milli: Number
+    memory_mib: Number
+    devices: tuple[tuple[str, str, Number | None], ...] = ()
     """(UUID, model, memory in MiB) of each device, in order."""
     unhealthy: tuple[str, ...] = ()
     liveness: str = "alive"
     cordoned: bool = False
     draining: bool = False
-    drain_deadline_ns: int | None = None
+    drain_deadline_ns: Number | None = None
     labels: dict[str, str] = {}
     address: str = ""
-    refusals: int = 0
-    refused_ns: int | None = None
+    refusals: Number = 0
+    refused_ns: Number | None = None
     resting: bool = False
 
 
@@ -258,7 +259,7 @@ class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field
 class JobIdsForgotten(msgspec.Struct, frozen=True, tag="job_ids_forgotten", tag_field="fact"):
     """Ids older than this are no longer remembered (and are refused)."""
 
-    before_ms: int
+    before_ms: Number
 
 
 JobFact = (

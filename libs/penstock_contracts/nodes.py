@@ -103,7 +103,7 @@ class NodeCordoned(msgspec.Struct, frozen=True, tag="node_cordoned", tag_field="
 
     node: str
     drain: bool = False
-    deadline_ns: int | None = None
+    deadline_ns: Number | None = None
     reason: str = ""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock_bus.port import StoredMessage
+from penstock_contracts.bounds import Number
 from penstock_contracts.errors import MALFORMED
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,11 @@ def entry_decoder(fact_type: Any) -> Callable[[StoredMessage], Committed | None]
     whole = msgspec.defstruct(
         "DecodedEntry",
         [
-            ("term", int),
+            ("term", Number),
             ("writer", str),
             ("entry_id", str),
-            ("now_ns", int),
-            ("cursors", dict[str, int]),
+            ("now_ns", Number),
+            ("cursors", dict[str, Number]),
             ("facts", list[fact_type]),
         ],
         frozen=True,
