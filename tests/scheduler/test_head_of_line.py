@@ -34,7 +34,8 @@ def test_a_job_waits_only_when_it_does_not_fit(demands: list[dict], data: st.Dat
         state = driver.core.state
         for shape in state.line.shapes():
             if state.line.jobs_of(shape):
-                assert place(shape, state.nodes) is None, "it fits, and waits all the same"
+                placed = place(shape, state.nodes, state.capacity)
+                assert placed is None, "it fits, and waits all the same"
 
 
 @pytest.mark.lesson(15)

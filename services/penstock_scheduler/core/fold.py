@@ -13,6 +13,7 @@ from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.ids import lease_key, ulid_time_ms
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
+from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.line import Line
 from penstock_scheduler.core.state import (
     Job,
@@ -45,7 +46,8 @@ class State:
         self.line = Line()
         self.passed_over: set[Shape] = set()
         self.touched: dict[str, set[str]] = {}
-        self._possible: set[Shape] = set()
+        self.capacity = Capacity()
+        self._homeless: dict[str, dict[LeaseId, None]] = {}
 
     # -- asked by decisions
 
@@ -53,14 +55,6 @@ class State:
         """The digest under which a job id is known, live or remembered."""
         job = self.jobs.get(job_id)
         return job.digest if job is not None else self.remembered.get(job_id)
-
-    def known_possible(self, shape: Shape) -> bool:
-        """Whether the shape was found to fit the present fleet when empty."""
-        return shape in self._possible
-
-    def note_possible(self, shape: Shape) -> None:
-        """Caches what `fits_when_empty` found; forgotten when the fleet changes."""
-        self._possible.add(shape)
 
     # -- the one mutation door
 
@@ -156,8 +150,10 @@ class State:
         self._touch(lease)
         node = self.nodes.get(lease.node)
         if node is None or lease.id not in node.leases:
+            self._homeless.get(lease.node, {}).pop(lease.id, None)
             return
         node.drop(lease)
+        self.capacity.update(lease.node, node)
         self.passed_over.clear()
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
@@ -196,16 +192,18 @@ class State:
         self.nodes[fact.node] = node
         if old is None or old.image.devices != fact.devices:
             self.fleet_changed_ns = now_ns
-            self._possible.clear()
-        for lease_id in old.leases if old is not None else self._leases_left_on(fact.node):
+        for lease_id in old.leases if old is not None else self._homeless.pop(fact.node, {}):
             node.hold(self.leases[lease_id])
+        self.capacity.update(fact.node, node)
         self.passed_over.clear()
         self.touched.setdefault(fact.node, set())
 
     def _node_forgotten(self, fact: journal.NodeForgotten, seq: int, now_ns: int) -> None:
-        self.nodes.pop(fact.node, None)
+        node = self.nodes.pop(fact.node, None)
+        self.capacity.update(fact.node, None)
         self.fleet_changed_ns = now_ns
-        self._possible.clear()
+        if node is not None and node.leases:
+            self._homeless[fact.node] = dict.fromkeys(sorted(node.leases))
 
     def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
         self.forgotten_before_ms = fact.before_ms
@@ -233,10 +231,6 @@ class State:
         self.remembered[job_id] = job.digest
         self.finished[state] = self.finished.get(state, 0) + 1
 
-    def _leases_left_on(self, name: str) -> list[LeaseId]:
-        """What is still held on a node that was removed and comes back."""
-        return [lease.id for lease in self.leases.values() if lease.node == name]
-
     def _end_leases(self, job: Job) -> None:
         """What the ended attempt still holds is to end, if it has not."""
         for lease in self.leases_of(job):
@@ -252,8 +246,11 @@ class State:
         """Puts back a lease of a snapshot; its node may have been removed since the grant."""
         self.leases[lease.id] = lease
         node = self.nodes.get(lease.node)
-        if node is not None:
-            node.hold(lease)
+        if node is None:
+            self._homeless.setdefault(lease.node, {})[lease.id] = None
+            return
+        node.hold(lease)
+        self.capacity.update(lease.node, node)
 
     def _take(self, lease: Lease) -> None:
         node = self.nodes.get(lease.node)

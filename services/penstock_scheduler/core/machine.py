@@ -78,7 +78,7 @@ class SchedulerCore:
         state = self.state
         while (head := state.line.best(state.passed_over)) is not None:
             shape, job_id = head
-            ranks = place(shape, state.nodes)
+            ranks = place(shape, state.nodes, state.capacity)
             if ranks is None:
                 state.passed_over.add(shape)
                 continue

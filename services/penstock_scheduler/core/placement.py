@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
+from penstock_scheduler.core.capacity import Alike, Capacity, Tightness
 from penstock_scheduler.core.state import Node, Shape, new_node
 
 
@@ -69,25 +70,17 @@ def ranks_on(shape: Shape, node: Node, ranks_max: int) -> list[list[int]]:
     return placed
 
 
-def tightness(shape: Shape, node: Node) -> tuple[int, int, str]:
-    """Smaller is tighter: free milli-GPU (of any model), then free CPU, then name."""
-    return (sum(node.free), node.cpu_free, node.image.node)
-
-
-def place(shape: Shape, nodes: dict[str, Node]) -> tuple[RankPlacement, ...] | None:
-    """Places every rank of a job of this shape, or none.
+def place(
+    shape: Shape, nodes: dict[str, Node], capacity: Capacity
+) -> tuple[RankPlacement, ...] | None:
+    """Places every rank of a job of this shape, or none. `capacity` is the index of `nodes`.
 
     Ranks are kept together: while one node can hold all that are left, the tightest such node
     takes them; else the node that holds most takes what it can.
     """
-    candidates = [n for n in nodes.values() if n.schedulable and n.image.node not in shape.avoid]
     if shape.ranks == 1:
-        return _place_single(shape, candidates)
-    fits = [
-        _Fit(ranks, tightness(shape, node), node)
-        for node in candidates
-        if (ranks := ranks_on(shape, node, shape.ranks))
-    ]
+        return _place_single(shape, nodes, capacity)
+    fits = _fits(shape, nodes, capacity)
     fits.sort(key=lambda fit: (-len(fit.ranks), fit.tightness))
     placements: list[RankPlacement] = []
     for index, most in enumerate(fits):
@@ -104,11 +97,29 @@ class _Fit(NamedTuple):
     """What one node can hold of a gang: the devices of each rank."""
 
     ranks: list[list[int]]
-    tightness: tuple[int, int, str]
+    tightness: Tightness
     node: Node
 
 
-def _tightness_of(fit: _Fit) -> tuple[int, int, str]:
+def _fits(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> list[_Fit]:
+    """Every node on which some rank fits. Nodes of one kind with the same room hold the same."""
+    found = []
+    for alike in capacity.kinds():
+        seen: dict[tuple[object, ...], list[list[int]]] = {}
+        for score in alike.tightest(shape.gpus * shape.gpu_milli):
+            node = nodes[score[2]]
+            if score[2] in shape.avoid:
+                continue
+            room = (node.image.unhealthy, *node.free, node.cpu_free, node.memory_free)
+            ranks = seen.get(room)
+            if ranks is None:
+                ranks = seen[room] = ranks_on(shape, node, shape.ranks)
+            if ranks:
+                found.append(_Fit(ranks, score, node))
+    return found
+
+
+def _tightness_of(fit: _Fit) -> Tightness:
     return fit.tightness
 
 
@@ -119,19 +130,26 @@ def _placements(fit: _Fit, first: int, ranks_max: int) -> list[RankPlacement]:
     ]
 
 
-def _place_single(shape: Shape, candidates: list[Node]) -> tuple[RankPlacement, ...] | None:
-    best: tuple[tuple[int, int, str], Node, list[int]] | None = None
-    need = shape.gpus * shape.gpu_milli
-    for node in candidates:
-        if node.cpu_free < shape.cpu_milli or node.memory_free < shape.memory_mib:
+def _place_single(
+    shape: Shape, nodes: dict[str, Node], capacity: Capacity
+) -> tuple[RankPlacement, ...] | None:
+    best: tuple[Tightness, Node, list[int]] | None = None
+    for alike in capacity.kinds():
+        if len(usable_devices(shape, alike.image)) < shape.gpus:
             continue
-        score = tightness(shape, node)
-        if score[0] < need or (best is not None and score >= best[0]):
-            continue
-        usable = usable_devices(shape, node.image) if shape.gpus else []
-        devices = devices_for_rank(shape, usable, node.free)
-        if devices is not None:
-            best = (score, node, devices)
+        for score in alike.tightest(shape.gpus * shape.gpu_milli):
+            if best is not None and score >= best[0]:
+                break
+            node = nodes[score[2]]
+            if node.cpu_free < shape.cpu_milli or node.memory_free < shape.memory_mib:
+                continue
+            if score[2] in shape.avoid:
+                continue
+            usable = usable_devices(shape, node.image) if shape.gpus else []
+            devices = devices_for_rank(shape, usable, node.free)
+            if devices is not None:
+                best = (score, node, devices)
+                break
     return None if best is None else (_placement(0, best[1], best[2], 0),)
 
 
@@ -140,24 +158,13 @@ def _placement(rank: int, node: Node, devices: list[int], local_rank: int) -> Ra
     return RankPlacement(rank, node.image.node, uuids, local_rank)
 
 
-def fits_when_empty(shape: Shape, images: Iterable[NodeImaged]) -> bool:
+def fits_when_empty(shape: Shape, kinds: Iterable[Alike]) -> bool:
     """Whether a job of this shape could ever run: it fits all registered nodes together, when
     empty, whether these are alive, lost, cordoned or draining.
     """
     left = shape.ranks
-    for image in images:
-        healthy = image if not image.unhealthy else _as_healthy(image)
-        left -= len(ranks_on(shape, new_node(healthy), left))
+    for alike in kinds:
+        left -= len(ranks_on(shape, new_node(alike.image), left)) * alike.count
         if left <= 0:
             return True
     return False
-
-
-def _as_healthy(image: NodeImaged) -> NodeImaged:
-    return NodeImaged(
-        node=image.node,
-        boot_id=image.boot_id,
-        cpu_milli=image.cpu_milli,
-        memory_mib=image.memory_mib,
-        devices=image.devices,
-    )

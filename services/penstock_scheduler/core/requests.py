@@ -105,10 +105,11 @@ def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
     if not state.nodes or now_ns - state.fleet_changed_ns < FLEET_SETTLED_NS:
         return None
     shape = shape_of(spec)
-    if state.known_possible(shape):
-        return None
-    if fits_when_empty(shape, (node.image for node in state.nodes.values())):
-        state.note_possible(shape)
+    fits = state.capacity.known_fit(shape)
+    if fits is None:
+        fits = fits_when_empty(shape, state.capacity.kinds())
+        state.capacity.note_fit(shape, fits)
+    if fits:
         return None
     what = f"{spec.ranks} rank(s) of {spec.gpus} GPU(s)"
     models = f" of model {' or '.join(spec.gpu_models)}" if spec.gpu_models else ""
@@ -120,7 +121,7 @@ def decide_impossible(state: State, now_ns: int) -> list[JobFact]:
     """Rejects what waits and, now that the fleet has settled, turns out to fit nowhere."""
     facts: list[JobFact] = []
     for shape in state.line.shapes():
-        if state.known_possible(shape):
+        if state.capacity.known_fit(shape):
             continue
         for job_id in state.line.jobs_of(shape):
             job = state.jobs[job_id]
