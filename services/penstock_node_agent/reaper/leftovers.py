@@ -53,7 +53,10 @@ def _owner(
     mains: Mapping[int, Attempt],
     clearing: Mapping[str, Attempt],
 ) -> str | None:
-    """Whose process this is, by session, else by its mark; "" = nobody's, None = not to be told."""
+    """Whose process this is, by session, else by its mark; "" = nobody's, None = not to be told.
+
+    A session whose leader began after the attempt is another's, to whom the number has come.
+    """
     session = processes.session_of(pid)
     if session is None:
         return None
@@ -64,6 +67,8 @@ def _owner(
             ticks = processes.start_ticks(pid)
             if ticks is None:
                 return None
-            if (ticks + 1) * TICK_NS >= attempt.began_ns:
+            leader = processes.start_ticks(session)
+            taken_over = leader is not None and leader * TICK_NS > attempt.began_ns
+            if (ticks + 1) * TICK_NS >= attempt.began_ns and not taken_over:
                 return attempt.key
     return processes.mark_of(pid, f"{directory}:")
