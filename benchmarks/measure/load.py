@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nats.errors
 
 ROOT = "penstock.v1"
 TENANT = "bench"
@@ -79,8 +80,19 @@ class Load:
         payload = json.dumps({"jobs": jobs}).encode()
         subject = f"{ROOT}.request.job.{TENANT}.submit"
         reply = await self._connection.request(subject, payload, timeout=10)
-        if "seq" not in json.loads(reply.data):
+        if not json.loads(reply.data).get("seq"):
             raise RuntimeError(f"refused: {reply.data!r}")
+
+    async def ask(self, subject: str, body: object, timeout_s: float) -> dict[str, Any] | None:
+        """The answer to a request, None when there is none in time."""
+        try:
+            reply = await self._connection.request(
+                subject, json.dumps(body).encode(), timeout=timeout_s
+            )
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            return None
+        answer: dict[str, Any] = json.loads(reply.data)
+        return answer
 
     async def until_ended(self, count: int) -> None:
         """Waits until so many jobs have ended since the start; raises when none ends any more."""

@@ -39,10 +39,7 @@ class Mesh:
         self.creds = self.data / "client.creds"
 
     def _start(self, simulate: str) -> subprocess.Popen[bytes]:
-        command = [
-            str(PENSTOCK), "up", "--data", str(self.data), "--port", "0", "--http-port", "0",
-            "--simulate", simulate,
-        ]  # fmt: skip
+        command = self.command(simulate)
         with open(self.home / "out", "wb") as out, open(self.home / "err", "wb") as err:
             return subprocess.Popen(
                 command,
@@ -52,6 +49,12 @@ class Mesh:
                 env=self.env,
                 start_new_session=True,
             )
+
+    def command(self, simulate: str) -> list[str]:
+        return [
+            str(PENSTOCK), "up", "--data", str(self.data), "--port", "0", "--http-port", "0",
+            "--simulate", simulate,
+        ]  # fmt: skip
 
     def _await_ready(self) -> str:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -92,13 +95,20 @@ class Mesh:
 
 
 @contextmanager
-def a_mesh(simulate: str) -> Iterator[Mesh]:
+def a_home() -> Iterator[Path]:
+    """A directory for one mesh, removed afterwards."""
     home = Path(tempfile.mkdtemp(prefix="penstock-bench-"))
     try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def a_mesh(simulate: str) -> Iterator[Mesh]:
+    with a_home() as home:
         mesh = Mesh(home, simulate)
         try:
             yield mesh
         finally:
             mesh.stop()
-    finally:
-        shutil.rmtree(home, ignore_errors=True)

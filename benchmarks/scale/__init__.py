@@ -1,0 +1,1 @@
+"""How is one control plane loaded with very many nodes? Simulated nodes, their drivers, meters."""
