@@ -16,6 +16,7 @@ from penstock_bus.buckets import KeyValueOverStreams
 from penstock_bus.connection import Connection
 from penstock_bus.nats_reader import NatsReader
 from penstock_bus.nats_session import SUBSCRIBE_TIMEOUT_S, NatsSession
+from penstock_bus.nats_snapshots import Snapshots
 from penstock_bus.nats_streams import Streams
 from penstock_bus.objects import ObjectsOverStreams
 from penstock_bus.port import (
@@ -85,6 +86,7 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
         super().__init__(inbox_prefix, credentials, on_closed)
         self._subscribe_prefix = subscribe_prefix
         self._streams = Streams(self._calls)
+        self.snapshots = Snapshots(self._connection, self._calls, self._inbox)
 
     # -- core -----------------------------------------------------------------------------------
     def publish_nowait(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:

@@ -50,6 +50,10 @@ COMMANDS: dict[str, Entry] = {
     "mesh": Entry(
         MESH, "penstock_mesh.initialisation:command", "Prepare a mesh whose processes run apart."
     ),
+    "backup": Entry(MESH, "penstock_mesh.backup_command:backup", "Copy a working mesh."),
+    "restore": Entry(
+        MESH, "penstock_mesh.backup_command:restore", "Make a mesh of a backup, where none is."
+    ),
     "completion": Entry(
         MESH, f"{_HERE}.completion:completion", "Print a shell's completion script."
     ),

@@ -162,11 +162,12 @@ def _client_role() -> Role:
 
 
 def _admin_role() -> Role:
-    """Creates streams and buckets when a mesh starts; no service holds it."""
+    """Creates streams and buckets when a mesh starts, copies them out and back; no service holds
+    it."""
     return Role(
         name=ADMIN,
         account=MESH,
-        publish=("$JS.API.>", "$KV.>", "$O.>", f"{ROOT}.query.>"),
+        publish=("$JS.API.>", "$JS.SNAPSHOT.>", "$KV.>", "$O.>", f"{ROOT}.query.>"),
         subscribe=("_INBOX.>",),
     )
 

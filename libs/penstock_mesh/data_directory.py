@@ -36,6 +36,7 @@ class DataDirectory:
         self.client_creds = root / "client.creds"
         self.http_token = root / "http.token"
         self.nats_config = root / "nats-server.conf"
+        self.operator_config = root / "operator.conf"
         self.cluster_config = root / "cluster.conf"
         self.route_secret = root / "route.secret"
         self.nats_store = root / "jetstream"
@@ -50,6 +51,14 @@ class DataDirectory:
     def service(self, name: str) -> Path:
         """What the service itself keeps."""
         return self.root / name
+
+    def secrets(self) -> list[Path]:
+        """Keys, credentials and tokens that are there: with them, this mesh's agents and users are
+        known to it again."""
+        named = (self.keys, self.client_creds, self.http_token, self.route_secret)
+        more = (self.cluster_config, self.operator_config)
+        kept = [path for path in (*named, *more) if path.exists()]
+        return [*kept, *sorted(self.root.glob("creds/*")), *sorted(self.nodes.glob("*/*.creds"))]
 
     def acquire(self) -> int:
         """Locks the directory until the returned descriptor is closed or this process ends.

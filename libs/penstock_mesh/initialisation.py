@@ -22,7 +22,6 @@ from penstock_contracts.ids import is_token
 if TYPE_CHECKING:
     from penstock_mesh.data_directory import DataDirectory
 
-OPERATOR_CONFIG = "operator.conf"
 REPLICAS_MAX = 5
 SERVER_FORM = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 ROUTE_SECRET_BYTES = 24
@@ -134,7 +133,7 @@ def initialise(
     directory = DataDirectory(data.resolve())
     node_paths = {node: directory.nodes / node / NODE_CREDS for node in nodes}
     trust = write_credentials(directory, node_paths, now_s)
-    operator = directory.root / OPERATOR_CONFIG
+    operator = directory.operator_config
     config = nats_server.render_trust(
         trust.operator_jwt(now_s), trust.system_account, trust.account_jwts(now_s)
     )

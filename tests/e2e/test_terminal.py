@@ -91,6 +91,7 @@ def test_every_command_explains_itself() -> None:
     for command in (
         "up", "run", "submit", "jobs", "job", "logs", "cancel", "explain", "nodes", "node",
         "usage", "check", "agent", "inventory", "scheduler", "metering", "gateway", "completion",
+        "backup", "restore",
     ):  # fmt: skip
         done = subprocess.run(
             [str(PENSTOCK), command, "--help"], capture_output=True, text=True, check=True

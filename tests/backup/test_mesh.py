@@ -1,0 +1,143 @@
+"""Does a mesh made of a backup go on where the copy was taken?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.mesh import Mesh, until
+
+FLEET = ("--simulate", "1x2xH100", "--no-local-node")
+NewMesh = Callable[[str], Mesh]
+
+
+@pytest.fixture(scope="module")
+def new_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMesh]:
+    """Meshes with homes of their own; what still runs at the end is killed."""
+    made: list[Mesh] = []
+
+    def make(name: str) -> Mesh:
+        made.append(Mesh(tmp_path_factory.mktemp(name), *FLEET))
+        return made[-1]
+
+    yield make
+    for mesh in made:
+        mesh.destroy()
+
+
+def a_job(name: str, command: str) -> dict[str, Any]:
+    return {"name": name, "command": ["/bin/sh", "-c", command], "gpus": 1}
+
+
+def states(mesh: Mesh) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for job in mesh.jobs():
+        found.setdefault(job["spec"]["name"], []).append(job["state"])
+    return found
+
+
+class Copied:
+    """A mesh with six jobs done, two running, two queued; a backup of it; and its end."""
+
+    def __init__(self, mesh: Mesh, tmp_path: Path) -> None:
+        self.mesh, self.backup, self.gate = mesh, tmp_path / "backup", tmp_path / "gate"
+        mesh.start()
+        for index in range(6):
+            mesh.cli("run", "--gpus", "1", "--name", "done", "--", "/bin/echo", str(index))
+        for name in ("running", "queued"):
+            wait = f"while [ ! -e {self.gate} ]; do sleep 0.05; done"
+            jobs = [a_job(name, wait)] * 2
+            mesh.cli("submit", "-", input=json.dumps({"jobs": jobs}))
+            until(lambda name=name: states(mesh).get(name) == [name] * 2, what=name)
+        self.done = mesh.jobs("done")
+        self.usage = mesh.cli_json("usage")
+        arguments = (str(self.backup), "--data", str(mesh.data), "--logs")
+        self.said = mesh.cli_json("backup", *arguments)
+        mesh.cli("check")
+        mesh.stop()
+
+
+@pytest.fixture(scope="module")
+def copied(new_mesh: NewMesh, tmp_path_factory: pytest.TempPathFactory) -> Copied:
+    return Copied(new_mesh("old"), tmp_path_factory.mktemp("copied"))
+
+
+def test_a_mesh_restored_onto_new_hosts_has_its_ledger_and_history_and_its_queue_goes_on(
+    copied: Copied, new_mesh: NewMesh
+) -> None:
+    streams, cursors = copied.said["streams"], copied.said["ledger_cursors"]
+    assert 0 < cursors["JOBS"] <= streams["JOBS"]["last_seq"]
+    assert streams["LOGS"]["messages"] == 6
+    mesh = new_mesh("new")
+    mesh.cli("restore", str(copied.backup), "--data", str(mesh.data))
+    mesh.start()
+    assert mesh.jobs("done") == copied.done
+    assert mesh.cli_json("usage") == copied.usage
+    log = mesh.cli("logs", copied.done[0]["job_id"])
+    assert log.stdout == "5\n"
+    copied.gate.touch()
+    expected = {"done": ["succeeded"] * 6, "running": ["succeeded"] * 2}
+    expected["queued"] = ["succeeded"] * 2
+    until(lambda: states(mesh) == expected, timeout_s=60, what="the queue goes on")
+    findings = mesh.cli_json("check", exit_code=None)["findings"]
+    # Hosts that lost their disks within one boot have lost their own account of it.
+    assert {finding["code"] for finding in findings.pop("between")} <= {"time_unaccounted"}
+    assert list(findings.values()) == [[], [], []]
+    mesh.stop()
+
+
+def test_a_backup_is_for_its_owner_alone_and_says_when_it_is_damaged(
+    copied: Copied, new_mesh: NewMesh, tmp_path: Path
+) -> None:
+    paths = list(copied.backup.rglob("*"))
+    assert {"keys.json", "client.creds", "http.token"} <= {path.name for path in paths}
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    damaged = tmp_path / "damaged"
+    shutil.copytree(copied.backup, damaged)
+    with open(damaged / "streams" / "JOBS", "r+b") as file:
+        file.seek(30)
+        byte = file.read(1)
+        file.seek(30)
+        file.write(bytes([byte[0] ^ 1]))
+    mesh = new_mesh("new")
+    refused = mesh.cli("restore", str(damaged), "--data", str(mesh.data), exit_code=1)
+    assert "streams/JOBS is damaged" in refused.stderr
+    assert not mesh.data.exists()
+
+
+def test_nothing_is_restored_over_a_mesh_that_is_there(copied: Copied, new_mesh: NewMesh) -> None:
+    mesh = copied.mesh
+    refused = mesh.cli("restore", str(copied.backup), "--data", str(mesh.data), exit_code=1)
+    assert "is not empty" in refused.stderr
+    mesh.start()
+    target = ("--url", mesh.nats_url, "--creds", str(mesh.data / "creds" / "admin.creds"))
+    ledger = f"sqlite:///{mesh.home / 'other.sqlite'}"
+    arguments = (str(copied.backup), *target, "--database", ledger)
+    refused = mesh.cli("restore", *arguments, exit_code=1)
+    assert "this mesh is not empty: REQUESTS" in refused.stderr
+    assert not (mesh.home / "other.sqlite").exists()
+    refused = mesh.cli("backup", str(copied.backup), "--data", str(mesh.data), exit_code=1)
+    assert "a backup goes into a directory of its own" in refused.stderr
+    mesh.stop()
+
+
+@pytest.mark.skip(reason="agents that are ahead of a restored journal are not heard yet")
+def test_a_restored_mesh_goes_on_when_its_hosts_are_ahead(
+    copied: Copied, new_mesh: NewMesh
+) -> None:
+    mesh = new_mesh("new")
+    mesh.cli("restore", str(copied.backup), "--data", str(mesh.data))
+    shutil.rmtree(mesh.data / "nodes")
+    (copied.mesh.data / "nodes").rename(mesh.data / "nodes")  # they ran on, and keep their disks
+    mesh.start()
+    copied.gate.touch()
+    until(lambda: states(mesh)["queued"] == ["succeeded"] * 2, timeout_s=60, what="the queue")
+    until(lambda: set(states(mesh)["running"]) <= {"succeeded", "lost"}, what="those that ran")
+    mesh.stop()
