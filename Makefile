@@ -64,6 +64,7 @@ clean: ## Remove what setup, tests and builds made (not a mesh's data)
 
 docs: setup ## Write the generated documents anew
 	$(BIN)/python -m penstock_contracts.documents docs
+	PYTHONPATH=tests $(BIN)/python -m tidy.lessons docs/lessons.md
 
 lock: ## Pin the newest releases anew in constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
