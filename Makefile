@@ -12,7 +12,7 @@ SIMULATE ?= 2x8xH100
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long lint bench up down clean docs lock
+.PHONY: help setup demo test test-long chaos lint bench up down clean docs lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: setup ## Everything but the long tests
 
 test-long: setup ## All tests with their full counts
 	$(BIN)/python -m pytest -q $(ARGS)
+
+chaos: setup ## Twenty minutes of faults on a real cluster (root; ARGS="--minutes 2 --seed 7")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: setup ## Style, types, dependency rules and sizes
 	$(BIN)/ruff check
@@ -64,6 +67,7 @@ clean: ## Remove what setup, tests and builds made (not a mesh's data)
 
 docs: setup ## Write the generated documents anew
 	$(BIN)/python -m penstock_contracts.documents docs
+	$(BIN)/python -m penstock_gateway.openapi > docs/openapi.json
 	PYTHONPATH=tests $(BIN)/python -m tidy.lessons docs/lessons.md
 
 lock: ## Pin the newest releases anew in constraints.txt
