@@ -35,11 +35,13 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job as requested. Only `job_id` and `command` are required.
 
     `job_id`: a ULID the requester chose, so that a repeat is the same job. `gpus` are per rank,
-    `gpu_milli` per device (below 1000 only with one GPU). `cpu_milli` and `memory_mib` are per
-    rank; None = the default reserve. `priority`: 9 goes first. `time_limit_s` counts from start;
-    None = none. `retries`: further attempts after a failure or loss. `grace_s` lies between
-    SIGTERM and SIGKILL. `disconnect_s`: how long the work may go on without contact to the mesh;
-    None = as long as it takes, and no retry before evidence.
+    `gpu_milli` per device (below 1000 only with one GPU: shared, best effort; its users share its
+    memory and time, and nothing but their own manners keeps them apart). `cpu_milli` and
+    `memory_mib` are per rank, reserved and not enforced; None = the default reserve. `priority`: 9
+    goes first. `time_limit_s` counts from start; None = none. `retries`: further attempts after a
+    failure or loss. `grace_s` lies between SIGTERM and SIGKILL. `disconnect_s`: how long the work
+    may go on without contact to the mesh; None = as long as it takes, and no retry before
+    evidence.
     """
 
     job_id: str

@@ -31,7 +31,12 @@ WAITING = ("submitted", "queued", "placed", "preparing", "preempted", "lost")
 
 @click.command(epilog=HELP, context_settings={"ignore_unknown_options": False})
 @click.option("--gpus", type=int, default=0, help="GPUs per rank.  [default: 0]")
-@click.option("--gpu-milli", type=int, metavar="M", help="Part of a GPU, in thousandths (1-1000).")
+@click.option(
+    "--gpu-milli",
+    type=int,
+    metavar="M",
+    help="Part of a GPU, in thousandths (1-1000): shared, best effort.",
+)
 @click.option("--gpu-memory-mib", type=int, metavar="MIB", help="Memory each GPU must have.")
 @click.option("--gpu-model", metavar="A,B", multiple=True, help="GPU models that will do.")
 @click.option("--ranks", type=int, default=1, help="Processes that start together.  [default: 1]")
