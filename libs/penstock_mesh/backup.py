@@ -66,9 +66,7 @@ async def back_up(bus: NatsBus, target: Path, wanted: Wanted, report: Report) ->
     """Copy the mesh into an empty directory. Raises BackupError, BusRefusal, Outage."""
     prepare_target(target)
     for attempt in range(1, TRIES + 1):
-        snapshots = await _newest_snapshots(bus)  # the copy will hold these, or newer ones
-        ledger, streams = await _copy(bus, target, wanted, report)
-        missing = _missing(ledger, streams, snapshots)
+        ledger, streams, missing = await _copy(bus, target, wanted, report)
         if not missing:
             break
         if attempt == TRIES:
@@ -91,8 +89,10 @@ async def back_up(bus: NatsBus, target: Path, wanted: Wanted, report: Report) ->
 
 async def _copy(
     bus: NatsBus, target: Path, wanted: Wanted, report: Report
-) -> tuple[LedgerPart | None, list[StreamPart]]:
+) -> tuple[LedgerPart | None, list[StreamPart], str]:
+    """The parts, and what is missing from them (see `_missing`)."""
     cursors = await _fetch(await _begin(bus, CURSORS), CURSORS, target, report)
+    snapshots = await _newest_snapshots(bus)  # the copy will hold these, or newer ones
     ledger = None
     if wanted.database is not None:
         report("ledger")
@@ -102,7 +102,8 @@ async def _copy(
         fetching = [
             tasks.create_task(_fetch(snapshot, name, target, report)) for name, snapshot in begun
         ]
-    return ledger, [cursors, *(task.result() for task in fetching)]
+    streams = [cursors, *(task.result() for task in fetching)]
+    return ledger, streams, _missing(ledger, streams, snapshots)
 
 
 async def _begin(bus: NatsBus, name: str) -> Snapshot:
