@@ -27,8 +27,8 @@ from penstock_client.submission import (
     Confirmation,
     StoredRequest,
     Submitted,
-    check_spec,
-    pack,
+    checked,
+    packed,
     store,
 )
 from penstock_client.views import Views
@@ -107,9 +107,7 @@ class Client(Views):
 
         Raises Refused when a job breaks a rule by itself (then nothing was sent), and Unavailable.
         """
-        for index, spec in enumerate(specs):
-            check_spec(spec, f"jobs[{index}]" if len(specs) > 1 else "")
-        messages = pack(specs)
+        messages = packed(specs, tenant)
         async with Confirmation(self.bus, tenant) as confirmation:
             requests = []
             for payload, job_ids in messages:
@@ -120,8 +118,8 @@ class Client(Views):
 
     async def cancel(self, job_id: str, tenant: str, *, reason: str = "") -> int:
         """Stores the wish that the job end; returns the request's sequence."""
-        payload = msgspec.json.encode(CancelJob(check_job_id(job_id), reason))
-        return await store(self.bus, tenant, "cancel", payload)
+        wish = checked(CancelJob(check_job_id(job_id), reason))
+        return await store(self.bus, tenant, "cancel", msgspec.json.encode(wish))
 
     async def cancel_and_watch(
         self, job_id: str, tenant: str, *, timeout_s: float, reason: str = ""

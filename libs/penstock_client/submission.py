@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 import msgspec
 
@@ -32,6 +33,8 @@ LOOKS_MAX = 256
 """Jobs looked up one by one in the stream per round, when their live fact was missed."""
 ERROR_STORE_FULL = 10077
 _WRAP_BYTES = len(b'{"jobs":[]}')
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _decode_refusal = msgspec.json.Decoder(RequestRefusal).decode
 _decode_event = msgspec.json.Decoder(JobEvent).decode
@@ -62,13 +65,27 @@ class Submitted(msgspec.Struct, frozen=True):
 
 def check_spec(spec: JobSpec, field: str = "") -> None:
     """The rules that the scheduler will apply to the job by itself. Raises Refused."""
-    try:
-        msgspec.convert(msgspec.to_builtins(spec), JobSpec)
-    except msgspec.ValidationError as error:
-        raise refuse("invalid_field", str(error), field) from error
+    checked(spec, field)
     if fault := spec.fault():
         code, sentence, at = fault
         raise refuse(code, sentence, ".".join(part for part in (field, at) if part))
+
+
+def checked(wish: T, field: str = "") -> T:
+    """The wish itself, when every field is in its bounds. Raises Refused."""
+    try:
+        msgspec.convert(msgspec.to_builtins(wish), type(wish))
+    except msgspec.ValidationError as error:
+        raise refuse("invalid_field", str(error), field) from error
+    return wish
+
+
+def packed(specs: Sequence[JobSpec], tenant: str) -> list[tuple[bytes, tuple[str, ...]]]:
+    """The messages of a submission, nothing of it wrong by itself. Raises Refused."""
+    subject_of("submit_job", tenant=tenant)
+    for index, spec in enumerate(specs):
+        check_spec(spec, f"jobs[{index}]" if len(specs) > 1 else "")
+    return pack(specs)
 
 
 def pack(specs: Sequence[JobSpec]) -> list[tuple[bytes, tuple[str, ...]]]:

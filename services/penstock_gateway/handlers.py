@@ -16,7 +16,7 @@ from aiohttp import web
 from penstock_client.client import Client
 from penstock_client.durations import parse_instant_ms
 from penstock_client.failures import Unavailable, refuse
-from penstock_client.submission import Submitted
+from penstock_client.submission import Submitted, packed
 from penstock_client.ulids import new_job_id
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import NodeCommand
@@ -49,6 +49,8 @@ class Handlers:
         by_tenant: dict[str, list[JobSpec]] = {}
         for tenant, spec in jobs:
             by_tenant.setdefault(tenant, []).append(spec)
+        for tenant, specs in by_tenant.items():
+            packed(specs, tenant)  # one that cannot be sent refuses all, before any is
         outcomes: list[Submitted] = await asyncio.gather(
             *(
                 self._client.submit(specs, tenant, confirm_s=CONFIRM_S)
