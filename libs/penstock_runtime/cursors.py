@@ -8,11 +8,20 @@ what the streams hold.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import msgspec
 
-from penstock_bus.port import Bus, BusRefusal, Outage, Reader, StoredMessage
+from penstock_bus.port import (
+    Bus,
+    BusRefusal,
+    KeyValue,
+    Outage,
+    Reader,
+    StoredMessage,
+    WrongRevision,
+)
 from penstock_contracts.errors import MALFORMED
 from penstock_runtime.entries import encode_json
 
@@ -36,20 +45,35 @@ def cursor_key(stream: str, reader: str) -> str:
     return f"{stream}.{reader}"
 
 
-async def publish_cursor(bus: Bus, stream: str, reader: str, seq: int) -> None:
-    """Say that `reader` needs nothing of `stream` up to `seq` any more. Raises Outage."""
-    await bus.kv_put(BUCKET, cursor_key(stream, reader), encode_json(Cursor(seq)))
+async def publish_cursor(
+    bus: Bus, stream: str, reader: str, seq: int, *, cut: bool = False
+) -> None:
+    """Say that `reader` needs nothing of `stream` up to `seq` any more. Raises Outage, BusRefusal.
+
+    A cursor never goes back: an instance that was superseded has less to say. Only when the stream
+    was `cut`, or ends before the cursor, what it spoke of is lost and a lower one is true.
+    """
+    key = cursor_key(stream, reader)
+    found = await bus.kv_get(BUCKET, key)
+    before = 0 if found is None else _seq_of(found)
+    if before > seq and not cut and before <= (await bus.stream_state(stream)).last_seq:
+        return
+    revision = 0 if found is None else found.revision
+    with contextlib.suppress(WrongRevision):  # somebody has just said something: next time
+        await bus.kv_put(BUCKET, key, encode_json(Cursor(seq)), expected_revision=revision)
 
 
 async def read_cursors(bus: Bus) -> dict[str, int]:
     """Every published cursor by its key. Raises Outage."""
-    found: dict[str, int] = {}
-    for item in await bus.kv_all(BUCKET):
-        try:
-            found[item.key] = _decode_cursor(item.value).seq
-        except MALFORMED as error:
-            log.error("undecodable cursor %s counts as 0: %s", item.key, error)
-    return found
+    return {item.key: _seq_of(item) for item in await bus.kv_all(BUCKET)}
+
+
+def _seq_of(item: KeyValue) -> int:
+    try:
+        return _decode_cursor(item.value).seq
+    except MALFORMED as error:
+        log.error("undecodable cursor %s counts as 0: %s", item.key, error)
+        return 0
 
 
 class Follower:

@@ -126,10 +126,11 @@ class Engine:
 
     async def reopen(self, queue: InputQueue, *, rewound: bool = True) -> None:
         """Go on with an input whose stream was cut, with what it still holds (an alert)."""
-        self.cursors[queue.stream] = await until_answered(
-            lambda: queue.open(self.cursors.get(queue.stream, 0), rewound=rewound),
-            self._stopping,
-        )
+        cursor = self.cursors.get(queue.stream, 0)
+        begin = await until_answered(lambda: queue.open(cursor, rewound=rewound), self._stopping)
+        if begin < cursor:
+            self._keeper.rewound(queue.stream)
+        self.cursors[queue.stream] = begin
 
     @property
     def idle(self) -> bool:

@@ -154,8 +154,7 @@ class JournaledService(OfferTaker):
     def why_not_ready(self) -> str | None:
         """None while this instance is active and the broker takes its entries."""
         if self.phase == "standby":
-            holder, seq = self._leadership.holder, self._engine.followed_seq
-            return f"standby at {seq}: {holder.writer if holder else 'nobody yet'} leads"
+            return f"standby at {self._engine.followed_seq}: {self._leadership.why_waiting()}"
         if self.phase != "active":
             return self.phase
         return self._journal.trouble if self._bus.connected else "the broker is not connected"

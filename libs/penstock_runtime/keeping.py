@@ -65,7 +65,7 @@ class Keeper:
         self.fill: dict[str, float] = {}
         self.seen_seq = 0
         self._bytes_max = {stream.name: stream.max_bytes for stream in STREAMS}
-        self._published: dict[str, int] = {}
+        self._cut: set[str] = set()
         self._purged: dict[str, int] = {}
         self._uploading: asyncio.Task[None] | None = None
 
@@ -139,26 +139,35 @@ class Keeper:
     async def tidy(self) -> None:
         """Publish what this service needs no more, and purge what nobody needs."""
         try:
-            await self._publish()
+            published = await read_cursors(self._bus)
+            self._note_seen(published)
+            await self._publish(published)
             if self._owns:
-                await self._purge()
+                await self._purge(published)
         except (Outage, BusRefusal) as error:
             self.counters["tidy_failures"] += 1
             log.warning("cursors and purges wait: %s", error)
 
-    async def _publish(self) -> None:
+    def rewound(self, stream: str) -> None:
+        """An input was cut: what was said of it before the cut is said anew."""
+        self._cut.add(stream)
+
+    async def _publish(self, published: dict[str, int]) -> None:
         """Inputs: what the newest snapshot holds. Own journal: up to the snapshot before it, from
-        which the state can be had also when the newest turns out damaged."""
+        which the state can be had also when the newest turns out damaged. A predecessor that had a
+        newer snapshot has said more: that stands, unless the stream was cut."""
         needless = {name: self._cursors.get(name, 0) for name in self._inputs}
         needless[self._journal] = self._seq_before
         for stream, seq in needless.items():
-            if seq > 0 and self._published.get(stream) != seq:
-                await publish_cursor(self._bus, stream, self._service, seq)
-                self._published[stream] = seq
+            key = cursor_key(stream, self._service)
+            before = published.get(key, 0)
+            cut = stream in self._cut
+            if seq > before or (cut and 0 < seq < before):
+                await publish_cursor(self._bus, stream, self._service, seq, cut=cut)
+                published[key] = seq
+                self._cut.discard(stream)
 
-    async def _purge(self) -> None:
-        published = await read_cursors(self._bus)
-        self._note_seen(published)
+    async def _purge(self, published: Mapping[str, int]) -> None:
         for stream in self._owns:
             readers = dict.fromkeys(self._readers.get(stream, ()))
             if stream == self._journal or stream in self._inputs:

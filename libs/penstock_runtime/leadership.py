@@ -90,6 +90,8 @@ class Leadership:
         """`silence_s` should be three times the holder's `refresh_s`, and longer than its loop
         ever stands still."""
         self.holder: Holder | None = None
+        self.refusal: str | None = None
+        """Why the broker will not show us the lock, or not let us have it."""
         self._bus = bus
         self._key = service
         self._us = us
@@ -110,6 +112,7 @@ class Leadership:
         while not stopping():
             try:
                 found = await self._bus.kv_get(BUCKET, self._key)
+                self.refusal = None
                 revision = 0 if found is None else found.revision
                 now_ns = self._clock.monotonic_ns()
                 if revision != seen_revision:
@@ -122,8 +125,11 @@ class Leadership:
                     return True
             except WrongRevision:
                 pass  # a rival was faster, or its refresh was
-            except (Outage, BusRefusal):  # refused: its disk is full, for instance
+            except Outage:
                 seen_revision = -1
+            except BusRefusal as error:  # there is no such bucket yet, or no room on its disk
+                seen_revision = -1
+                self.refusal = str(error)
             await asyncio.sleep(self._poll_s)
         return False
 
@@ -135,6 +141,12 @@ class Leadership:
             or holder.writer == self._us.writer
             or is_gone(holder, self._us)
         )
+
+    def why_waiting(self) -> str:
+        """For whoever asks why this instance does nothing."""
+        if self.refusal is not None:
+            return f"the broker refuses the lock: {self.refusal}"
+        return f"{self.holder.writer if self.holder else 'nobody yet'} leads"
 
     async def hold(self) -> str:
         """Refresh until somebody else has the lock; returns who. Outages are waited out."""

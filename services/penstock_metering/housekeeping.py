@@ -43,8 +43,9 @@ class Housekeeper:
         """Say what is committed, as far as the broker answers."""
         try:
             for stream, seq in list(self._progress.committed.items()):
-                if self._published.get(stream) != seq:
-                    await publish_cursor(self._bus, stream, NAME, seq)
+                before = self._published.get(stream, 0)
+                if before != seq:
+                    await publish_cursor(self._bus, stream, NAME, seq, cut=seq < before)
                     self._published[stream] = seq
         except (Outage, BusRefusal) as error:
             log.warning("cursors wait: %s", error)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
-from penstock_bus.port import Bus, BusRefusal
+from penstock_bus.port import Bus
 from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
 from penstock_metering.database import Database
@@ -37,7 +37,6 @@ SILENCE_S = 9.0
 REFRESH_S = 3.0
 POLL_S = 0.5
 """Nobody waits for the ledger: its lock is handed on at leisure."""
-LEAD_RETRY_S = 0.2
 OPEN_RETRY_S = 1.0
 FAREWELL_S_MAX = 5.0
 """Last cursors and release of the lock: within the drain, also with the broker away."""
@@ -86,8 +85,7 @@ class Metering:
         if not self._bus.connected:
             return "not connected to NATS"
         if self.phase == "standby":
-            holder = self._leadership.holder
-            return f"standby: {holder.writer if holder else 'nobody yet'} leads"
+            return f"standby: {self._leadership.why_waiting()}"
         if self.phase != "active" or self.intake is None:
             return self.phase
         return self.intake.why_not_ready()
@@ -98,7 +96,8 @@ class Metering:
         background = Background(ended.set)
         background.spawn(_pass_on(stop, ended))
         try:
-            if not await self._lead(stop):
+            self.phase = "standby"
+            if not await self._leadership.acquire(lambda: stop.requested):
                 return EXIT_OK
             background.spawn(self._hold_lock())
             self.phase = "opening the ledger"
@@ -117,17 +116,6 @@ class Metering:
             self.phase = "ended"
             await background.end()
             await self._answers.close()
-
-    async def _lead(self, stop: StopSignal) -> bool:
-        """Stand by until this instance leads; False when told to end first."""
-        while not stop.requested:
-            self.phase = "standby"
-            try:
-                return await self._leadership.acquire(lambda: stop.requested)
-            except BusRefusal as error:  # the mesh's streams are not made yet
-                self.phase = f"the broker has no mesh yet: {error}"
-            await asyncio.sleep(LEAD_RETRY_S)
-        return False
 
     async def _open(self, ended: asyncio.Event) -> Ingest | None:
         """Take the ledger from whoever wrote it before; None when told to end first."""

@@ -134,7 +134,7 @@ async def test_before_its_streams_exist_it_waits_and_says_so(
     bus: Bus, start: Start, eventually: Any
 ) -> None:
     instance = start()
-    waits = "the broker has no mesh yet"
+    waits = "the broker refuses the lock"
     await eventually(lambda: waits in instance.fetch("/readyz")[1], timeout_s=30)
     await prepare(bus)
     await eventually(lambda: instance.is_ready, timeout_s=30)
