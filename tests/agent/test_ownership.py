@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -86,6 +87,29 @@ async def test_a_reaper_leaves_alone_whatever_else_runs_on_its_host(reaper_of: F
         await reaper.start()
         assert reaper.end_of("left")["reason"] == "lost"
         assert [stranger.poll() for stranger in others] == [None] * len(others)
+
+
+@pytest.mark.lesson(9, 10)
+async def test_what_ran_for_a_state_directory_that_was_lost_ends_before_an_agent_comes_in(
+    reaper_of: Factory,
+) -> None:
+    wiped, other = reaper_of("state"), reaper_of("state-2")
+    running: dict[str, list[int]] = {}
+    for client in (wiped, other):
+        await client.start()
+        file = client.directory.parent / f"{client.directory.name}.daemon"
+        client.shell("k", DAEMON.format(file=file))
+        running[client.directory.name] = [client.wait_for("began", "k")[3], pid_in(file)]
+    orphaned = wiped.pid
+    shutil.rmtree(wiped.directory)
+    wiped.directory.mkdir()
+    try:
+        await wiped.start()
+        assert not any(map(alive, running["state"])), "two would use one device"
+        assert all(map(alive, running["state-2"]))
+        assert (wiped.known(), wiped.end_of("k")["reason"]) == (["k"], "lost")
+    finally:
+        os.kill(orphaned, signal.SIGTERM)
 
 
 class Table:

@@ -46,6 +46,12 @@ def kill_leftovers(
     return left
 
 
+def marked_keys(processes: Processes, directory: str) -> list[str]:
+    """The attempts of which some process says that it belongs to one of this state directory."""
+    marks = (processes.mark_of(pid, f"{directory}:") for pid in processes.everything())
+    return sorted({key for key in marks if key})
+
+
 def _owner(
     processes: Processes,
     pid: int,

@@ -20,7 +20,7 @@ from typing import Any
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
 from penstock_node_agent.reaper.channel import Channel
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.reaper.leftovers import kill_leftovers
+from penstock_node_agent.reaper.leftovers import kill_leftovers, marked_keys
 from penstock_node_agent.reaper.processes import Processes
 from penstock_node_agent.reaper.records import Records
 
@@ -241,19 +241,27 @@ class Reaper:
 
     # -- clearing ----------------------------------------------------------------------------------
     def _take_over(self) -> None:
-        """What the log does not say ended is lost: kill what is left of it, then say so."""
+        """What the log does not say ended is lost: kill what is left of it, then say so. So is what
+        bears our mark and stands in no log: a reaper has run here before, and its log is gone."""
         for attempt in self._attempts.values():
-            if attempt.gone:
-                continue
-            attempt.old, attempt.clear_ns = True, self._boottime_ns()
-            if attempt.ended is None:
-                attempt.end = End(attempt.began_ns, None, None, "lost", "the reaper died")
-            self._clearing[attempt.key] = attempt
+            if not attempt.gone:
+                self._give_up(attempt)
         if not self._records.same_boot:
             for attempt in self._clearing.values():
                 self._tell_end(attempt, self._boottime_ns())
             self._clearing.clear()
+        for key in marked_keys(self._processes, self._directory):
+            if key not in self._attempts:
+                stray = self._attempts[key] = Attempt(key, self._boottime_ns(), "", "")
+                self._records.add(stray.order_line())
+                self._give_up(stray)
         self._clear()
+
+    def _give_up(self, attempt: Attempt) -> None:
+        attempt.old, attempt.clear_ns = True, self._boottime_ns()
+        if attempt.ended is None:
+            attempt.end = End(attempt.began_ns, None, None, "lost", "the reaper died")
+        self._clearing[attempt.key] = attempt
 
     def _clear(self) -> None:
         """Finished attempts are gone when nothing of them is left; until then no agent comes in
