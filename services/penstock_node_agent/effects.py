@@ -45,6 +45,8 @@ class Effects:
     ) -> None:
         self._state, self._host, self._slots = state, host, slots
         self._forgotten: list[str] = []
+        self._cleared: list[int] = []
+        self._clearing: set[int] = set()
         self._slow: set[asyncio.Task[None]] = set()
         self._taker: Taker | None = None
         self.link = link
@@ -76,14 +78,20 @@ class Effects:
 
     @property
     def may_forget(self) -> bool:
-        """Whether the reaper remembers what the journal would keep once it is on the disk."""
-        return bool(self._forgotten)
+        """Whether the reaper remembers what the journal would keep once it is on the disk, or a
+        slot waits for that."""
+        return bool(self._forgotten or self._cleared)
 
     def flush(self, *, synced: bool) -> None:
-        """Let what was asked of the reaper leave in one write; ends are forgotten once `synced`."""
+        """Let what was asked of the reaper leave in one write. Once `synced`, ends are forgotten
+        and slots used again: no power loss brings back a lease whose slot has another's output."""
         if self._forgotten and synced:
             self.link.send(op="forget", keys=self._forgotten)
             self._forgotten = []
+        if self._cleared and synced:
+            cleared, self._cleared = self._cleared, []
+            for slot in cleared:
+                self._take(events.SlotCleared(slot=slot))
         self.link.flush()
 
     def renew(self, at_ns: int) -> None:
@@ -131,18 +139,23 @@ class Effects:
 
     def _clear(self, instruction: Clear) -> None:
         slot = instruction.slot
+        if slot in self._clearing or slot in self._cleared:
+            return
         self.shipper.forget(slot)
         if self._slots.clear(slot, silent=instruction.silent):
-            self._take(events.SlotCleared(slot=slot))
+            self._cleared.append(slot)
             return
-        task = asyncio.ensure_future(self._clear_slowly(slot))
+        self._clearing.add(slot)
+        task = asyncio.ensure_future(self._clear_slowly(slot, silent=instruction.silent))
         self._slow.add(task)
         task.add_done_callback(self._slow.discard)
 
-    async def _clear_slowly(self, slot: int) -> None:
+    async def _clear_slowly(self, slot: int, *, silent: bool) -> None:
         try:
-            await asyncio.to_thread(self._slots.clear_slowly, slot)
+            await asyncio.to_thread(self._slots.clear_slowly, slot, silent=silent)
         except OSError as error:
             log.error("slot %d is not used again before a restart: %s", slot, error)
             return
-        self._take(events.SlotCleared(slot=slot))
+        finally:
+            self._clearing.discard(slot)
+        self._cleared.append(slot)

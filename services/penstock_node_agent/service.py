@@ -198,6 +198,7 @@ def _start(
             key: (slots.size(spool.slot, "stdout"), slots.size(spool.slot, "stderr"))
             for key, spool in agent.state.spools.items()
         },
+        slots=slots.found(),
         cpu_milli=capacity.cpu_milli,
         memory_mib=capacity.memory_mib,
         devices=devices,

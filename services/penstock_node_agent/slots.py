@@ -1,8 +1,8 @@
 """Where does an attempt run, and where does its output go?
 
-A slot is a work directory and two spool files, used by one attempt after another: emptied, never
-shared. Making and deleting all three for each short job would cost more than running it. It does
-not know when a slot is free.
+A slot is a work directory and two spool files. As long as nobody writes to it, it is used by one
+attempt after another: making and deleting all three for each short job would cost more than running
+it. It does not know when a slot is free.
 """
 
 from __future__ import annotations
@@ -47,21 +47,33 @@ class Slots:
         return int(slot), _STREAM_OF[suffix]
 
     def clear(self, slot: int, *, silent: bool) -> bool:
-        """Empty the slot; False when its directory holds something, which `clear_slowly`
-        removes."""
+        """Empty the slot, or have it gone unless it was `silent`; False when its directory holds
+        something, which `clear_slowly` removes."""
         try:
-            for stream in () if silent else STREAMS:
-                with suppress(FileNotFoundError):
-                    self._disk.truncate(self.spool(slot, stream), 0)
-            return self._disk.is_pristine(self.work(slot))
+            if silent:
+                return self._disk.is_pristine(self.work(slot))
+            self._made.discard(slot)
+            for stream in STREAMS:
+                self._disk.remove(self.spool(slot, stream))
+            self._disk.remove_directory(self.work(slot))
         except OSError:
             return False
+        return True
+
+    def found(self) -> tuple[int, ...]:
+        """Every slot of which there is something on the disk."""
+        names = [*self._disk.names(self._work), *self._disk.names(self.spool_dir)]
+        numbers = (name.partition(".")[0] for name in names)
+        return tuple(sorted({int(number) for number in numbers if number.isdigit()}))
 
     def size(self, slot: int, stream: str) -> int:
         return self._disk.size(self.spool(slot, stream))
 
-    def clear_slowly(self, slot: int) -> None:
-        """Replace the work directory by an empty one; may take as long as there are files in it."""
-        for stream in STREAMS:
-            self._disk.remove(self.spool(slot, stream))
-        self._disk.renew_directory(self.work(slot))
+    def clear_slowly(self, slot: int, *, silent: bool) -> None:
+        """`clear`, as long as it may take."""
+        if not silent:
+            for stream in STREAMS:
+                self._disk.remove(self.spool(slot, stream))
+        self._disk.remove_tree(self.work(slot))
+        if silent:
+            self._disk.make_directory(self.work(slot))

@@ -70,20 +70,6 @@ def test_exited_comes_before_released_when_leftovers_take_time() -> None:
     assert follow(state, gone) == [Forget(order.key)], "a repeat is only forgotten again"
 
 
-def test_a_slot_is_used_again_only_when_its_output_is_stored_and_it_is_empty() -> None:
-    state, first = a_node(), an_order()
-    follow(state, ordered(first), events.Began(at_ns=20, key=first.key))
-    todo = follow(state, an_end(first, at_ns=30, out_bytes=5))
-    assert todo == [Ship(first.key), Forget(first.key)]
-    second, third = an_order(), an_order()
-    follow(state, ordered(second, as_of=2))
-    assert state.spools[second.key].slot == 1
-    stored = events.LogsDelivered(key=first.key, stream="stdout", offset=5)
-    assert follow(state, stored) == [Clear(0)]
-    follow(state, events.SlotCleared(slot=0), ordered(third, as_of=3))
-    assert state.spools[third.key].slot == 0
-
-
 def test_ranks_prepare_and_wait_and_rank_0_looks_for_a_port() -> None:
     state = a_node()
     first = an_order(phase=PREPARE, ranks=2)

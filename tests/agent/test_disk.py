@@ -141,9 +141,15 @@ def test_a_directory_is_pristine_until_something_is_in_it(place: Place) -> None:
     filled(place, "w/0/left", b"x")
     assert not disk.is_pristine(path)
     assert not disk.is_pristine(f"{place.root}/w")
-    disk.renew_directory(path)
-    assert disk.is_pristine(path)
+    assert disk.names(path) == ["left"] and disk.names(f"{place.root}/w") == ["0"]
+    with pytest.raises(OSError):
+        disk.remove_directory(path)
+    disk.remove_tree(path)
     assert disk.read(f"{path}/left") is None
+    disk.make_directory(path)
+    disk.remove_directory(path)
+    assert disk.names(f"{place.root}/w") == []
+    disk.remove_tree(path)
 
 
 # -- faults, which only the simulated one has on request ---------------------------------------

@@ -119,18 +119,25 @@ class SimulatedDisk(Disk):
     def is_pristine(self, path: str) -> bool:
         if path not in self._directories:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
-        inside = f"{path}/"
-        return not any(name.startswith(inside) for name in self._files)
+        return not self._below(path)
+
+    def names(self, path: str) -> list[str]:
+        inside = [*self._below(path), *self._directories]
+        return [os.path.basename(name) for name in inside if os.path.dirname(name) == path]
 
     def remove(self, path: str) -> None:
         if path in self._files:
             self._change(path, [(path, None)])
 
-    def renew_directory(self, path: str) -> None:
-        inside = f"{path}/"
-        for name in [name for name in self._files if name.startswith(inside)]:
+    def remove_directory(self, path: str) -> None:
+        if not self.is_pristine(path):
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+        del self._directories[path]
+
+    def remove_tree(self, path: str) -> None:
+        for name in self._below(path):
             self._change(name, [(name, None)])
-        self.make_directory(path)
+        self._directories.pop(path, None)
 
     def version(self, path: str) -> tuple[object, int]:
         """Differs when a file that only grows, or is replaced, has changed."""
@@ -188,6 +195,9 @@ class SimulatedDisk(Disk):
         if file is None:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return file
+
+    def _below(self, path: str) -> list[str]:
+        return [name for name in self._files if name.startswith(f"{path}/")]
 
     def _held(self, number: int) -> File:
         file = self._open.get(number)

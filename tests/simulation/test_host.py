@@ -28,7 +28,7 @@ from tests.simulation.workload import Script
 
 DEVICE = "SIM-n1-0"
 SCRIPT = Script(run_s=75, exit_code=3, out_bytes=5_000, err_bytes=100)
-JOB = ulid(BASE_MS, 1)
+JOB, OTHER_JOB = ulid(BASE_MS, 1), ulid(BASE_MS, 2)
 LOOK_S = 0.5
 WORLD_S_MAX = 1_000.0
 STEPS = 70
@@ -46,14 +46,27 @@ def _quiet() -> Iterator[None]:
 
 
 class Story:
-    """One order on one host. `strike` is called once the world has begun, before the order."""
+    """One order on one host, and another after a reboot. `strike` is called once the world has
+    begun, before the order."""
 
-    def __init__(self, strike: Callable[[Story], None] = lambda story: None) -> None:
-        self.kernel = Kernel(1)
+    def __init__(
+        self,
+        strike: Callable[[Story], None] = lambda story: None,
+        *,
+        script: Script = SCRIPT,
+        afterwards: Script | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.kernel = Kernel(seed)
         self.history = History()
         broker = MemoryBroker(lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True)
         self.host = SimulatedHost(self.kernel, broker, self.history, "n1", gpus=4)
-        self.order = an_order(command=SCRIPT.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
+        self.order = an_order(command=script.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
+        self.other: LeaseOrder | None = None
+        if afterwards is not None:
+            self.other = an_order(
+                command=afterwards.command(), tenant="else", lease_seq=10**6, job_id=OTHER_JOB
+            )
         self.mesh: Any = None
         self._broker = broker
         scheduler = self.kernel.spawn("scheduler", lambda: self._schedule(strike))
@@ -73,12 +86,9 @@ class Story:
         strike(self)
         while not self.mesh.descriptions:
             await self._look()
-        boot_id = self.mesh.descriptions[-1].boot_id
-        as_of = 0
-        while not self._over(boot_id):
-            as_of += 1
-            await self._tell(as_of, boot_id, (self.order,))
-            await self._look()
+        as_of = await self._hold(self.order, 0)
+        if self.other is not None:
+            as_of = await self._hold(self.other, as_of)
         while True:
             state = self.host.state()
             if not (state.leases or state.spools or state.usage or state.reports):
@@ -89,13 +99,20 @@ class Story:
         self.mesh.hear()
         return 0
 
+    async def _hold(self, order: LeaseOrder, as_of: int) -> int:
+        """Until it is released, or the boot is another."""
+        boot_id = self.mesh.descriptions[-1].boot_id
+        while not self.mesh.has(order, "Released"):
+            if self.mesh.descriptions[-1].boot_id != boot_id:
+                break
+            as_of += 1
+            await self._tell(as_of, boot_id, (order,))
+            await self._look()
+        return as_of
+
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_S)
         self.mesh.hear()
-
-    def _over(self, boot_id: str) -> bool:
-        again = self.mesh.descriptions[-1].boot_id != boot_id
-        return again or self.mesh.has(self.order, "Released")
 
     async def _tell(self, as_of: int, boot_id: str, leases: tuple[LeaseOrder, ...]) -> None:
         with suppress(Outage):
@@ -197,6 +214,27 @@ def test_power_lost_at_any_moment_leaves_nothing_running_and_nothing_invented() 
         ends = [item for item in story.mesh.story(story.order) if isinstance(item, Exited)]
         for end in ends:
             assert end.reason == "lost" or end.exit_code == story.runs[0].exit_code
+
+
+def test_no_output_is_told_as_anothers_though_power_is_lost() -> None:
+    first, second = Script(run_s=3, out_bytes=300), Script(run_s=3, out_bytes=150)
+
+    def strike(story: Story, after_s: float) -> None:
+        loop = story.kernel.loop
+        loop.call_later(after_s, story.host.lose_power)
+        loop.call_later(after_s + 3.0, story.host.boot)
+
+    for tenths in range(2, 70, 2):
+        story = Story(
+            lambda story, after_s=tenths / 10: strike(story, after_s),
+            script=first,
+            afterwards=second,
+            seed=tenths,
+        )
+        written = {run.job_id: run.output["stdout"] for run in story.runs}
+        for order in (story.order, story.other):
+            told = story.mesh.text(order, "stdout")
+            assert written.get(order.job_id, b"").startswith(told)
 
 
 def test_a_full_disk_delays_and_loses_nothing() -> None:

@@ -186,6 +186,7 @@ def lose(
     known_ns = known_ms * 1_000_000 - lease.order.granted_ns + lease.received_ns
     if lease.stage in (SPAWNING, RUNNING):
         spool = state.spools[lease.key]
+        spool.lost = True
         out, err = spool_bytes or (spool.out, spool.err)
         ended(
             state,
@@ -225,14 +226,17 @@ def end_held(state: State, at_ns: int) -> None:
 
 
 def free_spool(state: State, key: str, todo: list[Instruction]) -> bool:
-    """Give the slot back once all output is stored and nothing can write any more."""
+    """Give the slot back once all output is stored and nothing can write any more. One that has
+    had output is not used again: after a power loss it could have it again, as another's."""
     spool = state.spools.get(key)
     lease = state.leases.get(key)
     alive = lease is not None and lease.stage != OVER
     if spool is None or alive or not spool.delivered:
         return spool is None
     del state.spools[key]
-    todo.append(Clear(spool.slot, silent=not (spool.out_final or spool.err_final)))
+    silent = not (spool.out_final or spool.err_final or spool.lost)
+    state.slots_dirty[spool.slot] = silent
+    todo.append(Clear(spool.slot, silent))
     return True
 
 

@@ -18,12 +18,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="agent_started"):
     """`wall_ms` anchors the node's time axis when the boot is new. `spool_bytes`: sizes of stdout
-    and stderr found on disk, per lease key. The rest describes the node."""
+    and stderr found on disk, per lease key. `slots`: all that were found there. The
+    rest describes the node."""
 
     at_ns: int
     wall_ms: int
     boot_id: str
     spool_bytes: dict[str, tuple[int, int]] = {}
+    slots: tuple[int, ...] = ()
     cpu_milli: int
     memory_mib: int
     devices: tuple[Device, ...] = ()

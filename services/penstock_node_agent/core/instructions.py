@@ -42,8 +42,9 @@ class Ship(msgspec.Struct, frozen=True):
 
 
 class Clear(msgspec.Struct, frozen=True):
-    """Empty the slot's directory and spool files and answer by SlotCleared. `silent`: nothing was
-    written to the spool files."""
+    """Empty the slot and answer by SlotCleared, when the journal that says so is on the disk.
+    `silent`: nothing was written to its spool files, and it may be used again; else all of it
+    goes."""
 
     slot: int
     silent: bool = False

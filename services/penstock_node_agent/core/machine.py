@@ -99,9 +99,20 @@ def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     """A new boot: nothing of before runs, and what was open is not guessed."""
     for lease in list(state.leases.values()):
         attempts.lose(state, lease, todo, event.spool_bytes.get(lease.key))
+    _distrust_slots(state, event.slots)
     retire_boot(state)
     state.boot_id, state.anchor_ns, state.joined_ms = event.boot_id, event.at_ns, event.wall_ms
     state.counted_ms = state.joined_ms
+
+
+def _distrust_slots(state: State, found: tuple[int, ...]) -> None:
+    """What was emptied or taken just before a power loss may be otherwise on the disk: only those
+    slots are trusted that a spool names, and no number is given again."""
+    used = {spool.slot for spool in state.spools.values()}
+    doubtful = [slot for slot in (*state.slots_free, *found) if slot not in used]
+    state.slots_dirty.update(dict.fromkeys(doubtful, False))
+    state.slots_free.clear()
+    state.slots = max(state.slots, *(slot + 1 for slot in (-1, *found)))
 
 
 def _ordered(state: State, event: events.Ordered, todo: Instructions) -> None:
@@ -173,8 +184,7 @@ def _reaper_ready(state: State, event: events.ReaperReady, todo: Instructions) -
         if key not in state.leases or state.leases[key].stage == OVER:
             todo += (Stop(key, "cancelled", 0), Forget(key))
     todo.extend(Ship(key) for key in state.spools)
-    used = {spool.slot for spool in state.spools.values()} | set(state.slots_free)
-    todo.extend(Clear(slot) for slot in range(state.slots) if slot not in used)
+    todo.extend(Clear(slot, silent) for slot, silent in state.slots_dirty.items())
 
 
 def _cut(state: State, event: events.SegmentsCut, todo: Instructions) -> None:
@@ -213,7 +223,7 @@ def _logs_delivered(state: State, event: events.LogsDelivered, todo: Instruction
 
 
 def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -> None:
-    if event.slot not in state.slots_free:
+    if state.slots_dirty.pop(event.slot, False):
         state.slots_free.append(event.slot)
 
 

@@ -54,7 +54,7 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An attempt's output on disk. `out`, `err`: bytes that are stored by the broker; `*_final`
-    None while it may still grow."""
+    None while it may still grow. `lost`: there may be more than anybody has told."""
 
     slot: int
     tenant: str
@@ -65,6 +65,7 @@ class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
     err: int = 0
     out_final: int | None = None
     err_final: int | None = None
+    lost: bool = False
 
     @property
     def delivered(self) -> bool:
@@ -81,7 +82,8 @@ class Counter(msgspec.Struct, kw_only=True):
 
 class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
-    `described`: what was last said of the node."""
+    `described`: what was last said of the node. `slots_dirty`: slots that hold something of an
+    attempt that is over, and whether they may be used again once they are empty."""
 
     node: str
     boot_id: str = ""
@@ -104,6 +106,7 @@ class State(msgspec.Struct, kw_only=True):
     spools: dict[str, Spool] = {}
     slots: int = 0
     slots_free: list[int] = []
+    slots_dirty: dict[int, bool] = {}
 
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the node's axis: wall time at the boot's first start plus the host's own
@@ -126,8 +129,9 @@ class State(msgspec.Struct, kw_only=True):
 def check(state: State) -> None:
     """Raises InvariantError when the state contradicts itself."""
     slots = [spool.slot for spool in state.spools.values()]
-    if len(slots) != len(set(slots)) or set(slots) & set(state.slots_free):
-        raise InvariantError(f"a slot is used twice: {sorted(slots)} {sorted(state.slots_free)}")
+    unused = [*state.slots_free, *state.slots_dirty]
+    if len(slots) + len(unused) != len({*slots, *unused}):
+        raise InvariantError(f"a slot is used twice: {sorted(slots)} {sorted(unused)}")
     for key, lease in state.leases.items():
         if not key == lease.key == lease.order.key:
             raise InvariantError(f"lease {key} holds the order of {lease.order.key}")

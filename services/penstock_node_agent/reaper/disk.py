@@ -77,6 +77,10 @@ class Disk:
     def make_directory(self, path: str) -> None:
         os.makedirs(path, DIRECTORY_MODE, exist_ok=True)
 
+    def names(self, path: str) -> list[str]:
+        """What is in a directory, in no certain order."""
+        return os.listdir(path)
+
     def is_pristine(self, path: str) -> bool:
         """Whether a directory is as `make_directory` makes it: empty, its mode unchanged."""
         if os.stat(path).st_mode & 0o7777 != DIRECTORY_MODE:
@@ -89,8 +93,12 @@ class Disk:
         if os.path.lexists(path):
             os.unlink(path)
 
-    def renew_directory(self, path: str) -> None:
-        """Put an empty directory where anything may be; takes as long as there is to remove."""
+    def remove_directory(self, path: str) -> None:
+        """One that is empty."""
+        os.rmdir(path)
+
+    def remove_tree(self, path: str) -> None:
+        """Whatever is there, if anything; takes as long as there is to remove."""
         import shutil  # an import that the reaper has no use for
 
         if os.path.islink(path) or os.path.isfile(path):
@@ -98,7 +106,6 @@ class Disk:
         elif os.path.exists(path):
             _open_up(path)
             shutil.rmtree(path)
-        os.makedirs(path, DIRECTORY_MODE)
 
 
 def _open_up(path: str) -> None:
