@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from penstock_contracts.journal import GangReady, JobSubmitted, LeaseGranted
+from penstock_contracts.journal import GangReady, JobSubmitted, LeaseGranted, RankPrepared
 from tests.checkers.history import History, Violation
 from tests.checkers.leases import facts_of
 
@@ -18,11 +18,18 @@ def check_gangs(history: History) -> list[Violation]:
     found: list[Violation] = []
     specs = {}
     ready_ns: dict[tuple[str, int], int] = {}
+    prepared: dict[tuple[str, int], set[int]] = {}
     for at_ns, seq, fact in facts_of(history.jobs_entries):
         if isinstance(fact, JobSubmitted):
             specs[fact.spec.job_id] = fact.spec
+        elif isinstance(fact, RankPrepared):
+            prepared.setdefault((fact.job_id, fact.attempt), set()).add(fact.rank)
         elif isinstance(fact, GangReady):
-            ready_ns.setdefault((fact.job_id, fact.attempt), at_ns)
+            key = (fact.job_id, fact.attempt)
+            ready_ns.setdefault(key, at_ns)
+            if fact.job_id in specs and len(prepared.get(key, ())) != specs[fact.job_id].ranks:
+                sentence = f"JOBS {seq} lets a gang go before all its ranks are prepared"
+                found.append(_violation("gang_ready_early", sentence, fact.job_id, at_ns))
         elif isinstance(fact, LeaseGranted) and fact.job_id in specs:
             spec = specs[fact.job_id]
             ranks = Counter(place.rank for place in fact.ranks)

@@ -34,6 +34,10 @@ OF_LIVE_JOBS = (
     AttemptRunning, RankExited, StopRequested, AttemptEnded,
 )  # fmt: skip
 RETRIED = ("failed", "lost")
+OWN_ENDS = ("exited", "signalled")
+"""Reasons of a failure that lie with the program, not with the mesh."""
+ENDS_OF_THE_MESH = ("lost", "disconnected", "declined", "spawn_failed", "device_failed")
+"""Other reasons for which an attempt may fail."""
 
 
 def check_once(history: History) -> list[Violation]:
@@ -165,10 +169,14 @@ def _wrong_ends(jobs: dict[str, Job]) -> list[Violation]:
 
 
 def _untrue_ends(history: History, jobs: dict[str, Job]) -> list[Violation]:
-    """A job that succeeded has run, every rank of its last attempt, to exit code 0."""
+    """A job that succeeded has run, every rank of its last attempt, to exit code 0; one that failed
+    by itself was not ended by the mesh, which has to say why it ends what nobody cancelled."""
     codes: dict[tuple[str, int], dict[int, int | None]] = {}
+    by_itself: set[tuple[str, int]] = set()
     for run in history.runs:
         codes.setdefault((run.job_id, run.attempt), {})[run.rank] = run.exit_code
+        if run.ended_by == "itself":
+            by_itself.add((run.job_id, run.attempt))
     found = []
     for job in jobs.values():
         if not isinstance(job.end, JobFinished):
@@ -180,6 +188,11 @@ def _untrue_ends(history: History, jobs: dict[str, Job]) -> list[Violation]:
         elif job.end.exit_code is not None and job.end.exit_code not in ran.values():
             sentence = f"job {job.job_id} is said to have ended with {job.end.exit_code}, not {ran}"
             found.append(_of(job, "untrue_exit", sentence))
+        if job.state == "failed":
+            own = job.end.reason in OWN_ENDS and (job.job_id, job.end.attempt) in by_itself
+            if not own and job.end.reason not in ENDS_OF_THE_MESH:
+                sentence = f"job {job.job_id} failed ({job.end.reason}), but not by itself"
+                found.append(_of(job, "failed_for_nothing", sentence))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock_contracts.journal import GangReady, LeaseGranted, RankPlacement
+from penstock_contracts.journal import GangReady, LeaseGranted, RankPlacement, RankPrepared
 from tests.checkers.gangs import check_gangs
 from tests.checkers.history import History
 from tests.checkers.tampering import Tamper, codes_after, edit_fact, replace
@@ -32,6 +32,10 @@ def _never_ready(history: History) -> None:
     edit_fact(history, GangReady, lambda _: ())
 
 
+def _one_not_prepared(history: History) -> None:
+    edit_fact(history, RankPrepared, lambda _: ())
+
+
 def _starts_early(history: History) -> None:
     gang = next(run for run in history.runs if run.rank == 1)
     gang.began_ns -= 1_000_000_000
@@ -44,6 +48,7 @@ def _starts_early(history: History) -> None:
         (_one_rank_twice, "placed_partly"),
         (_one_device_too_many, "placed_otherwise"),
         (_never_ready, "rank_before_gang"),
+        (_one_not_prepared, "gang_ready_early"),
         (_starts_early, "rank_before_gang"),
     ],
 )

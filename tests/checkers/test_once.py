@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from penstock_contracts.journal import (
@@ -109,6 +111,19 @@ def _another_exit_code(history: History) -> None:
     edit_fact(history, JobFinished, lambda fact: (replace(fact, exit_code=7, state="failed"),))
 
 
+def _killed_by_the_mesh(history: History) -> None:
+    edit_fact(history, JobFinished, _fails_as("signalled"))
+    history.runs[0].ended_by = "reaper"
+
+
+def _killed_without_a_cancel(history: History) -> None:
+    edit_fact(history, JobFinished, _fails_as("cancelled"))
+
+
+def _fails_as(reason: str) -> Callable[[JobFinished], tuple[JobFinished]]:
+    return lambda fact: (replace(fact, state="failed", reason=reason, exit_code=None),)
+
+
 @pytest.mark.parametrize(
     ("tamper", "code"),
     [
@@ -132,6 +147,8 @@ def _another_exit_code(history: History) -> None:
         (_never_ran, "untrue_success"),
         (_failed_in_truth, "untrue_success"),
         (_another_exit_code, "untrue_exit"),
+        (_killed_by_the_mesh, "failed_for_nothing"),
+        (_killed_without_a_cancel, "failed_for_nothing"),
     ],
 )
 def test_a_job_that_does_not_end_once_is_found(tamper: Tamper, code: str) -> None:
