@@ -23,7 +23,8 @@ from penstock_contracts.queries import (
     SchedulerAudit,
 )
 
-AUDIT_TIMEOUT_S = 30.0
+AUDIT_TIMEOUT_S = 60.0
+"""An audit of ten thousand nodes may take 35 s."""
 T = TypeVar("T")
 
 

@@ -1,8 +1,8 @@
 """How is an audit carried out?
 
 Waits until the journals are folded far enough, has every node that answers close its books, waits
-until what they sent is in the ledger, then compares. All within `AUDIT_S_MAX`. It does not know how
-the comparison works.
+until what they sent is in the ledger, then compares. All within `AUDIT_S_MAX`, longer for a large
+fleet. It does not know how the comparison works.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ CATCH_UP_S_MAX = 5.0
 NODE_S_MAX = 5.0
 """A node that has not closed its books by then is listed as silent."""
 INGEST_S_MAX = 4.0
+EACH_NODE_S = 0.002
+"""More time for each node: on two busy cores ten thousand nodes of eight devices take 8 s, of which
+half go into their 80,000 counters."""
 NODES_AT_ONCE_MAX = 1_000
 
 _request = msgspec.json.encode(Empty())
@@ -64,20 +67,24 @@ class Auditor:
     async def audit(self, query: MeteringAuditQuery) -> MeteringAudit | Refusal:
         """The comparison, or why there is none."""
         try:
-            async with asyncio.timeout(AUDIT_S_MAX), self._one_at_a_time:
+            async with asyncio.timeout(AUDIT_S_MAX) as limit, self._one_at_a_time:
                 await self._catch_up({JOBS: query.jobs_seq, NODES: query.nodes_seq}, CATCH_UP_S_MAX)
                 nodes = await self._run(self._library.nodes)
+                more_s = len(nodes) * EACH_NODE_S
+                limit.reschedule((limit.when() or 0.0) + more_s)
                 answered = await self._close_books([n.node for n in nodes if n.answers])
                 heard = frozenset(answered)
                 silent = sorted({node.node for node in nodes} - heard)
-                await self._catch_up({USAGE: max(answered.values(), default=0)}, INGEST_S_MAX)
+                await self._catch_up(
+                    {USAGE: max(answered.values(), default=0)}, INGEST_S_MAX + more_s
+                )
                 grants = await self._run(self._library.newest_lease_seq)
                 await self._catch_up({JOBS: grants}, INGEST_S_MAX)
                 return await self._run(self._compare, query, heard, tuple(silent))
         except NotCaughtUp as error:
             return Refusal("unavailable", str(error))
         except TimeoutError:
-            return Refusal("unavailable", f"the audit did not end within {AUDIT_S_MAX:g} s")
+            return Refusal("unavailable", "the audit did not end in time; ask again later")
 
     async def _catch_up(self, wanted: dict[str, int], within_s: float) -> None:
         for stream, seq in wanted.items():

@@ -25,7 +25,8 @@ class Line:
 
     def __init__(self) -> None:
         self._heaps: dict[Shape, list[Place]] = {}
-        self._waiting: dict[str, tuple[Shape, Place]] = {}
+        self._waiting: dict[str, tuple[Shape, Place, str]] = {}
+        self._tenants: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,14 +39,24 @@ class Line:
         shape, place = job.shape, place_of(job)
         if job.spec.job_id in self._waiting:
             return
-        self._waiting[job.spec.job_id] = (shape, place)
+        self._waiting[job.spec.job_id] = (shape, place, job.tenant)
+        self._tenants[job.tenant] = self._tenants.get(job.tenant, 0) + 1
         heappush(self._heaps.setdefault(shape, []), place)
 
     def remove(self, job_id: str) -> None:
         """Takes a job out of line; a missing one changes nothing."""
         entry = self._waiting.pop(job_id, None)
-        if entry is not None:
-            self._head(entry[0])
+        if entry is None:
+            return
+        shape, _, tenant = entry
+        self._tenants[tenant] -= 1
+        if not self._tenants[tenant]:
+            del self._tenants[tenant]
+        self._head(shape)
+
+    def waiting_of(self, tenant: str) -> int:
+        """How many jobs of a tenant wait."""
+        return self._tenants.get(tenant, 0)
 
     def shapes(self) -> list[Shape]:
         """The shapes that wait, in no particular order."""
@@ -71,11 +82,11 @@ class Line:
         entry = self._waiting.get(job_id)
         if entry is None:
             return None
-        return sum(1 for _, place in self._waiting.values() if place < entry[1])
+        return sum(1 for _, place, _ in self._waiting.values() if place < entry[1])
 
     def _counts(self, shape: Shape, place: Place) -> bool:
         entry = self._waiting.get(place[2])
-        return entry is not None and entry == (shape, place)
+        return entry is not None and entry[1] == place and entry[0] == shape
 
     def _head(self, shape: Shape) -> Place | None:
         heap = self._heaps.get(shape)

@@ -35,6 +35,8 @@ from penstock_scheduler.core.state import Job, shape_of
 
 LIVE_JOBS_MAX = 500_000
 """More unfinished jobs than this are refused: memory is bounded."""
+WAITING_JOBS_OF_TENANT_MAX = 100_000
+"""Of one tenant: whoever floods the mesh fills a fifth of it, and others are still accepted."""
 FLEET_SETTLED_NS = 3_000_000_000
 """A fleet that has changed within this time may still be growing: nothing is called impossible
 yet.
@@ -65,7 +67,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
         known = new.get(item.job_id) or state.digest_of(item.job_id)
         if known == digest:
             continue
-        refusal = _refusal(state, item, known, len(new), now_ns)
+        refusal = _refusal(state, event.tenant, item, known, len(new), now_ns)
         if refusal is not None:
             refused.append(RefusedItem(index, refusal, item.job_id))
             continue
@@ -80,7 +82,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
 
 
 def _refusal(
-    state: State, spec: JobSpec, known: str | None, new_jobs: int, now_ns: int
+    state: State, tenant: str, spec: JobSpec, known: str | None, new_jobs: int, now_ns: int
 ) -> Refusal | None:
     if known is not None:
         message = "this job_id was used for a different job; choose a new ULID"
@@ -95,6 +97,9 @@ def _refusal(
         return Refusal(
             "backlog_full", "the mesh holds as many unfinished jobs as it can; try later"
         )
+    if state.line.waiting_of(tenant) + new_jobs >= WAITING_JOBS_OF_TENANT_MAX:
+        message = f"{WAITING_JOBS_OF_TENANT_MAX} jobs of this tenant wait already; try later"
+        return Refusal("backlog_full", message)
     return None
 
 

@@ -1,0 +1,57 @@
+"""How much may wait, and whom does a full line concern?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from penstock_contracts.journal import JobSubmitted, RequestRefused
+from penstock_scheduler.core import requests
+from tests.scheduler.driver import Driver, a_job, a_node
+
+
+def accepted(facts: list[Any]) -> int:
+    return sum(isinstance(fact, JobSubmitted) for fact in facts)
+
+
+def codes(facts: list[Any]) -> list[str]:
+    refusals = [fact for fact in facts if isinstance(fact, RequestRefused)]
+    return [item.refusal.code for refusal in refusals for item in refusal.items]
+
+
+def test_a_tenant_that_floods_the_line_is_refused_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "WAITING_JOBS_OF_TENANT_MAX", 3)
+    driver = Driver(a_node("n1", 1))
+    driver.submit(a_job(1, gpus=1), tenant="flood")
+    flood = driver.submit(*(a_job(10 + i, gpus=1) for i in range(5)), tenant="flood")
+    assert (accepted(flood), codes(flood)) == (3, ["backlog_full"] * 2)
+    calm = driver.submit(*(a_job(20 + i, gpus=1) for i in range(3)), tenant="calm")
+    assert (accepted(calm), codes(calm)) == (3, [])
+
+
+def test_room_in_line_comes_back_when_jobs_start_or_are_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "WAITING_JOBS_OF_TENANT_MAX", 2)
+    driver = Driver(a_node("n1", 1))
+    jobs = [a_job(i, gpus=1) for i in range(1, 4)]
+    driver.submit(jobs[0])
+    driver.submit(*jobs[1:])
+    assert codes(driver.submit(a_job(9, gpus=1))) == ["backlog_full"]
+    driver.cancel(jobs[2])
+    assert accepted(driver.submit(a_job(9, gpus=1))) == 1
+    assert codes(driver.submit(a_job(10, gpus=1))) == ["backlog_full"]
+    driver.start(jobs[0])
+    driver.end(jobs[0])
+    assert accepted(driver.submit(a_job(10, gpus=1))) == 1
+
+
+def test_all_tenants_together_fill_the_mesh_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "LIVE_JOBS_MAX", 2)
+    driver = Driver(a_node("n1", 1))
+    driver.submit(a_job(1, gpus=1), tenant="a")
+    driver.submit(a_job(2, gpus=1), tenant="b")
+    assert codes(driver.submit(a_job(3, gpus=1), tenant="c")) == ["backlog_full"]
