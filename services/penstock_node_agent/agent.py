@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from itertools import islice, takewhile
 from typing import Any
 
 import msgspec
@@ -22,7 +21,6 @@ from penstock_contracts.leases import (
     DesiredAck,
     LeaseRenewal,
     NodeDesired,
-    NodeReport,
     lease_digest,
 )
 from penstock_contracts.nodes import Device, Heartbeat
@@ -33,12 +31,12 @@ from penstock_node_agent.core.usage import batch_now, next_batch
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.journal import Journal
 from penstock_node_agent.outbox import Lane, Parcel
+from penstock_node_agent.packing import next_report
 from penstock_runtime.clock import Clock
 
 SEGMENT_S = 60.0
 USAGE_SPACING_S = 0.1
 """Nobody waits for usage but audits, which hurry: ten messages a second pack any rate of jobs."""
-REPORT_ITEMS_MAX = 500
 AUDIT_S_MAX = 8.0
 
 log = logging.getLogger(__name__)
@@ -241,11 +239,9 @@ class Agent:
                 lambda stored: self.take(events.ReportsDelivered(count=1)),
                 f"{self._subject}.description",
             )
-        steps = takewhile(lambda item: not isinstance(item, Described), state.reports)
-        items = tuple(islice(steps, REPORT_ITEMS_MAX))
-        count = len(items)
+        payload, count = next_report(state)
         return Parcel(
-            _encode(NodeReport(state.node, state.boot_id, items)),
+            payload,
             self._message_id("report"),
             lambda stored: self.take(events.ReportsDelivered(count=count)),
         )

@@ -83,6 +83,17 @@ async def test_time_limit_and_lease_end_the_work(rig: Any) -> None:
     assert end_of(rig, "leased")["reason"] == "disconnected"
 
 
+async def test_what_is_past_its_lease_already_is_not_started(rig: Any) -> None:
+    await rig.start()
+    old_ns = rig.now_ns() - 10 * SECOND_NS
+    rig.spawn("late", LONG, disconnect_s=8, received_ns=old_ns)
+    assert (end_of(rig, "late")["reason"], end_of(rig, "late")["signal"]) == ("disconnected", None)
+    assert rig.ran("late") == 0
+    rig.send(op="renew", at_ns=rig.now_ns())
+    rig.spawn("renewed", Script(run_s=0.05), disconnect_s=8, received_ns=old_ns)
+    assert end_of(rig, "renewed")["code"] == 0
+
+
 async def test_a_known_key_is_not_started_again_even_by_another_reaper(rig: Any) -> None:
     await rig.start()
     rig.spawn("once", Script(run_s=0.05))

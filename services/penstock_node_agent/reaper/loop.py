@@ -169,8 +169,9 @@ class Reaper:
             self._wait()  # stamp what has ended meanwhile
 
     def _spawn_one(self, order: dict[str, Any], attempt: Attempt) -> None:
-        refused = order.get("refused") or ("stopped" if self._leaving else "")
-        message = ""
+        attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
+        attempt.received_ns = order["received_ns"]
+        refused, message = self._refusal(order, attempt), ""
         if not refused:
             try:
                 pid = self._processes.spawn(order, f"{self._directory}:{attempt.key}")
@@ -182,13 +183,20 @@ class Reaper:
             self._tell_end(attempt, now)
             return
         attempt.began_ns, attempt.pid = now, pid
-        attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
-        attempt.received_ns = order["received_ns"]
         if order["limit_s"] is not None:
             attempt.limit_ns = now + int(order["limit_s"] * SECOND_NS)
         self._mains[pid] = attempt
         self._watch(attempt)
         self._records.add(["began", attempt.key, now, pid])
+
+    def _refusal(self, order: dict[str, Any], attempt: Attempt) -> str:
+        """Why it is not started after all; an order may have lain unread beyond its lease."""
+        if order.get("refused"):
+            return str(order["refused"])
+        if self._leaving:
+            return "stopped"
+        due = attempt.due_ns(self._renewed_ns)
+        return "disconnected" if due is not None and due <= self._boottime_ns() else ""
 
     # -- ending ------------------------------------------------------------------------------------
     def _watch(self, attempt: Attempt) -> None:
