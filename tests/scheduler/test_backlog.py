@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from penstock_contracts.ids import ulid
+from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import JobSubmitted, RequestRefused
-from penstock_scheduler.core import requests
+from penstock_scheduler.core import remembering, requests
 from tests.scheduler.driver import Driver, a_job, a_node
 
 
@@ -55,3 +57,44 @@ def test_all_tenants_together_fill_the_mesh_at_most(monkeypatch: pytest.MonkeyPa
     driver.submit(a_job(1, gpus=1), tenant="a")
     driver.submit(a_job(2, gpus=1), tenant="b")
     assert codes(driver.submit(a_job(3, gpus=1), tenant="c")) == ["backlog_full"]
+
+
+def made_at(now_ns: int) -> JobSpec:
+    return JobSpec(job_id=ulid(now_ns // 1_000_000, 7), command=("true",))
+
+
+def remember(driver: Driver, count: int, oldest_ago_s: int) -> list[str]:
+    """So many ended jobs, evenly old, as a snapshot would have brought them."""
+    made_ms = [driver.now_ns // 1_000_000 - oldest_ago_s * 1_000 * i // count for i in range(count)]
+    ids = [ulid(at_ms, i) for i, at_ms in enumerate(reversed(made_ms))]
+    driver.core.state.remembered = dict.fromkeys(ids, "digest")
+    return ids
+
+
+def test_of_too_many_ended_jobs_the_oldest_are_forgotten_and_refused_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remembering, "REMEMBERED_MAX", 999)
+    driver = Driver(a_node())
+    ids = remember(driver, 1_000, oldest_ago_s=86_400)
+    driver.tick()
+    left = driver.core.state.remembered
+    assert 890 <= len(left) <= 910
+    assert list(left) == ids[-len(left) :]
+    again = JobSpec(job_id=ids[0], command=("true",))
+    assert codes(driver.submit(again)) == ["job_id_too_old"]
+    assert accepted(driver.submit(made_at(driver.now_ns)))
+
+
+def test_young_ids_are_kept_and_work_is_refused_before_memory_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remembering, "REMEMBERED_MAX", 999)
+    monkeypatch.setattr(requests, "REMEMBERED_REFUSED", 1_000)
+    driver = Driver(a_node())
+    remember(driver, 1_000, oldest_ago_s=600)
+    driver.tick()
+    assert len(driver.core.state.remembered) == 1_000
+    assert codes(driver.submit(a_job(7))) == ["backlog_full"]
+    driver.tick(3_600)
+    assert accepted(driver.submit(made_at(driver.now_ns)))

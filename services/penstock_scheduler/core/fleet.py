@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock_contracts.ids import JOB_ID_REMEMBERED_MS
 from penstock_contracts.journal import (
     JobFact,
     JobIdsForgotten,
@@ -30,13 +29,13 @@ from penstock_contracts.nodes import (
 )
 from penstock_scheduler.core import resting
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks, may_stop
 from penstock_scheduler.core.requests import decide_impossible
 from penstock_scheduler.core.state import Job, Lease
 
 DISCONNECT_MARGIN_NS = 5_000_000_000
 """Between the instant by which a reaper has ended a disconnected attempt and our saying so."""
-FORGET_EVERY_MS = 3_600_000
 
 
 def decide_node(state: State, fact: NodeFact, now_ns: int) -> list[JobFact]:
@@ -136,8 +135,8 @@ def decide_tick(state: State, contact_ns: dict[str, int], now_ns: int) -> list[J
             facts += _stop_all_on(state, name)
     facts += _lost_contact(state, contact_ns, now_ns)
     facts += decide_impossible(state, now_ns)
-    before_ms = now_ns // 1_000_000 - JOB_ID_REMEMBERED_MS
-    if before_ms - state.forgotten_before_ms > FORGET_EVERY_MS:
+    before_ms = forget_before_ms(state, now_ns)
+    if before_ms is not None:
         facts.append(JobIdsForgotten(before_ms))
     return facts
 

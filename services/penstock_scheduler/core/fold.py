@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
-from penstock_contracts.ids import lease_key, ulid_time_ms
+from penstock_contracts.ids import lease_key, ulid
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
 from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.line import Line
@@ -207,7 +207,8 @@ class State:
 
     def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
         self.forgotten_before_ms = fact.before_ms
-        for job_id in [i for i in self.remembered if ulid_time_ms(i) < fact.before_ms]:
+        oldest = ulid(max(0, fact.before_ms), 0)
+        for job_id in [job_id for job_id in self.remembered if job_id < oldest]:
             del self.remembered[job_id]
 
     # -- parts

@@ -31,6 +31,7 @@ from penstock_contracts.journal import (
 from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBroken
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import fits_when_empty
+from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
 from penstock_scheduler.core.state import Job, shape_of
 
 LIVE_JOBS_MAX = 500_000
@@ -87,12 +88,18 @@ def _refusal(
     if known is not None:
         message = "this job_id was used for a different job; choose a new ULID"
         return Refusal("job_id_conflict", message, "job_id")
-    age_ms = now_ns // 1_000_000 - ulid_time_ms(spec.job_id)
+    made_ms = ulid_time_ms(spec.job_id)
+    age_ms = now_ns // 1_000_000 - made_ms
     if age_ms > JOB_ID_REMEMBERED_MS:
         return Refusal("job_id_too_old", "job_id is older than 7 days; choose a new ULID", "job_id")
+    if made_ms < state.forgotten_before_ms:
+        message = "ids as old as job_id are forgotten already; choose a new ULID"
+        return Refusal("job_id_too_old", message, "job_id")
     if -age_ms > JOB_ID_AHEAD_MS_MAX:
         message = "job_id lies more than 10 minutes in the future; check the clock that made it"
         return Refusal("job_id_in_future", message, "job_id")
+    if len(state.remembered) >= REMEMBERED_REFUSED:
+        return Refusal("backlog_full", "too many jobs have ended in the last minutes; try later")
     if len(state.jobs) + new_jobs >= LIVE_JOBS_MAX:
         return Refusal(
             "backlog_full", "the mesh holds as many unfinished jobs as it can; try later"
