@@ -53,8 +53,9 @@ def eventually() -> Eventually:
 class NatsServer:
     """A real nats-server with JetStream in its own directory; it keeps its port across restarts."""
 
-    def __init__(self, directory: Path, extra_config: str = "") -> None:
+    def __init__(self, directory: Path, extra_config: str = "", sync_interval: str = "2m") -> None:
         self._directory = directory
+        self._sync_interval = sync_interval
         self._config = directory / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1
@@ -62,7 +63,8 @@ class NatsServer:
 
     def _write_config(self, extra_config: str) -> None:
         self._config.write_text(
-            f'jetstream {{ store_dir: "{self._directory / "store"}" }}\n{extra_config}\n',
+            f'jetstream {{ store_dir: "{self._directory / "store"}",'
+            f" sync_interval: {self._sync_interval} }}\n{extra_config}\n",
             encoding="utf-8",
         )
 
