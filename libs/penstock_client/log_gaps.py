@@ -13,6 +13,7 @@ from penstock_bus.port import Bus, Message, StoredMessage
 
 STREAM = "LOGS"
 OFFSET_HEADER = "Penstock-Offset"
+OFFSET_DIGITS_MAX = 15
 READ_MAX = 64
 
 
@@ -129,7 +130,7 @@ async def _stored_late(
 def offset_of(message: Message | StoredMessage) -> int | None:
     """Where the chunk begins; None when it does not say (then it is not one of ours)."""
     text = (message.headers or {}).get(OFFSET_HEADER, "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) <= OFFSET_DIGITS_MAX else None
 
 
 def _end_of(message: StoredMessage) -> int:

@@ -9,6 +9,7 @@ here and read from the stream later. It does not know where the bytes go.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -26,6 +27,8 @@ CHECK_S = 0.02
 CHECK_S_MAX = 0.5
 """How soon the stream is asked again for what should be here and is not; doubled each time."""
 SCAN_MAX = 64
+
+_OUTPUT = re.compile(r"(?:.*\.)?([0-9]{1,9})\.([0-9]{1,5})\.(stdout|stderr)", re.DOTALL)
 
 Key = tuple[int, int, str]
 """(attempt, rank, stdout|stderr)"""
@@ -244,7 +247,5 @@ class LogReader:
 
 def _key_of(subject: str) -> Key | None:
     """Attempt, rank and stream name at the end of a log subject; None when it is not one."""
-    tokens = subject.split(".")[-3:]
-    if len(tokens) != 3 or not (tokens[0].isdecimal() and tokens[1].isdecimal()):
-        return None
-    return int(tokens[0]), int(tokens[1]), tokens[2]
+    found = _OUTPUT.fullmatch(subject)
+    return None if found is None else (int(found[1]), int(found[2]), found[3])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from penstock_bus.port import Bus, BusRefusal, Message, NoResponders, Outage
 from penstock_client.failures import Refused, Unavailable, refuse
 from penstock_client.subjects import ANY, subject_of
-from penstock_contracts.errors import Refusal
+from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.jobs import JOBS_PER_REQUEST_MAX, REQUEST_BYTES_MAX, JobSpec
 from penstock_contracts.public import JobEvent, RequestRefusal
 
@@ -232,7 +232,8 @@ class Confirmation:
     def _on_event(self, message: Message) -> None:
         _, job_id, fact = message.subject.rsplit(".", 2)
         if job_id in self._undecided:
-            self._note(fact, job_id, message.payload)
+            with suppress(*MALFORMED):  # not one of ours
+                self._note(fact, job_id, message.payload)
 
     def _note(self, fact: str, job_id: str, payload: bytes) -> None:
         if fact == "rejected":
@@ -244,9 +245,10 @@ class Confirmation:
         self._wake.set()
 
     def _on_refusal(self, message: Message) -> None:
-        refusal = _decode_refusal(message.payload)
-        self._refusals[refusal.request_seq] = refusal
-        self._wake.set()
+        with suppress(*MALFORMED):  # not one of ours
+            refusal = _decode_refusal(message.payload)
+            self._refusals[refusal.request_seq] = refusal
+            self._wake.set()
 
     async def _look_up(self, requests: Sequence[StoredRequest]) -> None:
         """Reads from the stream what was perhaps missed live."""
@@ -263,7 +265,7 @@ class Confirmation:
                     stored = await self._bus.read_last("FACTS", self._fact(job_id, fact))
                     if stored is not None:
                         self._note(fact, job_id, stored.payload)
-        except (Outage, BusRefusal):
+        except (Outage, BusRefusal, *MALFORMED):
             return  # the next round asks again, until the time is over
 
 

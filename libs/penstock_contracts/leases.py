@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from penstock_contracts.bounds import Address, Instant, Name, Number, Port, Said, Small
+from penstock_contracts.bounds import Address, Capacity, Instant, Name, Number, Port, Said, Small
 from penstock_contracts.ids import lease_key
 from penstock_contracts.nodes import NodeDescription
 
@@ -40,28 +40,28 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `devices`: UUIDs.
     """
 
-    lease_seq: int
-    job_id: str
-    tenant: str
-    attempt: int
-    rank: int
-    phase: str
-    granted_ns: int
-    command: tuple[str, ...]
-    ranks: int = 1
-    local_rank: int = 0
+    lease_seq: Number
+    job_id: Name
+    tenant: Name
+    attempt: Number
+    rank: Number
+    phase: Name
+    granted_ns: Number
+    command: Annotated[tuple[str, ...], Meta(min_length=1)]
+    ranks: Number = 1
+    local_rank: Number = 0
     name: str = ""
     env: dict[str, str] = {}
     devices: tuple[str, ...] = ()
-    gpu_milli: int = 1000
-    gpu_memory_mib: int | None = None
-    cpu_milli: int = 0
-    memory_mib: int = 0
-    time_limit_s: int | None = None
-    grace_s: int = 10
-    disconnect_s: int | None = None
+    gpu_milli: Capacity = 1000
+    gpu_memory_mib: Capacity | None = None
+    cpu_milli: Capacity = 0
+    memory_mib: Capacity = 0
+    time_limit_s: Number | None = None
+    grace_s: Number = 10
+    disconnect_s: Number | None = None
     rendezvous: Rendezvous | None = None
-    stop_reason: str = ""
+    stop_reason: Name = ""
 
     @property
     def key(self) -> str:
@@ -76,8 +76,8 @@ class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     `boot_id` (where one is named) refuses it.
     """
 
-    as_of: int
-    base: int = 0
+    as_of: Number
+    base: Number = 0
     full: bool = False
     leases: tuple[LeaseOrder, ...] = ()
     dropped: tuple[str, ...] = ()
