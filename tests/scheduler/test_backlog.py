@@ -51,6 +51,21 @@ def test_room_in_line_comes_back_when_jobs_start_or_are_cancelled(
     assert accepted(driver.submit(a_job(10, gpus=1))) == 1
 
 
+def test_large_requests_fill_the_line_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "WAITING_BYTES_OF_TENANT_MAX", 20_000)
+    monkeypatch.setattr(requests, "WAITING_BYTES_MAX", 30_000)
+    driver = Driver(a_node("n1", 1))
+    driver.submit(a_job(1, gpus=1), tenant="flood")
+    large = {"gpus": 1, "env": {"DATA": "x" * 10_000}}
+    flood = driver.submit(*(a_job(10 + i, **large) for i in range(4)), tenant="flood")
+    assert (accepted(flood), codes(flood)) == (2, ["backlog_full"] * 2)
+    other = driver.submit(*(a_job(20 + i, **large) for i in range(4)), tenant="other")
+    assert (accepted(other), codes(other)) == (1, ["backlog_full"] * 3)
+    for spec in [job.spec for job in driver.core.state.jobs.values()]:
+        driver.cancel(spec, tenant=driver.core.state.jobs[spec.job_id].tenant)
+    assert (driver.core.state.line.all.jobs, driver.core.state.line.all.bytes) == (0, 0)
+
+
 def test_all_tenants_together_fill_the_mesh_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "LIVE_JOBS_MAX", 2)
     driver = Driver(a_node("n1", 1))

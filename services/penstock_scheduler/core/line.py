@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
+import msgspec
+
+from penstock_contracts.jobs import JobSpec
 from penstock_scheduler.core.state import Job, Shape
+
+_encode = msgspec.json.Encoder().encode
 
 Place = tuple[int, int, str]
 """(minus priority, order, job id): the smallest goes first."""
@@ -20,13 +25,30 @@ def place_of(job: Job) -> Place:
     return (-job.spec.priority, job.order, job.spec.job_id)
 
 
+def size_of(spec: JobSpec) -> int:
+    """What a request takes up, in bytes."""
+    return len(_encode(spec))
+
+
+class Share(msgspec.Struct):
+    """What waits of somebody: how many jobs, and how large their requests are together."""
+
+    jobs: int = 0
+    bytes: int = 0
+
+    def count(self, sign: int, size: int) -> None:
+        self.jobs += sign
+        self.bytes += sign * size
+
+
 class Line:
     """Waiting jobs. Removal is lazy: `waiting` says which entries still count."""
 
     def __init__(self) -> None:
         self._heaps: dict[Shape, list[Place]] = {}
-        self._waiting: dict[str, tuple[Shape, Place, str]] = {}
-        self._tenants: dict[str, int] = {}
+        self._waiting: dict[str, tuple[Shape, Place, str, int]] = {}
+        self._tenants: dict[str, Share] = {}
+        self.all = Share()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -39,8 +61,10 @@ class Line:
         shape, place = job.shape, place_of(job)
         if job.spec.job_id in self._waiting:
             return
-        self._waiting[job.spec.job_id] = (shape, place, job.tenant)
-        self._tenants[job.tenant] = self._tenants.get(job.tenant, 0) + 1
+        size = size_of(job.spec)
+        self._waiting[job.spec.job_id] = (shape, place, job.tenant, size)
+        self.all.count(1, size)
+        self._tenants.setdefault(job.tenant, Share()).count(1, size)
         heappush(self._heaps.setdefault(shape, []), place)
 
     def remove(self, job_id: str) -> None:
@@ -48,15 +72,17 @@ class Line:
         entry = self._waiting.pop(job_id, None)
         if entry is None:
             return
-        shape, _, tenant = entry
-        self._tenants[tenant] -= 1
-        if not self._tenants[tenant]:
+        shape, _, tenant, size = entry
+        self.all.count(-1, size)
+        share = self._tenants[tenant]
+        share.count(-1, size)
+        if not share.jobs:
             del self._tenants[tenant]
         self._head(shape)
 
-    def waiting_of(self, tenant: str) -> int:
-        """How many jobs of a tenant wait."""
-        return self._tenants.get(tenant, 0)
+    def share_of(self, tenant: str) -> Share:
+        """What waits of a tenant."""
+        return self._tenants.get(tenant) or Share()
 
     def shapes(self) -> list[Shape]:
         """The shapes that wait, in no particular order."""
@@ -82,7 +108,7 @@ class Line:
         entry = self._waiting.get(job_id)
         if entry is None:
             return None
-        return sum(1 for _, place, _ in self._waiting.values() if place < entry[1])
+        return sum(1 for _, place, *_ in self._waiting.values() if place < entry[1])
 
     def _counts(self, shape: Shape, place: Place) -> bool:
         entry = self._waiting.get(place[2])

@@ -30,14 +30,18 @@ from penstock_contracts.journal import (
 )
 from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBroken
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
 from penstock_scheduler.core.state import Job, shape_of
 
 LIVE_JOBS_MAX = 500_000
 """More unfinished jobs than this are refused: memory is bounded."""
+WAITING_BYTES_MAX = 128 * 1024 * 1024
+"""Requests of waiting jobs together: three snapshots of them must fit into their bucket."""
 WAITING_JOBS_OF_TENANT_MAX = 100_000
-"""Of one tenant: whoever floods the mesh fills a fifth of it, and others are still accepted."""
+WAITING_BYTES_OF_TENANT_MAX = 32 * 1024 * 1024
+"""Whoever floods the mesh fills a part of it, and others are still accepted."""
 FLEET_SETTLED_NS = 3_000_000_000
 """A fleet that has changed within this time may still be growing: nothing is called impossible
 yet.
@@ -60,6 +64,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
     facts: list[JobFact] = []
     refused: list[RefusedItem] = []
     new: dict[str, str] = {}
+    asked = Share()
     for index, item in enumerate(event.items):
         if isinstance(item, RefusedItem):
             refused.append(item)
@@ -68,11 +73,12 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
         known = new.get(item.job_id) or state.digest_of(item.job_id)
         if known == digest:
             continue
-        refusal = _refusal(state, event.tenant, item, known, len(new), now_ns)
+        refusal = _refusal(state, item, known, now_ns) or _no_room(state, event.tenant, asked)
         if refusal is not None:
             refused.append(RefusedItem(index, refusal, item.job_id))
             continue
         new[item.job_id] = digest
+        asked.count(1, size_of(item))
         facts.append(JobSubmitted(event.tenant, event.request_seq, digest, item))
         rejection = impossible(state, item, now_ns)
         if rejection is not None:
@@ -82,9 +88,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
     return facts
 
 
-def _refusal(
-    state: State, tenant: str, spec: JobSpec, known: str | None, new_jobs: int, now_ns: int
-) -> Refusal | None:
+def _refusal(state: State, spec: JobSpec, known: str | None, now_ns: int) -> Refusal | None:
     if known is not None:
         message = "this job_id was used for a different job; choose a new ULID"
         return Refusal("job_id_conflict", message, "job_id")
@@ -98,14 +102,27 @@ def _refusal(
     if -age_ms > JOB_ID_AHEAD_MS_MAX:
         message = "job_id lies more than 10 minutes in the future; check the clock that made it"
         return Refusal("job_id_in_future", message, "job_id")
+    return None
+
+
+def _no_room(state: State, tenant: str, asked: Share) -> Refusal | None:
+    """Why nothing more is accepted now; `asked` comes before it in the same request."""
+    line = state.line
     if len(state.remembered) >= REMEMBERED_REFUSED:
         return Refusal("backlog_full", "too many jobs have ended in the last minutes; try later")
-    if len(state.jobs) + new_jobs >= LIVE_JOBS_MAX:
-        return Refusal(
-            "backlog_full", "the mesh holds as many unfinished jobs as it can; try later"
-        )
-    if state.line.waiting_of(tenant) + new_jobs >= WAITING_JOBS_OF_TENANT_MAX:
+    if len(state.jobs) + asked.jobs >= LIVE_JOBS_MAX:
+        message = "the mesh holds as many unfinished jobs as it can; try later"
+        return Refusal("backlog_full", message)
+    if line.all.bytes + asked.bytes >= WAITING_BYTES_MAX:
+        message = "the requests that wait are as large together as the mesh can hold; try later"
+        return Refusal("backlog_full", message)
+    share = line.share_of(tenant)
+    if share.jobs + asked.jobs >= WAITING_JOBS_OF_TENANT_MAX:
         message = f"{WAITING_JOBS_OF_TENANT_MAX} jobs of this tenant wait already; try later"
+        return Refusal("backlog_full", message)
+    if share.bytes + asked.bytes >= WAITING_BYTES_OF_TENANT_MAX:
+        size_mib = WAITING_BYTES_OF_TENANT_MAX >> 20
+        message = f"this tenant's requests that wait are {size_mib} MiB together; try later"
         return Refusal("backlog_full", message)
     return None
 
