@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import sys
 import time
 import uuid
+from collections import Counter
 from typing import Any
 
 import msgspec
 import uvloop
 
-from penstock_bus.nats import connect
+from penstock_bus.nats import NatsBus, connect
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
 from scale.fleet import ANY
 from scale.node import SEGMENT_S, SimulatedNode
@@ -51,12 +53,13 @@ class Driver:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.nodes: list[SimulatedNode] = []
+        self._buses: list[NatsBus] = []
         self._late_s = 0.0
         self._beats = 0
 
     async def connect(self) -> None:
         plan = self._plan
-        buses = [
+        buses = self._buses = [
             await connect(
                 plan.url,
                 name=f"benchmark-nodes-{plan.first}-{index}",
@@ -129,11 +132,13 @@ class Driver:
                 "late_ms_max": late_ms,
                 "owes": sum(node.owes for node in self.nodes),
                 "cpu_s": time.process_time(),
+                "troubles": dict(sum((Counter(bus.counters) for bus in self._buses), Counter())),
             }
         raise ValueError(f"no command {what!r}")
 
 
 async def main() -> None:
+    logging.disable(logging.CRITICAL)  # what goes wrong on its connections is counted
     driver = Driver(msgspec.json.decode(sys.argv[1], type=Plan))
     await driver.connect()
     loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,11 +87,15 @@ class Fleet:
 
     def stats(self) -> dict[str, Any]:
         answers = self.ask(do="stats")
+        troubles: Counter[str] = Counter()
+        for answer in answers:
+            troubles.update(answer["troubles"])
         return {
             "beats": sum(answer["beats"] for answer in answers),
             "late_ms_max": max(answer["late_ms_max"] for answer in answers),
             "owes": sum(answer["owes"] for answer in answers),
             "cpu_s": round(sum(answer["cpu_s"] for answer in answers), 2),
+            "troubles": dict(troubles),
         }
 
     def close(self) -> None:
