@@ -21,7 +21,15 @@ from penstock_contracts.message_type import (
 )
 
 
-def _query(service: str, what: str, ask: object, answer: object, summary: str) -> MessageType:
+def _query(
+    service: str,
+    what: str,
+    ask: object,
+    answer: object,
+    summary: str,
+    *,
+    askers: tuple[str, ...] = ASKERS,
+) -> MessageType:
     return MessageType(
         name=f"query_{service}_{what}",
         subject=f"query.{service}.{what}",
@@ -29,7 +37,7 @@ def _query(service: str, what: str, ask: object, answer: object, summary: str) -
         payload=ask,
         answer=answer,
         key="none: asking changes nothing",
-        writers=ASKERS,
+        writers=askers,
         readers=(service,),
         summary=summary,
     )
@@ -239,6 +247,7 @@ MESSAGES: tuple[MessageType, ...] = (
         queries.NodesQuery,
         queries.Answer[queries.NodesView],
         "Every node with its devices, health and liveness.",
+        askers=(*ASKERS, METERING),
     ),
     _query("inventory", "node", queries.NodeQuery, queries.Answer[nodes.NodeView], "One node."),
     _query(

@@ -43,9 +43,12 @@ class Housekeeper:
         """Say what is committed, as far as the broker answers."""
         try:
             for stream, seq in list(self._progress.committed.items()):
-                before = self._published.get(stream, 0)
+                before = self._published.get(stream)
                 if before != seq:
-                    await publish_cursor(self._bus, stream, NAME, seq, cut=seq < before)
+                    # The first word of a life may be less than was said: the ledger is an older
+                    # copy, and what it has not read must not be discarded.
+                    cut = before is None or seq < before
+                    await publish_cursor(self._bus, stream, NAME, seq, cut=cut)
                     self._published[stream] = seq
         except (Outage, BusRefusal) as error:
             log.warning("cursors wait: %s", error)

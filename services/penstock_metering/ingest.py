@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from penstock_bus.port import StoredMessage
 from penstock_contracts.errors import MALFORMED
 from penstock_contracts.journal import JobFact
-from penstock_contracts.nodes import NodeFact
+from penstock_contracts.nodes import NodeFact, NodeView
 from penstock_contracts.usage import UsageBatch
 from penstock_metering.core.accounts import Counter, CounterKey
 from penstock_metering.core.fleet import Fleet
@@ -26,6 +26,7 @@ from penstock_metering.core.rows import Anomaly
 from penstock_metering.core.segments import Rejected, UsageMessage, newest, read_usage
 from penstock_metering.database import Database
 from penstock_metering.fence import Writer
+from penstock_metering.records import GAP
 from penstock_metering.store import Changes, Store
 from penstock_runtime.entries import Committed, entry_decoder
 
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 JOBS, NODES, USAGE = "JOBS", "NODES", "USAGE"
 STREAMS = (NODES, JOBS, USAGE)
+RECALLED = "NODES recalled"
+"""Among the cursors: up to where inventory was asked for what entries of NODES had told."""
 PAYLOAD_KEPT_MAX = 65_536
 """Letters kept of a message that could not be read."""
 
@@ -40,7 +43,6 @@ _decode_jobs = entry_decoder(JobFact)
 _decode_nodes = entry_decoder(NodeFact)
 _decode_usage = msgspec.json.Decoder(UsageBatch).decode
 
-GAP = "stream_gap"
 _MISSED = {
     NODES: "what changed about nodes meanwhile is not known",
     JOBS: "jobs and leases of that time are not known, or not how they ended",
@@ -85,6 +87,7 @@ class Ingest:
         self._store = store
         self.totals = Totals()
         self._moved: dict[str, int] = {}
+        self._marks: dict[str, int] = {}
         self._noted: list[Anomaly] = []
         self._is_loaded = False
         self._reload()
@@ -109,11 +112,27 @@ class Ingest:
             else:
                 self._note(stream, seq, "stream_rewound", _REWOUND.format(stream, seq, cursor))
 
+    @property
+    def lacks_nodes(self) -> bool:
+        """Whether entries of NODES are missing, and inventory was not asked since."""
+        return self._unread_nodes_to > self._recalled_to
+
+    def adopt(self, seq: int, nodes: Sequence[NodeView], now_ms: int) -> bool:
+        """Take all nodes as inventory has them as of `seq`; False when NODES has been read
+        further. Raises DatabaseBusy and Superseded."""
+        with self._storing():
+            if self.cursors[NODES] != seq:
+                return False
+            self.fleet.adopt(seq, nodes, now_ms)
+            self._marks = {RECALLED: self._unread_nodes_to}
+        self._recalled_to = self._unread_nodes_to
+        return True
+
     @contextmanager
     def _storing(self) -> Iterator[Changes]:
         """What is folded inside is stored at the end, or forgotten."""
         changes = Changes()
-        self._moved, self._noted = {}, []
+        self._moved, self._marks, self._noted = {}, {}, []
         try:
             if not self._is_loaded:
                 self._reload()
@@ -131,7 +150,7 @@ class Ingest:
         changes.jobs, changes.leases, anomalies, changes.strays = self.history.take_changes()
         changes.anomalies = [*self._noted, *anomalies]
         changes.node_changes, changes.nodes = self.fleet.take_changes()
-        changes.cursors = self._moved
+        changes.cursors = self._moved | self._marks
         written = self._store.write(changes)
         self.cursors.update(self._moved)
         self._counters.update(counters)
@@ -141,10 +160,12 @@ class Ingest:
 
     def _reload(self) -> None:
         loaded = self._store.load()
-        self.history = History(loaded.jobs, loaded.leases)
+        self.history = History(loaded.jobs, loaded.leases, loaded.unread.get(JOBS, 0))
         self.fleet = Fleet(loaded.nodes)
         self._counters: dict[CounterKey, Counter] = loaded.counters
-        self.cursors = dict.fromkeys(STREAMS, 0) | loaded.cursors
+        self.cursors = {stream: loaded.cursors.get(stream, 0) for stream in STREAMS}
+        self._unread_nodes_to = loaded.unread.get(NODES, 0)
+        self._recalled_to = loaded.cursors.get(RECALLED, 0)
         self._is_loaded = True
 
     def _unseen(self, stream: str, messages: Sequence[StoredMessage]) -> Sequence[StoredMessage]:
@@ -160,10 +181,12 @@ class Ingest:
     def _miss(self, stream: str, cursor: int, upto_seq: int) -> None:
         """What follows `cursor` up to `upto_seq` was discarded unread."""
         self.totals.gaps += 1
-        meant = _MISSED[stream]
-        self._note(
-            stream, upto_seq, GAP, f"{stream} {cursor + 1} to {upto_seq} are missing: {meant}"
-        )
+        missing = f"{stream} {cursor + 1} to {upto_seq} are missing: {_MISSED[stream]}"
+        self._note(stream, upto_seq, GAP, missing)
+        if stream == JOBS:
+            self.history.miss(upto_seq)
+        elif stream == NODES:
+            self._unread_nodes_to = upto_seq
 
     def _note(self, stream: str, seq: int, code: str, sentence: str) -> None:
         self._noted.append(Anomaly(stream, seq, code, sentence))

@@ -30,7 +30,7 @@ from penstock_metering.core.rating import CURRENCY
 from penstock_metering.core.rows import JobRow, LeaseRow, NodeChange
 from penstock_metering.costing import Use, use_by_job, use_by_tenant
 from penstock_metering.database import Database
-from penstock_metering.records import read_job, read_lease
+from penstock_metering.records import GAP, read_gaps, read_job, read_lease
 
 FINDINGS_MAX = 100
 _decode_spec = msgspec.json.Decoder(JobSpec).decode
@@ -116,16 +116,21 @@ class Library:
             return Counts(accepted, {row.state: row.jobs for row in finished})
 
     def findings(self) -> list[Finding]:
-        """What was noted while reading: quarantined messages and things that must never happen."""
+        """What was noted while reading: what is missing, quarantined messages, and things that must
+        never happen."""
         held, odd = schema.quarantine, schema.anomalies
         with self._engine.begin() as connection:
             quarantined = connection.execute(
                 sa.select(held).order_by(held.c.number).limit(FINDINGS_MAX)
             )
             anomalies = connection.execute(
-                sa.select(odd).order_by(odd.c.number).limit(FINDINGS_MAX)
+                sa.select(odd).where(odd.c.code != GAP).order_by(odd.c.number).limit(FINDINGS_MAX)
+            )
+            gaps = connection.execute(
+                sa.select(odd).where(odd.c.code == GAP).order_by(odd.c.number).limit(FINDINGS_MAX)
             )
             return [
+                *(Finding(row.code, row.sentence) for row in gaps),
                 *(
                     Finding("quarantined", f"{row.stream} {row.seq}: {row.reason}")
                     for row in quarantined
@@ -149,6 +154,7 @@ class Library:
                 answered=answered,
                 settled_seq=settled_seq,
                 now_ms=now_ms,
+                unread_to_seq=read_gaps(connection).get("JOBS", 0),
             )
 
 

@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
+from penstock_metering import schema
 from penstock_metering.core.rows import JobRow, LeaseRow
 from penstock_metering.core.segments import Posting
 from penstock_metering.database import Row
+
+GAP = "stream_gap"
+"""The code of the finding that messages were gone before they were read."""
 
 _encode = msgspec.json.Encoder().encode
 _DEVICES = LeaseRow.__struct_fields__.index("devices")
@@ -28,6 +33,17 @@ def read_lease(row: Any) -> LeaseRow:
     values = dict(row._mapping)
     values["devices"] = tuple(msgspec.json.decode(values["devices"]))
     return LeaseRow(**values)
+
+
+def read_gaps(connection: sa.Connection) -> dict[str, int]:
+    """The last message that is missing, of each stream of which some are."""
+    odd = schema.anomalies
+    rows = connection.execute(
+        sa.select(odd.c.stream, sa.func.max(odd.c.seq).label("seq"))
+        .where(odd.c.code == GAP)
+        .group_by(odd.c.stream)
+    )
+    return {row.stream: row.seq for row in rows}
 
 
 def job_values(job: JobRow) -> Row:

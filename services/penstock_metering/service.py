@@ -23,6 +23,7 @@ from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
 from penstock_metering.intake import Intake
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
+from penstock_metering.recall import Recall
 from penstock_metering.threads import Run
 from penstock_metering.tracing import TracingFollower
 from penstock_runtime.background import Background
@@ -71,6 +72,7 @@ class Metering:
         self.tracing = TracingFollower(bus, otlp_endpoint) if otlp_endpoint else None
         self._bus = bus
         self._database = database
+        self._clock = clock
         self._write = write
         self._end_predecessor = end_predecessor
         self._leadership = leadership or Leadership(
@@ -146,6 +148,8 @@ class Metering:
         for work in self.intake.work():
             background.spawn(work)
         background.spawn(self.housekeeper.run())
+        recall = Recall(self._bus, ingest, self.progress, self._write, self._clock)
+        background.spawn(recall.run())
         if self.tracing is not None:
             background.spawn(self.tracing.run())
         await self._answers.open()

@@ -28,6 +28,7 @@ from penstock_metering.records import (
     lease_values,
     line_values,
     raw_values,
+    read_gaps,
     read_job,
     read_lease,
 )
@@ -52,6 +53,8 @@ class Loaded(msgspec.Struct, kw_only=True):
     leases: list[LeaseRow]
     nodes: list[NodeState]
     counters: dict[CounterKey, Counter]
+    unread: dict[str, int]
+    """Up to where messages are missing, of streams of which some are."""
 
 
 class Changes(msgspec.Struct, kw_only=True):
@@ -142,6 +145,7 @@ class Store:
                         sa.select(schema.nodes).order_by(schema.nodes.c.node)
                     )
                 ],
+                unread=read_gaps(connection),
                 counters={
                     (row.node, row.boot_id, row.uuid): Counter(**row._mapping)
                     for row in connection.execute(sa.select(schema.counters))

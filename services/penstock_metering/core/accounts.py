@@ -53,7 +53,7 @@ CounterKey = tuple[str, str, str]
 class Books(msgspec.Struct, kw_only=True):
     """Everything one audit compares, read at one point. `now_ms` is the mesh's time; `answered`
     nodes have just closed their books; leases released up to `settled_seq` of JOBS must be
-    complete."""
+    complete; entries of JOBS up to `unread_to_seq` are missing (0 = none)."""
 
     changes: list[NodeChange]
     leases: dict[LeaseKey, LeaseRow]
@@ -62,3 +62,4 @@ class Books(msgspec.Struct, kw_only=True):
     answered: frozenset[str]
     settled_seq: int
     now_ms: int
+    unread_to_seq: int = 0

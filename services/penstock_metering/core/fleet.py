@@ -6,7 +6,7 @@ are made of. It does not know who used the devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from penstock_contracts.nodes import (
     NodeRegistered,
     NodeRemoved,
     NodeUncordoned,
+    NodeView,
 )
 from penstock_metering.core.history import NS_PER_MS
 from penstock_metering.core.rows import NodeChange
@@ -61,6 +62,20 @@ class Fleet:
         changes = self._changes, self._changed_nodes
         self._changes, self._changed_nodes = [], {}
         return changes
+
+    def adopt(self, seq: int, views: Sequence[NodeView], now_ms: int) -> None:
+        """Take nodes as inventory has them as of `seq`: what they were since their boot, or since
+        they were last heard of, is not known."""
+        for view in views:
+            name = view.description.node
+            at_ms = now_ms if name in self.nodes else view.description.joined_ms
+            self._registered(seq, at_ms, NodeRegistered(view.description))
+            if self.nodes[name].liveness != view.liveness:
+                self._liveness(seq, at_ms, NodeLivenessChanged(name, view.liveness, ""))
+            self._note(seq, at_ms, self.nodes[name], _STANDING[view.cordoned])
+        there = {view.description.node for view in views}
+        for name in sorted(set(self.nodes) - there):
+            self._removed(seq, now_ms, NodeRemoved(name))
 
     def _registered(self, seq: int, at_ms: int, fact: NodeRegistered) -> None:
         said = fact.description
@@ -117,6 +132,8 @@ class Fleet:
             )
         )
 
+
+_STANDING = {True: "cordoned", False: "uncordoned"}
 
 _FOLDS: dict[type, Callable[[Fleet, int, int, Any], None]] = {
     NodeRegistered: Fleet._registered,

@@ -36,6 +36,8 @@ from penstock_contracts.journal import (
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseKey, LeaseRow
 
 NS_PER_MS = 1_000_000
+UNREAD = "unread"
+"""Instead of a job's state, or of what proved a release: it stood in entries that are missing."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -50,7 +52,15 @@ class Stray(msgspec.Struct, frozen=True):
 class History:
     """`apply` is the only way in; `take_changes` empties what the next commit must store."""
 
-    def __init__(self, jobs: Iterable[JobRow] = (), leases: Iterable[LeaseRow] = ()) -> None:
+    def __init__(
+        self,
+        jobs: Iterable[JobRow] = (),
+        leases: Iterable[LeaseRow] = (),
+        unread_to_seq: int = 0,
+    ) -> None:
+        """`unread_to_seq`: up to where entries are missing (0 = none): how what was open then
+        ended is perhaps not known."""
+        self._unread_to_seq = unread_to_seq
         self._jobs: dict[str, JobRow] = {job.job_id: job for job in jobs}
         self._leases: dict[str, dict[tuple[int, int], LeaseRow]] = {}
         self._held_milli: dict[tuple[str, str], int] = {}
@@ -79,6 +89,13 @@ class History:
             fold = _FOLDS.get(type(fact))
             if fold is not None:
                 fold(self, seq, now_ms, fact)
+
+    def miss(self, upto_seq: int) -> None:
+        """Entries up to `upto_seq` are gone unread: what is open now may have ended in them."""
+        self._unread_to_seq = upto_seq
+        for job in self._jobs.values():
+            job.state = UNREAD
+            self._changed_jobs[job.job_id] = job
 
     def take_changes(
         self,
@@ -132,6 +149,7 @@ class History:
                 cpu_milli=fact.cpu_milli,
                 granted_ms=now_ms,
             )
+            self._end_unread(seq, lease)
             leases[fact.attempt, place.rank] = lease
             self._changed_leases[lease.key] = lease
             self._hold(lease, seq)
@@ -181,15 +199,32 @@ class History:
         lease = self._lease(fact.job_id, fact.attempt, fact.rank)
         if lease is None or lease.released_seq is not None:
             return
-        lease.released_ms = now_ms if fact.at_ms is None else fact.at_ms
-        lease.released_seq, lease.evidence = seq, fact.evidence
-        self._released_now[fact.job_id, fact.attempt, fact.rank] = lease
-        leases = self._leases[fact.job_id]
-        del leases[fact.attempt, fact.rank]
+        released_ms = now_ms if fact.at_ms is None else fact.at_ms
+        self._release(seq, released_ms, lease, fact.evidence)
+
+    def _release(self, seq: int, at_ms: int, lease: LeaseRow, evidence: str) -> None:
+        lease.released_ms, lease.released_seq, lease.evidence = at_ms, seq, evidence
+        self._changed_leases[lease.key] = lease
+        self._released_now[lease.job_id, lease.attempt, lease.rank] = lease
+        leases = self._leases[lease.job_id]
+        del leases[lease.attempt, lease.rank]
         if not leases:
-            del self._leases[fact.job_id]
+            del self._leases[lease.job_id]
         for uuid in lease.devices:
             self._held_milli[lease.node, uuid] -= lease.gpu_milli
+
+    def _end_unread(self, seq: int, successor: LeaseRow) -> None:
+        """A device is granted once at a time: who seemed to hold it must have been released in
+        entries that are missing."""
+        if not any(self._held_milli.get((successor.node, uuid)) for uuid in successor.devices):
+            return
+        for leases in list(self._leases.values()):
+            for lease in list(leases.values()):
+                shared = lease.node == successor.node and not set(lease.devices).isdisjoint(
+                    successor.devices
+                )
+                if shared and lease.lease_seq <= self._unread_to_seq:
+                    self._release(seq, successor.granted_ms, lease, UNREAD)
 
     def _live(self, seq: int, job_id: str, fact: str) -> JobRow | None:
         """The job, which must be live for this to happen to it."""
