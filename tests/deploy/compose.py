@@ -13,20 +13,44 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-OTHERS = ("init", "nats", "postgres", "prometheus", "jaeger")
+CLUSTER_FILE = ROOT / "deploy/docker-compose.cluster.yml"
+BROKERS = ("nats", "nats-b", "nats-c")
+OTHERS = ("init", *BROKERS, "postgres", "prometheus", "jaeger")
 """Containers whose argument is no `penstock` command."""
 
 
 @cache
-def services() -> dict[str, dict[str, Any]]:
-    with COMPOSE_FILE.open() as file:
+def services(*, cluster: bool = False) -> dict[str, dict[str, Any]]:
+    """The containers; with `cluster`, as both files make them together."""
+    found: dict[str, dict[str, Any]] = _read(COMPOSE_FILE)
+    for name, changes in _read(CLUSTER_FILE).items() if cluster else ():
+        found[name] = _merged(found.get(name, {}), changes)
+    return found
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    with path.open() as file:
         found: dict[str, dict[str, Any]] = yaml.safe_load(file)["services"]
     return found
 
 
-def penstock_services() -> dict[str, list[str]]:
+def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """As compose does it: mappings and lists of volumes together, all else replaced."""
+    merged = {**before, **changes}
+    for key in ("environment", "depends_on"):
+        if key in before and key in changes:
+            merged[key] = {**before[key], **changes[key]}
+    if "volumes" in before and "volumes" in changes:
+        targets = {volume.split(":")[1] for volume in changes["volumes"]}
+        kept = [volume for volume in before["volumes"] if volume.split(":")[1] not in targets]
+        merged["volumes"] = [*kept, *changes["volumes"]]
+    return merged
+
+
+def penstock_services(*, cluster: bool = False) -> dict[str, list[str]]:
     """Container name and the arguments of `penstock` in it."""
-    return {name: spec["command"] for name, spec in services().items() if name not in OTHERS}
+    found = services(cluster=cluster)
+    return {name: spec["command"] for name, spec in found.items() if name not in OTHERS}
 
 
 def long_running() -> tuple[str, ...]:
