@@ -102,7 +102,12 @@ class NatsSession:
             raise Outage(f"no broker at {url} within {timeout_s} s: {connection.last_error!r}")
         connecting.result()
         connection.listen(self._box.subject, self._box.deliver)
-        await connection.barrier(SUBSCRIBE_TIMEOUT_S)
+        try:
+            await connection.barrier(SUBSCRIBE_TIMEOUT_S)
+        except Outage:
+            self._leaving = True
+            await connection.leave()
+            raise
         self._watchdog = asyncio.get_running_loop().create_task(self._watch())
         if self._expires_s is not None:
             self._renewal = asyncio.get_running_loop().create_task(self._renew())
