@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -22,27 +23,27 @@ from penstock_bus.port import (
     StoredMessage,
     WrongRevision,
 )
+from penstock_contracts.cursors import BUCKET, Cursor, cursor_key, dropped_key
 from penstock_contracts.errors import MALFORMED
 from penstock_runtime.entries import encode_json
 
+__all__ = [
+    "Cursor",
+    "Follower",
+    "come_back",
+    "cursor_key",
+    "publish_cursor",
+    "read_cursors",
+    "waited_for",
+]
+
 log = logging.getLogger(__name__)
 
-BUCKET = "CURSORS"
 PUBLISH_S = 2.0
 """Cursors are for purging and for lag alerts only: a late one costs space, never truth."""
 
 
-class Cursor(msgspec.Struct, frozen=True):
-    """Everything up to `seq` is committed by the reader and needed by it no more."""
-
-    seq: int
-
-
 _decode_cursor = msgspec.json.Decoder(Cursor).decode
-
-
-def cursor_key(stream: str, reader: str) -> str:
-    return f"{stream}.{reader}"
 
 
 async def publish_cursor(
@@ -63,8 +64,24 @@ async def publish_cursor(
         await bus.kv_put(BUCKET, key, encode_json(Cursor(seq)), expected_revision=revision)
 
 
+def waited_for(
+    published: Mapping[str, int], stream: str, readers: Iterable[str]
+) -> tuple[str, ...]:
+    """Those of a stream's readers for whom it is kept: not the ones an operator has dropped."""
+    return tuple(r for r in readers if dropped_key(stream, r) not in published)
+
+
+async def come_back(bus: Bus, stream: str, reader: str) -> bool:
+    """Have the stream kept again for a reader; whether it had been dropped. Raises Outage."""
+    key = dropped_key(stream, reader)
+    if await bus.kv_get(BUCKET, key) is None:
+        return False
+    await bus.kv_delete(BUCKET, key)
+    return True
+
+
 async def read_cursors(bus: Bus) -> dict[str, int]:
-    """Every published cursor by its key. Raises Outage."""
+    """Every published cursor, and every mark of a dropped reader, by its key. Raises Outage."""
     return {item.key: _seq_of(item) for item in await bus.kv_all(BUCKET)}
 
 

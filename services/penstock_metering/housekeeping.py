@@ -13,7 +13,13 @@ import logging
 from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_contracts.streams import OWNERS, READERS
 from penstock_metering.progress import Progress
-from penstock_runtime.cursors import cursor_key, publish_cursor, read_cursors
+from penstock_runtime.cursors import (
+    come_back,
+    cursor_key,
+    publish_cursor,
+    read_cursors,
+    waited_for,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +34,29 @@ class Housekeeper:
         self._bus = bus
         self._progress = progress
         self._published: dict[str, int] = {}
+        self._is_back = False
 
     async def run(self) -> None:
         """Until cancelled."""
         round_number = 0
         while True:
+            if not self._is_back:
+                await self._come_back()
             await self.publish()
             round_number += 1
             if round_number % PURGE_EVERY == 0:
                 await self._try_to_purge()
             await asyncio.sleep(PUBLISH_S)
+
+    async def _come_back(self) -> None:
+        """What is kept for nobody else is kept for us again; what went is a finding already."""
+        try:
+            for stream, readers in READERS.items():
+                if NAME in readers and await come_back(self._bus, stream, NAME):
+                    log.warning("%s was not kept for us: reading what is left", stream)
+            self._is_back = True
+        except (Outage, BusRefusal) as error:
+            log.warning("cursors wait: %s", error)
 
     async def publish(self) -> None:
         """Say what is committed, as far as the broker answers."""
@@ -64,7 +83,8 @@ class Housekeeper:
         published = await read_cursors(self._bus)
         for stream, owner in OWNERS.items():
             if owner == NAME:
-                keys = [cursor_key(stream, reader) for reader in READERS[stream]]
-                up_to = min(published.get(key, 0) for key in keys)
+                readers = waited_for(published, stream, READERS[stream])
+                cursors = (published.get(cursor_key(stream, name), 0) for name in readers)
+                up_to = min(cursors, default=0)
                 if (await self._bus.stream_state(stream)).first_seq <= up_to:
                     await self._bus.purge(stream, up_to_seq=up_to)
