@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from penstock_bus.port import Bus, Message, Outage
+from penstock_bus.port import Bus, BusRefusal, Message, Outage
 from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import (
@@ -174,12 +174,18 @@ class NodeLinks:
         link.base = desired.as_of
         link.outstanding += 1
         generation = link.generation
-        self._bus.request_nowait(
-            f"{ROOT}.node.{name}.desired",
-            _encode(desired),
-            lambda answer: self._answered(name, generation, desired.full, answer),
-            timeout_s=ANSWER_S,
-        )
+        try:
+            self._bus.request_nowait(
+                f"{ROOT}.node.{name}.desired",
+                _encode(desired),
+                lambda answer: self._answered(name, generation, desired.full, answer),
+                timeout_s=ANSWER_S,
+            )
+        except BusRefusal as error:  # a node that names its devices by pages
+            self.counters["desired_too_large"] += 1
+            log.error("%s cannot be told what it should hold: %s", name, error)
+            link.outstanding -= 1
+            link.base = None
 
     def _answered(
         self, name: str, generation: int, full: bool, answer: Message | Exception

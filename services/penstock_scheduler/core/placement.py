@@ -58,6 +58,7 @@ def ranks_on(shape: Shape, node: Node, ranks_max: int) -> list[list[int]]:
         usable = []
     free = list(node.free)
     cpu, memory = node.cpu_free, node.memory_free
+    ranks_max = min(ranks_max, node.order_units_free // shape.order_units)
     while len(placed) < ranks_max and cpu >= shape.cpu_milli and memory >= shape.memory_mib:
         devices = devices_for_rank(shape, usable, free)
         if devices is None:
@@ -110,7 +111,13 @@ def _fits(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> list[_Fit
             node = nodes[score[2]]
             if score[2] in shape.avoid:
                 continue
-            room = (node.image.unhealthy, *node.free, node.cpu_free, node.memory_free)
+            room = (
+                node.image.unhealthy,
+                *node.free,
+                node.cpu_free,
+                node.memory_free,
+                node.order_units_free,
+            )
             ranks = seen.get(room)
             if ranks is None:
                 ranks = seen[room] = ranks_on(shape, node, shape.ranks)
@@ -142,6 +149,8 @@ def _place_single(
                 break
             node = nodes[score[2]]
             if node.cpu_free < shape.cpu_milli or node.memory_free < shape.memory_mib:
+                continue
+            if node.order_units_free < shape.order_units:
                 continue
             if score[2] in shape.avoid:
                 continue

@@ -13,6 +13,7 @@ import msgspec
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, JobSpec
 from penstock_contracts.journal import NodeImaged, RankExited
 from penstock_contracts.leases import Rendezvous
+from penstock_scheduler.core.order_room import NODE_UNITS, order_units
 
 LeaseId = tuple[str, int, int]
 """(job id, attempt, rank)."""
@@ -91,6 +92,7 @@ class Shape(msgspec.Struct, frozen=True):
     gpu_models: tuple[str, ...]
     cpu_milli: int
     memory_mib: int
+    order_units: int
     avoid: tuple[str, ...] = ()
 
 
@@ -104,6 +106,7 @@ class Node(msgspec.Struct):
     free: list[int]
     cpu_free: int
     memory_free: int
+    order_units_free: int
     leases: set[LeaseId]
     open: bool
     trials: set[LeaseId]
@@ -127,6 +130,7 @@ class Node(msgspec.Struct):
     def _charge(self, lease: Lease, sign: int) -> None:
         self.cpu_free -= sign * lease.cpu_milli
         self.memory_free -= sign * lease.memory_mib
+        self.order_units_free -= sign * order_units(lease.spec)
         if lease.uuids:
             held = set(lease.uuids)
             for index, (uuid, _, _) in enumerate(self.image.devices):
@@ -144,6 +148,7 @@ def shape_of(spec: JobSpec, avoid: tuple[str, ...] = ()) -> Shape:
         spec.gpu_models,
         CPU_MILLI_DEFAULT if spec.cpu_milli is None else spec.cpu_milli,
         spec.memory_mib or 0,
+        order_units(spec),
         avoid,
     )
 
@@ -156,6 +161,7 @@ def new_node(image: NodeImaged) -> Node:
         free=[GPU_MILLI_WHOLE] * len(image.devices),
         cpu_free=image.cpu_milli,
         memory_free=image.memory_mib,
+        order_units_free=NODE_UNITS,
         leases=set(),
         open=image.liveness == "alive" and not closed,
         trials=set(),
