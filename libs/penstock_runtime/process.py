@@ -20,6 +20,7 @@ import uvloop
 
 from penstock_contracts.errors import InvariantError
 from penstock_runtime.config import ConfigError
+from penstock_runtime.rubbish import only_when_swept, sweep_for_ever
 
 DRAIN_S_MAX = 10.0
 EXIT_OK = 0
@@ -70,7 +71,7 @@ def run_service(main: Main, name: str) -> int:
     watchdog = threading.Timer(DRAIN_S_MAX, _exit_hard, args=(name,))
     watchdog.daemon = True
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with only_when_swept(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(main, name, watchdog))
     except ConfigError as error:  # what only a try could find out: a taken address, a lost file
         log.error("%s", error.message)
@@ -86,6 +87,7 @@ async def _run(main: Main, name: str, watchdog: threading.Timer) -> int:
     stop = StopSignal(on_request=watchdog.start)
     loop = asyncio.get_running_loop()
     running = loop.create_task(main(stop))
+    sweeping = loop.create_task(sweep_for_ever())
     bugs: list[BaseException] = []
 
     def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -111,6 +113,7 @@ async def _run(main: Main, name: str, watchdog: threading.Timer) -> int:
             raise bugs[0] from None
         raise
     finally:
+        sweeping.cancel()
         stop.request("main has ended")  # what is left to cancel is bounded by the watchdog too
     log.info("%s ends", name, extra={"exit_code": code})
     return code

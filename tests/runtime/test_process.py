@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from typing import Any
 
 import pytest
+
+from penstock_runtime.rubbish import only_when_swept
 
 PROGRAM = """
 import asyncio, sys
@@ -110,3 +113,34 @@ def test_another_error_in_a_callback_is_logged_and_survived() -> None:
     code, log = Service(body).end()
     assert code == 0
     assert any("ValueError" in line.get("error", "") for line in log)
+
+
+SWEPT = """
+    import gc, weakref
+
+    class Knot:
+        pass
+
+    kept = [[number] for number in range(50_000)]
+    knot = Knot()
+    knot.itself = knot
+    gone = weakref.ref(knot)
+    del knot
+    while gone() is not None or gc.get_freeze_count() < len(kept):
+        await asyncio.sleep(0.01)
+    return 0 if gc.get_threshold()[2] > 1_000_000 else 3
+"""
+
+
+def test_what_lives_is_set_aside_and_rubbish_among_what_is_new_is_freed() -> None:
+    setup = "from penstock_runtime import rubbish; rubbish.SWEEP_S = 0.01"
+    code, _ = Service(SWEPT.strip(), setup=setup).end()
+    assert code == 0
+
+
+def test_python_looks_for_rubbish_as_before_once_the_service_has_ended() -> None:
+    before = gc.get_threshold()
+    with only_when_swept():
+        assert gc.get_threshold() != before
+        gc.freeze()
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
