@@ -181,6 +181,15 @@ class SimulatedDisk(Disk):
             file.lose_unsynced(self._rng)
         self._files = dict(self._durable)
 
+    def replace(self) -> None:
+        """By an empty one."""
+        self._open.clear()
+        self._watchers.clear()
+        self._directories.clear()
+        self._files.clear()
+        self._durable.clear()
+        self._changes.clear()
+
     def _file(self, path: str) -> File:
         file = self._files.get(path)
         if file is None:

@@ -95,6 +95,14 @@ class SimulatedHost:
         self.programs.lose_power()
         self.disk.lose_power()
 
+    def lose_disk(self) -> None:
+        """It loses power and all that it has ever written; it boots with an empty disk."""
+        if self.up:
+            self.lose_power()
+            self._boots[-1].destroyed = True
+            self.disk.replace()
+            self.disk.make_directory(STATE)
+
     def suspend(self) -> None:
         """Boot time goes on, and nothing else."""
         if self.up and not self.suspended:

@@ -1,40 +1,19 @@
-"""Does a simulated host tell what really ran on it, whatever befalls it at whichever step?
-
-The real agent and reaper of one host against a scripted scheduler over the in-memory bus.
-"""
+"""Does a simulated host tell what really ran on it, whatever befalls it at whichever step?"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from agent.builders import BASE_MS, an_order
-from agent.scripted import Mesh
-from penstock_bus.memory import connect
-from penstock_bus.memory_broker import MemoryBroker
-from penstock_bus.port import Outage
-from penstock_contracts.ids import ulid
-from penstock_contracts.leases import Exited, LeaseOrder, NodeDesired, Released
-from tests.checkers.history import History, Run
-from tests.simulation.host import SimulatedHost
-from tests.simulation.host_programs import content_of
-from tests.simulation.kernel import Kernel
+from penstock_contracts.leases import Exited
+from tests.simulation.host_story import MS_NS, Story
 from tests.simulation.workload import Script
 
-DEVICE = "SIM-n1-0"
-SCRIPT = Script(run_s=75, exit_code=3, out_bytes=5_000, err_bytes=100)
-JOB, OTHER_JOB = ulid(BASE_MS, 1), ulid(BASE_MS, 2)
-LOOK_S = 0.5
-WORLD_S_MAX = 1_000.0
 STEPS = 70
 """More than an agent takes from its start until all of one job is told."""
 REAPER_STEPS = 12
-MS_NS = 1_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -43,116 +22,6 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-
-
-class Story:
-    """One order on one host, and another after a reboot. `strike` is called once the world has
-    begun, before the order."""
-
-    def __init__(
-        self,
-        strike: Callable[[Story], None] = lambda story: None,
-        *,
-        script: Script = SCRIPT,
-        afterwards: Script | None = None,
-        seed: int = 1,
-    ) -> None:
-        self.kernel = Kernel(seed)
-        self.history = History()
-        broker = MemoryBroker(lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True)
-        self.host = SimulatedHost(self.kernel, broker, self.history, "n1", gpus=4)
-        self.order = an_order(command=script.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
-        self.other: LeaseOrder | None = None
-        if afterwards is not None:
-            self.other = an_order(
-                command=afterwards.command(), tenant="else", lease_seq=10**6, job_id=OTHER_JOB
-            )
-        self.mesh: Any = None
-        self._broker = broker
-        scheduler = self.kernel.spawn("scheduler", lambda: self._schedule(strike))
-        self.kernel.loop.run_until(lambda: not scheduler.alive, WORLD_S_MAX)
-        self.error = scheduler.error
-        self.host.lose_power()
-        self.kernel.close()
-        assert self.error is None and scheduler.code == 0, f"not at an end: {self.error!r}"
-        assert not self.host.crashes and not self.kernel.bugs
-
-    async def _schedule(self, strike: Callable[[Story], None]) -> int:
-        """Order what is held, as often as it takes, for the boot it was granted in; drop it once
-        it is released."""
-        self.mesh = Mesh(await connect(self._broker, name="scheduler"))
-        await self.mesh.open()
-        self.host.boot()
-        strike(self)
-        while not self.mesh.descriptions:
-            await self._look()
-        as_of = await self._hold(self.order, 0)
-        if self.other is not None:
-            as_of = await self._hold(self.other, as_of)
-        while True:
-            state = self.host.state()
-            if not (state.leases or state.spools or state.usage or state.reports):
-                break
-            as_of += 1
-            await self._tell(as_of, "", ())
-            await self._look()
-        self.mesh.hear()
-        return 0
-
-    async def _hold(self, order: LeaseOrder, as_of: int) -> int:
-        """Until it is released, or the boot is another."""
-        boot_id = self.mesh.descriptions[-1].boot_id
-        while not self.mesh.has(order, "Released"):
-            if self.mesh.descriptions[-1].boot_id != boot_id:
-                break
-            as_of += 1
-            await self._tell(as_of, boot_id, (order,))
-            await self._look()
-        return as_of
-
-    async def _look(self) -> None:
-        await asyncio.sleep(LOOK_S)
-        self.mesh.hear()
-
-    async def _tell(self, as_of: int, boot_id: str, leases: tuple[LeaseOrder, ...]) -> None:
-        with suppress(Outage):
-            await self.mesh.send(
-                NodeDesired(as_of=as_of, full=True, leases=leases, boot_id=boot_id)
-            )
-
-    # -- what came of it -----------------------------------------------------------------------
-    @property
-    def runs(self) -> list[Run]:
-        return self.history.runs
-
-    def told(self, kind: type) -> Any:
-        found = [item for item in self.mesh.story(self.order) if isinstance(item, kind)]
-        assert len(found) == 1, self.mesh.story(self.order)
-        return found[0]
-
-    def assert_told_as_it_was(self) -> None:
-        """One run; its exit code, instants, output and segments as they were."""
-        (run,) = self.runs
-        end = self.told(Exited)
-        assert (run.exit_code, end.exit_code, end.reason) == (3, 3, "exited")
-        assert (run.devices, run.lease_seq, run.waited) == ((DEVICE,), 1, True)
-        ran_ms = (run.ended_boot_ns - run.began_boot_ns) / MS_NS
-        assert abs(end.at_ms - end.started_ms - ran_ms) <= 1
-        for stream, size in (("stdout", 5_000), ("stderr", 100)):
-            assert run.output[stream] == content_of(run, stream, size)
-            assert self.mesh.text(self.order, stream) == run.output[stream]
-        segments = sorted(self.mesh.segments.values(), key=lambda segment: segment.seq)
-        assert len(segments) == end.segments
-        assert (segments[0].t0_ms, segments[-1].t1_ms) == (end.started_ms, end.at_ms)
-
-    def assert_lost(self) -> None:
-        """It ran once at most, its end is not guessed, and nothing of it was left when told so."""
-        assert len(self.runs) <= 1
-        end = self.told(Exited)
-        self.told(Released)
-        assert (end.reason, end.exit_code, end.signal) == ("lost", None, None)
-        for run in self.runs:
-            assert run.ended_by in ("leftover", "itself") and not run.waited
 
 
 def test_a_job_is_told_as_it_was() -> None:
@@ -250,6 +119,53 @@ def test_a_full_disk_delays_and_loses_nothing() -> None:
         end = story.told(Exited)
         assert (end.reason, end.exit_code) == ("exited", 3)
         assert story.mesh.text(story.order, "stdout") == run.output["stdout"]
+
+
+def test_a_frozen_agent_or_reaper_delays_and_loses_nothing() -> None:
+    for after_s in (0.3, 40.0, 75.4):
+
+        def strike(story: Story, after_s: float = after_s, *, agent: bool) -> None:
+            host, loop = story.host, story.kernel.loop
+            freeze = host.freeze_agent if agent else host.freeze_reaper
+            loop.call_later(after_s, freeze)
+            loop.call_later(after_s + 90.0, host.thaw_agent if agent else host.thaw_reaper)
+
+        Story(lambda story: strike(story, agent=True)).assert_told_as_it_was()
+        story = Story(lambda story: strike(story, agent=False))
+        end, (run,) = story.told(Exited), story.runs
+        assert (end.reason, end.exit_code) == ("exited", 3)
+        seen_ms = end.at_ms - end.started_ms
+        assert seen_ms >= (run.ended_ns - run.began_ns) // MS_NS, "an end is when it is seen"
+
+
+def test_a_slow_disk_delays_and_loses_nothing() -> None:
+    for slow_s in (0.2, 3.0, 11.0):
+        story = Story(lambda story, slow_s=slow_s: setattr(story.host.disk, "slow_s", slow_s))
+        end, (run,) = story.told(Exited), story.runs
+        assert (end.reason, end.exit_code) == ("exited", 3)
+        assert story.mesh.text(story.order, "stdout") == run.output["stdout"]
+
+
+def test_wall_clock_and_drift_change_no_duration_but_by_the_drift() -> None:
+    def strike(story: Story) -> None:
+        clock = story.host.clock
+        clock.set_drift(200)
+        story.kernel.loop.call_later(10.0, clock.step_wall, -(10**9) * 86_400 * 365)
+
+    story = Story(strike)
+    story.assert_told_as_it_was()
+    assert 75_000 < story.told(Exited).at_ms - story.told(Exited).started_ms < 75_100
+
+
+def test_a_host_with_a_new_disk_takes_new_work() -> None:
+    def strike(story: Story) -> None:
+        story.kernel.loop.call_later(2.0, story.host.lose_disk)
+        story.kernel.loop.call_later(5.0, story.host.boot)
+
+    story = Story(strike, afterwards=Script(run_s=3, out_bytes=150))
+    assert [run.ended_by for run in story.runs] == ["host", "itself"]
+    assert story.history.boots[0].destroyed
+    assert len(story.mesh.text(story.other, "stdout")) == 150
 
 
 def test_a_suspended_host_goes_on_where_it_was_and_counts_the_time() -> None:

@@ -1,0 +1,142 @@
+"""What comes of one order on one simulated host?
+
+The real agent and reaper against a scripted scheduler over the in-memory bus. It does not know what
+befalls the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from agent.builders import BASE_MS, an_order
+from agent.scripted import Mesh
+from penstock_bus.memory import connect
+from penstock_bus.memory_broker import MemoryBroker
+from penstock_bus.port import Outage
+from penstock_contracts.ids import ulid
+from penstock_contracts.leases import Exited, LeaseOrder, NodeDesired, Released
+from tests.checkers.history import History, Run
+from tests.simulation.host import SimulatedHost
+from tests.simulation.host_programs import content_of
+from tests.simulation.kernel import Kernel
+from tests.simulation.workload import Script
+
+DEVICE = "SIM-n1-0"
+SCRIPT = Script(run_s=75, exit_code=3, out_bytes=5_000, err_bytes=100)
+JOB, OTHER_JOB = ulid(BASE_MS, 1), ulid(BASE_MS, 2)
+LOOK_S = 0.5
+WORLD_S_MAX = 1_000.0
+MS_NS = 1_000_000
+
+
+class Story:
+    """One order on one host, and another after a reboot. `strike` is called once the world has
+    begun, before the order."""
+
+    def __init__(
+        self,
+        strike: Callable[[Story], None] = lambda story: None,
+        *,
+        script: Script = SCRIPT,
+        afterwards: Script | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.kernel = Kernel(seed)
+        self.history = History()
+        broker = MemoryBroker(lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True)
+        self.host = SimulatedHost(self.kernel, broker, self.history, "n1", gpus=4)
+        self.order = an_order(command=script.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
+        self.other: LeaseOrder | None = None
+        if afterwards is not None:
+            self.other = an_order(
+                command=afterwards.command(), tenant="else", lease_seq=10**6, job_id=OTHER_JOB
+            )
+        self.mesh: Any = None
+        self._broker = broker
+        scheduler = self.kernel.spawn("scheduler", lambda: self._schedule(strike))
+        self.kernel.loop.run_until(lambda: not scheduler.alive, WORLD_S_MAX)
+        self.error = scheduler.error
+        self.host.lose_power()
+        self.kernel.close()
+        assert self.error is None and scheduler.code == 0, f"not at an end: {self.error!r}"
+        assert not self.host.crashes and not self.kernel.bugs
+
+    async def _schedule(self, strike: Callable[[Story], None]) -> int:
+        """Order what is held, as often as it takes, for the boot it was granted in; drop it once
+        it is released."""
+        self.mesh = Mesh(await connect(self._broker, name="scheduler"))
+        await self.mesh.open()
+        self.host.boot()
+        strike(self)
+        while not self.mesh.descriptions:
+            await self._look()
+        as_of = await self._hold(self.order, 0)
+        if self.other is not None:
+            as_of = await self._hold(self.other, as_of)
+        while True:
+            state = self.host.state()
+            if not (state.leases or state.spools or state.usage or state.reports):
+                break
+            as_of += 1
+            await self._tell(as_of, "", ())
+            await self._look()
+        self.mesh.hear()
+        return 0
+
+    async def _hold(self, order: LeaseOrder, as_of: int) -> int:
+        """Until it is released, or the boot is another."""
+        boot_id = self.mesh.descriptions[-1].boot_id
+        while not self.mesh.has(order, "Released"):
+            if self.mesh.descriptions[-1].boot_id != boot_id:
+                break
+            as_of += 1
+            await self._tell(as_of, boot_id, (order,))
+            await self._look()
+        return as_of
+
+    async def _look(self) -> None:
+        await asyncio.sleep(LOOK_S)
+        self.mesh.hear()
+
+    async def _tell(self, as_of: int, boot_id: str, leases: tuple[LeaseOrder, ...]) -> None:
+        with suppress(Outage):
+            await self.mesh.send(
+                NodeDesired(as_of=as_of, full=True, leases=leases, boot_id=boot_id)
+            )
+
+    # -- what came of it -----------------------------------------------------------------------
+    @property
+    def runs(self) -> list[Run]:
+        return self.history.runs
+
+    def told(self, kind: type) -> Any:
+        found = [item for item in self.mesh.story(self.order) if isinstance(item, kind)]
+        assert len(found) == 1, self.mesh.story(self.order)
+        return found[0]
+
+    def assert_told_as_it_was(self) -> None:
+        """One run; its exit code, instants, output and segments as they were."""
+        (run,) = self.runs
+        end = self.told(Exited)
+        assert (run.exit_code, end.exit_code, end.reason) == (3, 3, "exited")
+        assert (run.devices, run.lease_seq, run.waited) == ((DEVICE,), 1, True)
+        ran_ms = (run.ended_boot_ns - run.began_boot_ns) / MS_NS
+        assert abs(end.at_ms - end.started_ms - ran_ms) <= 1
+        for stream, size in (("stdout", 5_000), ("stderr", 100)):
+            assert run.output[stream] == content_of(run, stream, size)
+            assert self.mesh.text(self.order, stream) == run.output[stream]
+        segments = sorted(self.mesh.segments.values(), key=lambda segment: segment.seq)
+        assert len(segments) == end.segments
+        assert (segments[0].t0_ms, segments[-1].t1_ms) == (end.started_ms, end.at_ms)
+
+    def assert_lost(self) -> None:
+        """It ran once at most, its end is not guessed, and nothing of it was left when told so."""
+        assert len(self.runs) <= 1
+        end = self.told(Exited)
+        self.told(Released)
+        assert (end.reason, end.exit_code, end.signal) == ("lost", None, None)
+        for run in self.runs:
+            assert run.ended_by in ("leftover", "itself") and not run.waited
