@@ -18,9 +18,10 @@ ENTRY_BYTES_MAX = 512 * 1024
 
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One transition. `cursors` are the input sequences it consumed up to, per stream; `now_ns`
-    never goes back. Facts stay raw here; each service decodes its own union (`list[JobFact]`,
-    `list[NodeFact]`).
+    """One transition. `cursors` are the input sequences it consumed up to, per stream, and `marks`
+    when the broker had stored those messages (another instant under the same sequence is another
+    message: the broker has lost the first). `now_ns` never goes back. Facts stay raw here; each
+    service decodes its own union (`list[JobFact]`, `list[NodeFact]`).
     """
 
     term: Number
@@ -29,6 +30,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     now_ns: Number
     cursors: dict[str, Number]
     facts: list[msgspec.Raw]
+    marks: dict[str, Number] = {}
 
 
 class RefusedItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,7 +171,7 @@ class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="
 
 
 class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field="fact"):
-    """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`, `lost`."""
+    """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`."""
 
     job_id: str
     attempt: Number

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -67,6 +66,7 @@ class Engine:
     ) -> None:
         self.core = core_factory()
         self.cursors: dict[str, int] = {}
+        self.marks: dict[str, int] = {}
         self.offers = offers
         self.speculative = False
         self.counters: Counter[str] = Counter()
@@ -83,7 +83,7 @@ class Engine:
         self._replica = self._new_replica()
         self._unsettled = True
         self._now_ns = 0
-        self._cursors_committed: dict[str, int] = {}
+        self._committed = Draft({})
         self._committed_at_ns = 0
         self._messages_idle = 0
 
@@ -105,7 +105,7 @@ class Engine:
             known_seq = await self._recover()
             self._now_ns = max(self._clock.now_ns(), self._now_ns)
             try:
-                await self._journal.commit(Draft(dict(self.cursors), [], [], []), self._now_ns)
+                await self._journal.commit(self._committed, self._now_ns)
                 self._opened = True
                 await self.raise_to(known_seq)
             except JournalConflict as conflict:
@@ -114,23 +114,26 @@ class Engine:
         await self._replica.stop_reading()
         await self._open_inputs()
 
-    def gather(self) -> list[InputQueue]:
-        """Take in what has arrived; returns the inputs whose streams have lost what they had."""
-        cut = []
+    async def gather(self) -> None:
+        """Take in what has arrived; go on with inputs whose streams may have lost something."""
         for queue in self._inputs:
             try:
-                queue.gather()
+                if not queue.gather():
+                    await self._open_input(queue)
             except StreamRewound:
-                cut.append(queue)
-        return cut
+                await self._open_input(queue, rewound=True)
 
-    async def reopen(self, queue: InputQueue, *, rewound: bool = True) -> None:
-        """Go on with an input whose stream was cut, with what it still holds (an alert)."""
-        cursor = self.cursors.get(queue.stream, 0)
-        begin = await until_answered(lambda: queue.open(cursor, rewound=rewound), self._stopping)
+    async def _open_input(self, queue: InputQueue, *, rewound: bool = False) -> None:
+        name = queue.stream
+        cursor, mark = self.cursors.get(name, 0), self.marks.get(name)
+        begin = await until_answered(
+            lambda: queue.open(cursor, mark=mark, rewound=rewound), self._stopping
+        )
         if begin < cursor:
-            self._keeper.rewound(queue.stream)
-        self.cursors[queue.stream] = begin
+            self._keeper.rewound(name)
+        if begin != cursor:
+            self.marks.pop(name, None)
+        self.cursors[name] = begin
 
     @property
     def idle(self) -> bool:
@@ -149,6 +152,7 @@ class Engine:
             now_ns=self._now_ns,
             next_seq=self._journal.last_seq + 1,
             cursors=self.cursors,
+            marks=self.marks,
         )
         self.speculative = True
         while self.offers and not transition.full:
@@ -159,7 +163,7 @@ class Engine:
                 message = buffer.popleft()
                 for event in decode(message):
                     transition.take(event)
-                transition.move_cursor(queue.stream, message.seq)
+                transition.move_cursor(queue.stream, message.seq, message.time_ns)
                 self._messages_idle += 1
         self._inputs.rotate(-1)  # so that a flood of one input does not starve the others
         if transition.events or self._unsettled:
@@ -168,7 +172,7 @@ class Engine:
         return transition
 
     def _cursors_are_due(self, transition: Transition) -> bool:
-        if transition.cursors == self._cursors_committed:
+        if transition.cursors == self._committed.cursors:
             return False
         age_ns = self._clock.monotonic_ns() - self._committed_at_ns
         return self._messages_idle >= CURSOR_LAG_MAX or age_ns >= CURSOR_AGE_NS
@@ -194,10 +198,11 @@ class Engine:
             await self._open_inputs()
             return outcome
         outcome.done.extend((offer, None) for offer in transition.offers_without_facts)
-        self.cursors = transition.cursors
+        self.cursors, self.marks = transition.cursors, transition.marks
         self.speculative = False
         if outcome.entries:
-            self._cursors_committed = dict(outcome.entries[-1].cursors)
+            last = outcome.entries[-1]
+            self._committed = Draft(dict(last.cursors), marks=dict(last.marks))
             self._committed_at_ns = self._clock.monotonic_ns()
             self._messages_idle = 0
         return outcome
@@ -208,8 +213,9 @@ class Engine:
         there is nothing to do, or more than can be done.
 
         Raises SteppedDown, JournalConflict, JournalLost, Stopping."""
+        state = await until_answered(lambda: self._bus.stream_state(self._stream), self._stopping)
         missing = seq - self._journal.last_seq
-        if missing <= 0:
+        if missing <= 0 or state.last_seq > self._journal.last_seq:  # not lost: a rival's
             return False
         if missing > PADDING_MAX:
             self.counters["raises_refused"] += 1
@@ -223,7 +229,7 @@ class Engine:
             "%s has lost %d entries up to %d, filling their places",
             self._stream, missing, seq,
         )  # fmt: skip
-        await self._journal.pad(seq, self._cursors_committed, self._now_ns)
+        await self._journal.pad(seq, self._committed, self._now_ns)
         return True
 
     def snapshot_if_due(self, *, at_end: bool = False) -> None:
@@ -235,7 +241,8 @@ class Engine:
                 seq=self._journal.last_seq,
                 term=self._journal.term,
                 now_ns=self._now_ns,
-                cursors=self._cursors_committed,
+                cursors=self._committed.cursors,
+                marks=self._committed.marks,
                 entry_bytes=written,
             )
 
@@ -260,7 +267,8 @@ class Engine:
         self.core = found.core
         self.cursors = {queue.stream: 0 for queue in self._inputs} | found.cursors
         self.speculative = False
-        self._cursors_committed = dict(self.cursors)
+        self.marks = found.marks
+        self._committed = Draft(dict(self.cursors), marks=dict(self.marks))
         self._committed_at_ns = self._clock.monotonic_ns()
         self._journal.last_seq = found.stream_seq
         self._now_ns = max(self._now_ns, found.now_ns)
@@ -271,13 +279,9 @@ class Engine:
         self._keeper.begin(
             found.snapshot_seq, found.snapshot_cursors, self._journal.counters["entry_bytes"]
         )
-        facts: dict[str, Any] = {
-            "seq": found.seq,
-            "snapshot_seq": found.snapshot_seq,
-            "term": self._journal.term,
-            "took_ms": round((self._clock.monotonic_ns() - begun_ns) / 1e6, 1),
-        }
-        log.info("recovered", extra=facts)
+        took_ms = round((self._clock.monotonic_ns() - begun_ns) / 1e6, 1)
+        places = {"seq": found.seq, "snapshot_seq": found.snapshot_seq, "term": self._journal.term}
+        log.info("recovered", extra={**places, "took_ms": took_ms})
         published = await until_answered(self._keeper.known_seq, self._stopping)
         return max(found.seq, published)
 
@@ -292,4 +296,4 @@ class Engine:
 
     async def _open_inputs(self) -> None:
         for queue in self._inputs:
-            await self.reopen(queue, rewound=False)
+            await self._open_input(queue)

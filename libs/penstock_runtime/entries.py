@@ -19,6 +19,8 @@ from penstock_contracts.errors import MALFORMED
 log = logging.getLogger(__name__)
 
 encode_json = msgspec.json.Encoder().encode
+_ENTRY = b'{"term":%d,"writer":%b,"entry_id":%b,"now_ns":%d,"cursors":%b,"marks":%b,"facts":[%b]}'
+_NO_MARKS: Mapping[str, int] = {}
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     now_ns: int
     cursors: Mapping[str, int]
     facts: Sequence[Any]
+    marks: Mapping[str, int] = {}
 
 
 def encode_entry(
@@ -41,14 +44,16 @@ def encode_entry(
     now_ns: int,
     cursors: Mapping[str, int],
     facts: Sequence[bytes],
+    marks: Mapping[str, int] = _NO_MARKS,
 ) -> bytes:
     """The bytes of a `JournalEntry` around facts that are JSON already."""
-    return b'{"term":%d,"writer":%b,"entry_id":%b,"now_ns":%d,"cursors":%b,"facts":[%b]}' % (
+    return _ENTRY % (
         term,
         encode_json(writer),
         encode_json(entry_id),
         now_ns,
         encode_json(cursors),
+        encode_json(marks),
         b",".join(facts),
     )
 
@@ -65,6 +70,7 @@ def entry_decoder(fact_type: Any) -> Callable[[StoredMessage], Committed | None]
             ("now_ns", Number),
             ("cursors", dict[str, Number]),
             ("facts", list[fact_type]),
+            ("marks", dict[str, Number], msgspec.field(default_factory=dict)),
         ],
         frozen=True,
     )
@@ -88,6 +94,7 @@ def entry_decoder(fact_type: Any) -> Callable[[StoredMessage], Committed | None]
             now_ns=entry.now_ns,
             cursors=entry.cursors,
             facts=entry.facts,
+            marks=entry.marks,
         )
 
     return decode

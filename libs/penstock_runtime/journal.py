@@ -12,7 +12,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from penstock_bus.port import Bus, BusRefusal, Outage, StoredMessage, WrongSequence
@@ -105,6 +105,7 @@ class JournalWriter:
             now_ns=now_ns,
             cursors=draft.cursors,
             facts=draft.encoded,
+            marks=draft.marks,
         )
         while True:
             try:
@@ -126,9 +127,10 @@ class JournalWriter:
             now_ns=now_ns,
             cursors=draft.cursors,
             facts=draft.facts,
+            marks=draft.marks,
         )
 
-    async def pad(self, up_to_seq: int, cursors: Mapping[str, int], now_ns: int) -> None:
+    async def pad(self, up_to_seq: int, draft: Draft, now_ns: int) -> None:
         """Fill every place up to `up_to_seq` with entries that say nothing. Raises as `commit`."""
         while self.last_seq < up_to_seq:
             begin = self.last_seq
@@ -138,7 +140,7 @@ class JournalWriter:
                     self._subject,
                     encode_entry(
                         term=self.term, writer=self._writer, entry_id=self._new_id(),
-                        now_ns=now_ns, cursors=cursors, facts=(),
+                        now_ns=now_ns, cursors=draft.cursors, facts=(), marks=draft.marks,
                     ),
                     expected_last_seq=begin + number,
                     timeout_s=APPEND_S_MAX,
@@ -207,9 +209,12 @@ class JournalWriter:
             state = await until_answered(
                 lambda: self._bus.stream_state(self._stream), self._stopping
             )
-            if state.last_seq >= place:
+            if state.first_seq > place:
                 raise JournalConflict(f"{self._stream} {place} is purged already")
-            await self._put_back(state.last_seq)
+            if state.last_seq < place:
+                await self._put_back(state.last_seq)
+            else:  # a replica that lags behind has answered: ask again
+                await asyncio.sleep(RETRY_S)
             return False
         entry = self._decode(message)
         if entry is not None and entry.entry_id == entry_id:

@@ -217,8 +217,7 @@ class JournaledService(OfferTaker):
                 raise self._background.failure
             if self._rival is not None:
                 raise SteppedDown(f"{self._rival} has the lock")
-            for queue in engine.gather():
-                await engine.reopen(queue)
+            await engine.gather()
             if self._known_seq > self.last_seq:
                 await self._raise()
             if engine.idle and not self._answers.waiting and not woken:

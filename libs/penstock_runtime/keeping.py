@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_contracts.streams import STREAMS
 from penstock_runtime.clock import Clock
-from penstock_runtime.cursors import cursor_key, publish_cursor, read_cursors
+from penstock_runtime.cursors import cursor_key, publish_cursor, read_cursors, waited_for
 from penstock_runtime.snapshots import SnapshotStore
 from penstock_runtime.transition import Core
 
@@ -90,7 +90,7 @@ class Keeper:
 
     def take_snapshot(
         self, core: Core, *, seq: int, term: int, now_ns: int, cursors: Mapping[str, int],
-        entry_bytes: int,
+        marks: Mapping[str, int], entry_bytes: int,
     ) -> None:  # fmt: skip
         """Encode committed state now and store it in the background."""
         begun_ns = self._clock.monotonic_ns()
@@ -106,7 +106,9 @@ class Keeper:
             extra={"seq": seq, "bytes": len(data), "encode_ms": round(self.snapshot_ms, 1)},
         )
         self._uploading = asyncio.create_task(
-            self._upload(data, seq=seq, term=term, now_ns=now_ns, cursors=dict(cursors))
+            self._upload(
+                data, seq=seq, term=term, now_ns=now_ns, cursors=dict(cursors), marks=dict(marks)
+            )
         )
 
     async def finish_upload(self) -> None:
@@ -115,10 +117,13 @@ class Keeper:
             await self._uploading
 
     async def _upload(
-        self, data: bytes, *, seq: int, term: int, now_ns: int, cursors: dict[str, int]
-    ) -> None:
+        self, data: bytes, *, seq: int, term: int, now_ns: int, cursors: dict[str, int],
+        marks: dict[str, int],
+    ) -> None:  # fmt: skip
         try:
-            await self.store.write(data, seq=seq, term=term, now_ns=now_ns, cursors=cursors)
+            await self.store.write(
+                data, seq=seq, term=term, now_ns=now_ns, cursors=cursors, marks=marks
+            )
         except (Outage, BusRefusal) as error:
             self.counters["snapshot_failures"] += 1
             log.error("snapshot at %d is not stored: %s", seq, error)
@@ -169,7 +174,8 @@ class Keeper:
 
     async def _purge(self, published: Mapping[str, int]) -> None:
         for stream in self._owns:
-            readers = dict.fromkeys(self._readers.get(stream, ()))
+            registered = waited_for(published, stream, self._readers.get(stream, ()))
+            readers = dict.fromkeys(registered)
             if stream == self._journal or stream in self._inputs:
                 readers[self._service] = None
             cursors = {name: published.get(cursor_key(stream, name), 0) for name in readers}

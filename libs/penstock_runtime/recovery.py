@@ -36,6 +36,7 @@ class Recovered(msgspec.Struct):
     term: int = 0
     now_ns: int = 0
     cursors: dict[str, int] = {}
+    marks: dict[str, int] = {}
     snapshot_seq: int = 0
     snapshot_cursors: dict[str, int] = {}
     entries_skipped: int = 0
@@ -141,6 +142,7 @@ class Replica:
                 term=header.term,
                 now_ns=header.now_ns,
                 cursors=dict(header.cursors),
+                marks=dict(header.marks),
                 snapshot_seq=header.seq,
                 snapshot_cursors=dict(header.cursors),
             )
@@ -168,3 +170,4 @@ def _fold(
         found.core.apply(fact, entry.seq, found.now_ns)
     found.term = max(found.term, entry.term)
     found.cursors.update(entry.cursors)
+    found.marks.update(entry.marks)

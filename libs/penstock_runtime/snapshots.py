@@ -25,7 +25,7 @@ KEPT = 2
 
 
 class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """`seq`, `term`, `now_ns` and `cursors` are those of the last journal entry that is in it."""
+    """`seq` to `cursors`, and `marks`, are those of the last journal entry that is in it."""
 
     format: int = FORMAT
     service: str
@@ -35,6 +35,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
     cursors: dict[str, int]
     size_bytes: int
     crc32: int
+    marks: dict[str, int] = {}
 
 
 _decode_header = msgspec.json.Decoder(SnapshotHeader).decode
@@ -48,7 +49,14 @@ class SnapshotStore:
         self._service = service
 
     async def write(
-        self, data: bytes, *, seq: int, term: int, now_ns: int, cursors: dict[str, int]
+        self,
+        data: bytes,
+        *,
+        seq: int,
+        term: int,
+        now_ns: int,
+        cursors: dict[str, int],
+        marks: dict[str, int],
     ) -> None:
         """Store a snapshot and drop the ones that are older than the newest KEPT."""
         header = SnapshotHeader(
@@ -57,6 +65,7 @@ class SnapshotStore:
             term=term,
             now_ns=now_ns,
             cursors=cursors,
+            marks=marks,
             size_bytes=len(data),
             crc32=zlib.crc32(data),
         )

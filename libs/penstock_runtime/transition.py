@@ -60,25 +60,33 @@ class Draft(msgspec.Struct):
     """One entry to be: its facts as objects and as bytes, and how far it consumes each input."""
 
     cursors: dict[str, int]
-    facts: list[Any]
-    encoded: list[bytes]
-    offers: list[Offer]
+    facts: list[Any] = []
+    encoded: list[bytes] = []
+    offers: list[Offer] = []
+    marks: dict[str, int] = {}
 
 
 class Transition:
     """Decides events one after the other, each on the state that the earlier ones left."""
 
     def __init__(
-        self, core: Core, *, now_ns: int, next_seq: int, cursors: Mapping[str, int]
+        self,
+        core: Core,
+        *,
+        now_ns: int,
+        next_seq: int,
+        cursors: Mapping[str, int],
+        marks: Mapping[str, int],
     ) -> None:
         self.now_ns = now_ns
         self.drafts: list[Draft] = []
         self.offers_without_facts: list[Offer] = []
         self.cursors = dict(cursors)
+        self.marks = dict(marks)
         self.events = 0
         self._core = core
         self._next_seq = next_seq
-        self._open = Draft(self.cursors, [], [], [])
+        self._open = Draft(self.cursors)
         self._open_bytes = 0
 
     @property
@@ -98,9 +106,11 @@ class Transition:
         """`take` an event without a cursor and remember whom to tell."""
         (self._open.offers if self.take(offer.event) else self.offers_without_facts).append(offer)
 
-    def move_cursor(self, stream: str, seq: int) -> None:
-        """Everything of the message at `seq` is decided: the entry that is open consumes it."""
+    def move_cursor(self, stream: str, seq: int, mark: int) -> None:
+        """Everything of the message at `seq`, stored at `mark`, is decided: the entry that is open
+        consumes it."""
         self.cursors[stream] = seq
+        self.marks[stream] = mark
 
     def settle(self) -> bool:
         """Let the core draw its conclusions; False when an entry filled up before it was done."""
@@ -117,8 +127,9 @@ class Transition:
         if not (self._open.facts or even_if_empty):
             return
         self._open.cursors = dict(self.cursors)
+        self._open.marks = dict(self.marks)
         self.drafts.append(self._open)
-        self._open = Draft(self.cursors, [], [], [])
+        self._open = Draft(self.cursors)
         self._open_bytes = 0
         self._next_seq += 1
 

@@ -31,6 +31,10 @@ from penstock_scheduler.core.fold import State
 log = logging.getLogger(__name__)
 
 ANSWER_S = 5.0
+AHEAD_MAX = 100_000
+BELIEVE_NS = 60_000_000_000
+"""So far the journal is moved on nodes' word within this time: what a power loss loses is less, and
+a node that lies has us write no more."""
 MISMATCHES_MAX = 2
 """Heartbeats in a row that show another state before everything is sent again."""
 
@@ -64,33 +68,51 @@ class NodeLinks:
         seq: Callable[[], int],
         now_ns: Callable[[], int],
         nudge: Callable[[], None],
+        ahead: Callable[[int], None],
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.contact_ns: dict[str, int] = {}
+        self._pushed_ns: dict[str, int] = {}
         self._bus = bus
         self._state = state
         self._seq = seq
         self._now_ns = now_ns
         self._nudge = nudge
+        self._ahead = ahead
+        self._believing_ns = now_ns()
+        self._believed = self._believed_seq = 0
         self._beats: dict[str, Heartbeat] = {}
         self._refused: set[str] = set()
         self._links: dict[str, Link] = {}
 
     def reset(self) -> None:
-        """After a take-over: renewal is assumed, and every node is sent everything."""
-        now_ns = self._now_ns()
+        """After a take-over, a reconnect, or a cut of the journal: renewal is assumed, every node
+        is sent everything, and none gets anything new before it has answered."""
         self._links = {name: Link() for name in self._state().nodes}
-        self.contact_ns = dict.fromkeys(self._links, now_ns)
-        self._state().touched = {}
+        self._believed_seq = 0
+        self.assume_contact()
+        self._state().begin_to_speak()
         for name in self._links:
             self._send_all(name)
+
+    def assume_contact(self) -> None:
+        """We could not have heard anybody until now: count all silence from here."""
+        self.contact_ns = dict.fromkeys(self._links, self._now_ns())
+
+    def silence_ns(self) -> dict[str, int]:
+        """For how long each node was neither heard nor given anything."""
+        now_ns = self._now_ns()
+        return {
+            name: now_ns - max(heard_ns, self._pushed_ns.get(name, 0))
+            for name, heard_ns in self.contact_ns.items()
+        }
 
     def push_changes(self) -> None:
         """Sends what the last committed transition changed."""
         state = self._state()
-        if not state.touched:
+        if not state.touches:
             return
-        touched, state.touched = state.touched, {}
+        touched = state.touches.take()
         for name, keys in touched.items():
             link = self._links.setdefault(name, Link())
             self.contact_ns.setdefault(name, self._now_ns())
@@ -103,6 +125,7 @@ class NodeLinks:
         for name in self._links.keys() - state.nodes.keys() - touched.keys():
             del self._links[name]
             self.contact_ns.pop(name, None)
+            self._pushed_ns.pop(name, None)
 
     def hear(self, message: Message) -> None:
         """A heartbeat, at any moment: noted, and judged on committed state soon after."""
@@ -126,6 +149,7 @@ class NodeLinks:
         for name, beat in beats.items():
             if nodes[name].leases:
                 self._renew(name, beat)
+            self._compare(name, beat.as_of)
             link = self._links.setdefault(name, Link())
             if link.outstanding or link.base is None or self._agrees(name, link, beat):
                 link.mismatches = 0
@@ -139,6 +163,25 @@ class NodeLinks:
             link = self._links.get(name, Link(base=0))
             if link.base is None and (not link.outstanding or name in refused):
                 self._send_all(name)
+
+    def _compare(self, name: str, as_of: int) -> None:
+        """A node that took orders of entries which the journal does not have is no ground for a
+        grant: the journal was cut, and must first go beyond them."""
+        if as_of > self._seq():
+            self.counters["nodes_ahead"] += 1
+            self._believe(as_of)
+        elif self._state().hear(name):
+            self._nudge()
+
+    def _believe(self, as_of: int) -> None:
+        now_ns = self._now_ns()
+        if now_ns - self._believing_ns >= BELIEVE_NS:
+            self._believing_ns, self._believed = now_ns, 0
+        more = as_of - max(self._seq(), self._believed_seq)
+        if 0 < more <= AHEAD_MAX - self._believed:
+            self._believed += more
+            self._believed_seq = as_of
+            self._ahead(as_of)
 
     def _renew(self, name: str, beat: Heartbeat) -> None:
         state = self._state()
@@ -173,6 +216,7 @@ class NodeLinks:
         link = self._links[name]
         link.base = desired.as_of
         link.outstanding += 1
+        self._pushed_ns[name] = self._now_ns()
         generation = link.generation
         try:
             self._bus.request_nowait(
@@ -201,9 +245,12 @@ class NodeLinks:
             link.base = None
             return
         try:
-            accepted = _ack.decode(answer.payload).ok
+            ack = _ack.decode(answer.payload)
         except MALFORMED:
-            accepted = False
+            ack = DesiredAck(0, ok=False)
+        else:
+            self._compare(name, ack.as_of)
+        accepted = ack.ok
         if not accepted:
             self.counters["desired_refused"] += 1
             link.base = None

@@ -32,6 +32,8 @@ from penstock_scheduler.fact_publisher import FactPublisher
 from penstock_scheduler.node_links import NodeLinks
 
 TICK_S = 1.0
+STALL_S = 1.0
+"""Whoever ticks this late was frozen or starved himself: heartbeats may wait unread."""
 CURSOR_EVERY_TICKS = 5
 OWNED = tuple(stream for stream, owner in OWNERS.items() if owner == "scheduler")
 BACKLOG_FILL_MAX = 0.85
@@ -53,6 +55,7 @@ class Scheduler:
         new_id: Callable[[], str] = new_id,
         identify: Callable[[str], Holder] = this_process,
     ) -> None:
+        self._bus = bus
         self._clock = clock
         self._tick_s = tick_s
         self._nudged = False
@@ -65,7 +68,7 @@ class Scheduler:
             fact_type=JobFact,
             core_factory=SchedulerCore,
             inputs=(
-                Input("NODES", inputs.decode_nodes),
+                Input("NODES", inputs.decode_nodes, reader="scheduler"),
                 Input("REPORTS", inputs.decode_report),
                 Input("REQUESTS", self._decode_request),
             ),
@@ -73,6 +76,7 @@ class Scheduler:
             new_id=new_id,
             on_commit=self._on_commit,
             on_recovered=self._on_recovered,
+            on_raised=self._on_raised,
             snapshot_every=snapshot_every,
             owns=OWNED,
             readers=READERS,
@@ -83,10 +87,12 @@ class Scheduler:
             bus,
             state=self.state,
             seq=lambda: self.service.last_seq,
-            now_ns=clock.now_ns,
+            now_ns=clock.monotonic_ns,
             nudge=self._nudge,
+            ahead=self.service.raise_to,
         )
         self.publisher = FactPublisher(bus, last_seq=lambda: self.service.last_seq)
+        bus.on_reconnect(self._on_reconnect)
         answer_queries(self.service, self.state)
         self.service.listen(f"{ROOT}.node.*.heartbeat", self.links.hear)
 
@@ -114,6 +120,14 @@ class Scheduler:
         self.links.reset()
         self.publisher.start()
 
+    def _on_raised(self) -> None:
+        self.links.reset()
+
+    async def _on_reconnect(self) -> None:
+        """What nodes told, and were acknowledged, may be lost with the broker's disk."""
+        if self.service.phase == "active":
+            self.service.submit_nowait(Nudged(), lambda _: self.links.reset())
+
     def _on_commit(self, entry: Committed) -> None:
         self.links.push_changes()
         self.publisher.on_commit(entry)
@@ -128,7 +142,8 @@ class Scheduler:
         self.links.judge()
 
     async def _tick(self) -> None:
-        ticks = 0
+        ticks, ticked_ns = 0, self._clock.monotonic_ns()
+        stall_ns = int((self._tick_s + STALL_S) * 1e9)
         while True:
             await asyncio.sleep(self._tick_s)
             ticks += 1
@@ -136,7 +151,11 @@ class Scheduler:
                 continue
             fills = [self.service.fill(stream) or 0.0 for stream in OWNED]
             self._backlog_full = max(fills) >= BACKLOG_FILL_MAX
-            self.service.offer(Ticked(dict(self.links.contact_ns)))
+            now_ns = self._clock.monotonic_ns()
+            if now_ns - ticked_ns >= stall_ns or not self._bus.connected:
+                self.links.assume_contact()
+            ticked_ns = now_ns
+            self.service.offer(Ticked(self.links.silence_ns()))
             if ticks % CURSOR_EVERY_TICKS == 0:
                 try:
                     await self.publisher.publish_cursor(self._clock.monotonic_ns() / 1e9)

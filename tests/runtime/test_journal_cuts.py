@@ -25,6 +25,7 @@ from runtime.tally import (
     deposit,
     journal_of,
     prepare,
+    until,
 )
 
 
@@ -160,12 +161,14 @@ async def test_filling_lost_places_survives_lost_acknowledgements(
 ) -> None:
     monkeypatch.setattr("penstock_runtime.journal.APPEND_S_MAX", 0.2)
     running = await a_worker(await twin("service"), eventually, 1)
+    running.service.raise_to(5_000)
+    await until(lambda: broker.streams[JOURNAL].last_seq > 600)
     broker.partition("service", "from_broker")
-    running.service.raise_to(600)
     await eventually(lambda: running.service.count().get("append_retries"))
+    assert running.service.last_seq < broker.streams[JOURNAL].last_seq
     broker.heal("service")
-    await eventually(lambda: running.service.last_seq == 600)
-    assert broker.streams[JOURNAL].last_seq == 600
+    await eventually(lambda: running.service.last_seq == 5_000)
+    assert broker.streams[JOURNAL].last_seq == 5_000
     await running.end()
 
 

@@ -83,8 +83,13 @@ class Driver:
         return self.feed(CancelAsked(tenant, self.requests, job.job_id, "enough"))
 
     def tick(self, seconds: float = 1, contact_ns: dict[str, int] | None = None) -> list[Any]:
+        """`contact_ns`: when each node was last heard; what was granted later counts as heard."""
         self.now_ns += int(seconds * SECOND_NS)
-        return self.feed(Ticked(contact_ns or {}))
+        heard_ns = dict(contact_ns or {})
+        for lease in self.core.state.leases.values():
+            if lease.node in heard_ns:
+                heard_ns[lease.node] = max(heard_ns[lease.node], lease.granted_ns)
+        return self.feed(Ticked({name: self.now_ns - at_ns for name, at_ns in heard_ns.items()}))
 
     def report(self, kind: type, job: JobSpec, rank: int = 0, **fields: Any) -> list[Any]:
         return self.feed(self.reported(kind, job, rank, **fields))

@@ -39,12 +39,14 @@ class Site:
         self.driver = Driver(a_node("n1", 4))
         self.wire = Wire()
         self.nudges = 0
+        self.ahead: list[int] = []
         self.links = NodeLinks(
             self.wire,  # type: ignore[arg-type]
             state=lambda: self.driver.core.state,
             seq=lambda: self.driver.seq,
             now_ns=lambda: self.driver.now_ns,
             nudge=self._nudge,
+            ahead=self.ahead.append,
         )
         self.links.reset()
         self.answer(ok=True)

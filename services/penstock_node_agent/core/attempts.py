@@ -7,8 +7,6 @@ come from.
 
 from __future__ import annotations
 
-from typing import Any
-
 from penstock_contracts.leases import (
     PREPARE,
     RUN,
@@ -17,10 +15,8 @@ from penstock_contracts.leases import (
     Exited,
     LeaseOrder,
     Prepared,
-    Preparing,
     Released,
     Rendezvous,
-    ReportItem,
     Started,
 )
 from penstock_node_agent.core.devices import fault_of
@@ -37,18 +33,24 @@ from penstock_node_agent.core.state import (
     Spool,
     State,
 )
+from penstock_node_agent.core.telling import LOST, step_of, tell, tell_forgotten, tell_preparing
+from penstock_node_agent.core.turns import is_taken
 from penstock_node_agent.core.usage import close_segment
 
 CANCELLED = "cancelled"
-LOST = "lost"
 DEVICE_FAILED = "device_failed"
 
 
 def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -> None:
-    """Hold the lease as ordered. An attempt older than the one that is known changes nothing."""
+    """Hold the lease as ordered. An attempt older than the one that is known changes nothing; one
+    that is not known, though it was granted before what is held now, has been here and is over: it
+    is never begun again."""
     key = order.key
     lease = state.leases.get(key)
     if lease is None:
+        if order.lease_seq <= state.as_of:
+            tell_forgotten(state, order, at_ns)
+            return
         who = f"{order.job_id}/{order.rank}"
         other = state.leases.get(state.current.get(who, ""))
         if other is not None:
@@ -89,6 +91,10 @@ def _advance(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
         else:
             prepared(state, lease, at_ns, None)
     elif order.phase == RUN and lease.stage in (HELD, PREPARED):
+        if is_taken(state, lease):
+            if lease.key not in state.waiting:
+                state.waiting.append(lease.key)
+            return
         lease.stage = SPAWNING
         lease.slot = _take_slot(state)
         state.spools[lease.key] = Spool(
@@ -109,17 +115,18 @@ def _advance(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
 def prepared(state: State, lease: Lease, at_ns: int, port: int | None) -> None:
     """This rank could start; with a port, it says where rank 0 will listen."""
     lease.stage, lease.port = PREPARED, port
-    _tell_preparing(state, lease)
+    tell_preparing(state, lease)
     where = None
     if port is not None:
         where = Rendezvous(state.advertise_address, port)
-    state.reports.append(Prepared(**_step(lease, lease.axis_ms(at_ns)), rendezvous=where))
+    tell(state, lease, Prepared(**step_of(lease, lease.axis_ms(at_ns)), rendezvous=where))
 
 
 def decline(state: State, lease: Lease, code: str, message: str, at_ns: int) -> None:
     """The node cannot take it, and holds nothing of it."""
     lease.stage = OVER
-    state.reports.append(Declined(**_step(lease, lease.axis_ms(at_ns)), code=code, message=message))
+    item = Declined(**step_of(lease, lease.axis_ms(at_ns)), code=code, message=message)
+    tell(state, lease, item)
     _forget(state, lease)
 
 
@@ -127,32 +134,33 @@ def began(state: State, lease: Lease, at_ns: int) -> None:
     """The reaper's stamp begins the running time."""
     lease.stage = RUNNING
     lease.began_ms = lease.open_ms = lease.axis_ms(at_ns)
-    _tell_preparing(state, lease)
-    state.reports.append(Started(**_step(lease, lease.began_ms)))
+    tell_preparing(state, lease)
+    tell(state, lease, Started(**step_of(lease, lease.began_ms)))
 
 
 def ended(state: State, lease: Lease, event: Ended) -> None:
-    """The reaper's stamp ends the running time. Of a lost attempt only what is known is counted."""
+    """The reaper's stamp ends the running time. Of an attempt whose end nobody saw only what is
+    known is counted."""
     lease.stage = ENDED
     at_ms = max(lease.axis_ms(event.at_ns), lease.open_ms)
-    if lease.began_ms is not None and event.reason != LOST:
+    seen = event.code is not None or event.signal is not None
+    if lease.began_ms is not None and (seen or event.reason != LOST):
         close_segment(state, lease, at_ms, last=True)
-    _tell_preparing(state, lease)
+    tell_preparing(state, lease)
     message = event.message
     if event.reason == DEVICE_FAILED:
         message = message or lease.fault
-    state.reports.append(
-        Exited(
-            **_step(lease, at_ms),
-            reason=event.reason,
-            exit_code=event.code,
-            signal=event.signal,
-            started_ms=lease.began_ms,
-            message=message,
-            log_bytes={"stdout": event.out_bytes, "stderr": event.err_bytes},
-            segments=lease.segments,
-        )
+    item = Exited(
+        **step_of(lease, at_ms),
+        reason=event.reason,
+        exit_code=event.code,
+        signal=event.signal,
+        started_ms=lease.began_ms,
+        message=message,
+        log_bytes={"stdout": event.out_bytes, "stderr": event.err_bytes},
+        segments=lease.segments,
     )
+    tell(state, lease, item)
     spool = state.spools.get(lease.key)
     if spool is not None:
         spool.out_final, spool.err_final = event.out_bytes, event.err_bytes
@@ -162,10 +170,11 @@ def released(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
     """Nothing of it is left on the node."""
     at_ms = max(lease.axis_ms(at_ns), lease.open_ms)
     lease.stage = OVER
-    state.reports.append(Released(**_step(lease, at_ms)))
+    tell(state, lease, Released(**step_of(lease, at_ms)))
     if not free_spool(state, lease.key, todo):
         todo.append(Ship(lease.key))
     _forget(state, lease)
+    _begin_waiting(state, at_ns, todo)
 
 
 def end_unspawned(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) -> None:
@@ -242,10 +251,9 @@ def free_spool(state: State, key: str, todo: list[Instruction]) -> bool:
 
 def _end_unrun(state: State, lease: Lease, at_ns: int, reason: str = "") -> None:
     lease.stage = OVER
-    step = _step(lease, lease.axis_ms(at_ns))
+    step = step_of(lease, lease.axis_ms(at_ns))
     reason = reason or lease.order.stop_reason or CANCELLED
-    items: tuple[ReportItem, ...] = (Exited(**step, reason=reason), Released(**step))
-    state.reports.extend(items)
+    tell(state, lease, Exited(**step, reason=reason), Released(**step))
     _forget(state, lease)
 
 
@@ -266,10 +274,13 @@ def _forget(state: State, lease: Lease) -> None:
         del state.current[who]
 
 
-def _tell_preparing(state: State, lease: Lease) -> None:
-    if not lease.told:
-        lease.told = True
-        state.reports.append(Preparing(**_step(lease, lease.axis_ms(lease.received_ns))))
+def _begin_waiting(state: State, at_ns: int, todo: list[Instruction]) -> None:
+    """A device has become free: begin what waited for it."""
+    waiting, state.waiting = state.waiting, []
+    for key in waiting:
+        lease = state.leases.get(key)
+        if lease is not None and lease.desired and lease.stage in (HELD, PREPARED):
+            _advance(state, lease, at_ns, todo)
 
 
 def _take_slot(state: State) -> int:
@@ -277,14 +288,3 @@ def _take_slot(state: State) -> int:
         return state.slots_free.pop()
     state.slots += 1
     return state.slots - 1
-
-
-def _step(lease: Lease, at_ms: int) -> dict[str, Any]:
-    order = lease.order
-    return {
-        "job_id": order.job_id,
-        "attempt": order.attempt,
-        "rank": order.rank,
-        "lease_seq": order.lease_seq,
-        "at_ms": at_ms,
-    }

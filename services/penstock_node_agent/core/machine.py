@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from penstock_contracts.leases import Described, DesiredAck, NodeDesired
+from penstock_contracts.leases import PREPARE, Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
 from penstock_node_agent.core import attempts, events
 from penstock_node_agent.core.instructions import (
@@ -25,6 +25,7 @@ from penstock_node_agent.core.instructions import (
     Stop,
 )
 from penstock_node_agent.core.state import ENDED, HELD, OVER, RUNNING, SPAWNING, State
+from penstock_node_agent.core.telling import tell_again
 from penstock_node_agent.core.usage import count_device, cut_all, retire_boot
 
 Instructions = list[Instruction]
@@ -117,14 +118,18 @@ def _distrust_slots(state: State, found: tuple[int, ...]) -> None:
 
 def _ordered(state: State, event: events.Ordered, todo: Instructions) -> None:
     desired = event.desired
+    known = set(state.leases)
     for order in desired.leases:
         attempts.take(state, order, event.at_ns, todo)
     for key in desired.dropped:
         attempts.drop(state, key, todo)
     if desired.full:
         wanted = {order.key for order in desired.leases}
-        for key in [key for key in state.leases if key not in wanted]:
-            attempts.drop(state, key, todo)
+        for key in list(state.leases):
+            if key not in wanted:
+                attempts.drop(state, key, todo)
+            elif key in known:
+                tell_again(state, key)
     state.as_of = desired.as_of
 
 
@@ -178,7 +183,7 @@ def _reaper_ready(state: State, event: events.ReaperReady, todo: Instructions) -
             attempts.lose(state, lease, todo)
         elif lease.stage in (SPAWNING, RUNNING) and lease.stopping:
             todo.append(Stop(key, lease.stopping, lease.order.grace_s))
-        elif lease.stage == HELD:
+        elif lease.stage == HELD and lease.order.phase == PREPARE:
             todo.append(FindPort(key))
     for key in event.keys:
         if key not in state.leases or state.leases[key].stage == OVER:

@@ -28,6 +28,7 @@ MS_NS = 1_000_000
 
 class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One rank's lease. `desired` false: the scheduler dropped it, it ends and is forgotten.
+    `tale`: what was told of it.
 
     `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
     `fault`: which of its devices failed, and how.
@@ -45,6 +46,7 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     open_ms: int = 0
     segments: int = 0
     stopping: str = ""
+    tale: list[ReportItem] = []
     fault: str = ""
 
     def axis_ms(self, at_ns: int) -> int:
@@ -82,7 +84,8 @@ class Counter(msgspec.Struct, kw_only=True):
 
 class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
-    `described`: what was last said of the node. `slots_dirty`: slots that hold something of an
+    `described`: what was last said of the node. `waiting`: keys of leases whose devices are not
+    free yet. `slots_dirty`: slots that hold something of an
     attempt that is over, and whether they may be used again once they are empty."""
 
     node: str
@@ -107,6 +110,7 @@ class State(msgspec.Struct, kw_only=True):
     slots: int = 0
     slots_free: list[int] = []
     slots_dirty: dict[int, bool] = {}
+    waiting: list[str] = []
 
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the node's axis: wall time at the boot's first start plus the host's own

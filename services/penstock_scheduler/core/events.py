@@ -53,9 +53,10 @@ class NodeChanged(msgspec.Struct, frozen=True):
 
 
 class Ticked(msgspec.Struct, frozen=True):
-    """About a second has passed. `contact_ns` is when each node was last heard, on this clock."""
+    """About a second has passed. `silence_ns`: for how long each node was not heard, measured on a
+    clock that nobody sets."""
 
-    contact_ns: dict[str, int]
+    silence_ns: dict[str, int]
 
 
 class Nudged(msgspec.Struct, frozen=True):

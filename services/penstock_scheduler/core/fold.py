@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
-from penstock_contracts.ids import lease_key, ulid
+from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
 from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.line import Line
@@ -25,13 +25,11 @@ from penstock_scheduler.core.state import (
     is_failure,
     new_node,
 )
+from penstock_scheduler.core.touches import Touches
 
 
 class State:
-    """Everything the scheduler knows. `touched` collects, per node, the lease keys whose order
-    changed since the shell last took them; it and the caches are derived and not part of a
-    snapshot.
-    """
+    """Everything the scheduler knows. `touches` and the caches are derived, in no snapshot."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
@@ -45,7 +43,7 @@ class State:
         self.forgotten_before_ms = 0
         self.line = Line()
         self.passed_over: set[Shape] = set()
-        self.touched: dict[str, set[str]] = {}
+        self.touches = Touches()
         self.capacity = Capacity()
         self._homeless: dict[str, dict[LeaseId, None]] = {}
 
@@ -56,6 +54,23 @@ class State:
         job = self.jobs.get(job_id)
         return job.digest if job is not None else self.remembered.get(job_id)
 
+    def begin_to_speak(self) -> None:
+        """A shell takes `touches` from now on; nothing is placed on a node before `hear`."""
+        self.touches.begin()
+        for name, node in self.nodes.items():
+            node.unheard = True
+            self.capacity.update(name, node)
+
+    def hear(self, name: str) -> bool:
+        """The node holds nothing that we could give again; True when that is news."""
+        node = self.nodes.get(name)
+        if node is None or not node.unheard:
+            return False
+        node.unheard = False
+        self.capacity.update(name, node)
+        self.passed_over.clear()
+        return True
+
     # -- the one mutation door
 
     def apply(self, fact: journal.JobFact, seq: int, now_ns: int) -> None:
@@ -63,7 +78,6 @@ class State:
         _FOLDS[type(fact)](self, fact, seq, now_ns)
 
     # -- folds, one per fact
-
     def _request_refused(self, fact: journal.RequestRefused, seq: int, now_ns: int) -> None:
         """Nothing of the state changes: the fact is for the requester."""
 
@@ -120,7 +134,7 @@ class State:
     def _gang_ready(self, fact: journal.GangReady, seq: int, now_ns: int) -> None:
         for lease in self.leases_of(self._job(fact.job_id)):
             lease.ready = fact.rendezvous
-            self._touch(lease)
+            self.touches.lease(lease)
 
     def _rank_started(self, fact: journal.RankStarted, seq: int, now_ns: int) -> None:
         self._job(fact.job_id).ranks[fact.rank].started = True
@@ -147,7 +161,7 @@ class State:
         lease = self.leases.pop((fact.job_id, fact.attempt, fact.rank), None)
         if lease is None:
             raise InvariantError(f"{fact} releases what is not held")
-        self._touch(lease)
+        self.touches.lease(lease)
         node = self.nodes.get(lease.node)
         if node is None or lease.id not in node.leases:
             self._homeless.get(lease.node, {}).pop(lease.id, None)
@@ -160,7 +174,7 @@ class State:
         self._job(fact.job_id).stop_reason = fact.reason
         for lease in self.leases_of(self._job(fact.job_id)):
             lease.stop_reason = fact.reason
-            self._touch(lease)
+            self.touches.lease(lease)
 
     def _cancel_requested(self, fact: journal.CancelRequested, seq: int, now_ns: int) -> None:
         self._job(fact.job_id).cancel_reason = fact.reason
@@ -192,11 +206,12 @@ class State:
         self.nodes[fact.node] = node
         if old is None or old.image.devices != fact.devices:
             self.fleet_changed_ns = now_ns
+        node.unheard = old.unheard if old is not None else self.touches.is_on
         for lease_id in old.leases if old is not None else self._homeless.pop(fact.node, {}):
             node.hold(self.leases[lease_id])
         self.capacity.update(fact.node, node)
         self.passed_over.clear()
-        self.touched.setdefault(fact.node, set())
+        self.touches.node(fact.node)
 
     def _node_forgotten(self, fact: journal.NodeForgotten, seq: int, now_ns: int) -> None:
         node = self.nodes.pop(fact.node, None)
@@ -236,7 +251,7 @@ class State:
         """What the ended attempt still holds is to end, if it has not."""
         for lease in self.leases_of(job):
             lease.stop_reason = lease.stop_reason or "ended"
-            self._touch(lease)
+            self.touches.lease(lease)
 
     def leases_of(self, job: Job) -> list[Lease]:
         """What the job's current attempt still holds."""
@@ -260,11 +275,7 @@ class State:
         self.restore_lease(lease)
         if min(node.free, default=0) < 0 or node.cpu_free < 0 or node.memory_free < 0:
             raise InvariantError(f"node {lease.node} is over-committed by lease {lease.id}")
-        self._touch(lease)
-
-    def _touch(self, lease: Lease) -> None:
-        key = lease_key(lease.lease_seq, lease.job_id, lease.rank)
-        self.touched.setdefault(lease.node, set()).add(key)
+        self.touches.lease(lease)
 
 
 _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {

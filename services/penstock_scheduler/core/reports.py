@@ -54,7 +54,10 @@ def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFac
     if job is not None and job.attempt != item.attempt:
         job = None
     if isinstance(item, Released):
-        return _released(lease, item.at_ms, "release_check")
+        facts = _released(lease, item.at_ms, "release_check")
+        if job is not None:  # an end that was told before may be lost: then nobody knows it
+            facts += lose_ranks(job, [lease], item.at_ms, "its end was never heard of")
+        return facts
     if isinstance(item, Declined):
         node = state.nodes.get(lease.node)
         rest = resting.refused(node, now_ns) if node is not None else []
@@ -157,8 +160,7 @@ def _exited(job: Job, exits: list[RankExited]) -> list[JobFact]:
             facts.append(AttemptRunning(job.spec.job_id, job.attempt, exits[-1].at_ms, job.tenant))
         facts.append(end)
     elif first_failure is not None and not stop_reason:
-        reason = "lost" if ended[first_failure].reason in LOST_REASONS else "gang_failed"
-        facts.append(StopRequested(job.spec.job_id, job.attempt, reason))
+        facts.append(StopRequested(job.spec.job_id, job.attempt, "gang_failed"))
     return facts
 
 

@@ -99,7 +99,8 @@ class Shape(msgspec.Struct, frozen=True):
 class Node(msgspec.Struct):
     """A node's image and what is free of it. `free`: milli-GPU per device, in the image's order.
     `open`: the image allows new work. `trials`: leases granted after it has refused some, while
-    none of them has started.
+    none of them has started. `unheard`: it has not answered since the take-over, so it may hold
+    leases of a journal that was cut, under sequences that are still to be given.
     """
 
     image: NodeImaged
@@ -110,10 +111,11 @@ class Node(msgspec.Struct):
     leases: set[LeaseId]
     open: bool
     trials: set[LeaseId]
+    unheard: bool = False
 
     @property
     def schedulable(self) -> bool:
-        return self.open and not self.trials
+        return self.open and not self.trials and not self.unheard
 
     def hold(self, lease: Lease) -> None:
         self.leases.add(lease.id)

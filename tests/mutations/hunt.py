@@ -1,0 +1,106 @@
+"""Does the simulation find a planted bug, and how soon?
+
+Runs seed after seed against a copy with the bug until a promise is broken. It does not know the
+bugs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.mutations.copies import copy_with, environment_of
+from tests.mutations.mutation import Mutation
+
+SEEDS_MAX = 200
+HUNT_S_MAX = 1_500
+"""A bug may make the world turn for ever."""
+STDERR_LINES_MAX = 5
+
+
+class Catch(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one hunt. `seed` None: not found. `checker` and `code` of what was found
+    first; `crashed` is found by the world itself."""
+
+    mutation: Mutation
+    seed: int | None
+    seconds: float
+    checker: str = ""
+    code: str = ""
+    sentence: str = ""
+
+
+class SimulationFailed(Exception):
+    """The simulation itself did not run."""
+
+
+def hunt(mutation: Mutation, *, seeds: str = f"1-{SEEDS_MAX}") -> Catch:
+    """One mutation, seeds in their order. Raises Misplaced and SimulationFailed."""
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="penstock-mutation-") as directory:
+        copy = copy_with(mutation, Path(directory))
+        broken = next(_broken_promises(copy, seeds), None)
+    seconds = round(time.monotonic() - begun_s, 1)
+    if broken is None:
+        return Catch(mutation=mutation, seed=None, seconds=seconds)
+    seed, violation = broken
+    return Catch(
+        mutation=mutation,
+        seed=seed,
+        seconds=seconds,
+        checker=violation["checker"] or "world",
+        code=violation["code"],
+        sentence=violation["sentence"],
+    )
+
+
+def hunt_all(
+    mutations: Iterable[Mutation], *, seeds: str = f"1-{SEEDS_MAX}", at_once: int = 1
+) -> Iterator[Catch]:
+    """In the order of the table, so many of them side by side."""
+    with ThreadPoolExecutor(at_once) as pool:
+        yield from pool.map(lambda mutation: hunt(mutation, seeds=seeds), mutations)
+
+
+def table_of(catches: Iterable[Catch]) -> str:
+    """One line a mutation: name, who found it, with which seed, in how many seconds."""
+    rows = [("mutation", "found by", "seed", "seconds")]
+    for catch in catches:
+        found = f"{catch.checker}: {catch.code}" if catch.seed is not None else "NOT FOUND"
+        rows.append((catch.mutation.name, found, str(catch.seed or "-"), f"{catch.seconds:.1f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _broken_promises(copy: Path, seeds: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    command = (
+        sys.executable, "-m", "tests.simulation",
+        "--seeds", seeds, "--workers", "1", "--json", "--stop-at-first",
+    )  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=copy,
+        env=environment_of(copy),
+        capture_output=True,
+        text=True,
+        timeout=HUNT_S_MAX,
+        check=False,
+    )
+    results = [msgspec.json.decode(line) for line in done.stdout.splitlines()]
+    if not results:
+        errors = "\n".join(done.stderr.splitlines()[-STDERR_LINES_MAX:])
+        raise SimulationFailed(f"exit code {done.returncode}: {errors}")
+    for result in results:
+        for violation in result.get("violations", ()):
+            yield result["seed"], violation

@@ -1,0 +1,158 @@
+"""Which bugs can be planted in the node agent and its reaper?
+
+It does not know the mesh around them.
+"""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_AGENT = "services/penstock_node_agent"
+
+IN_AGENT = (
+    Mutation(
+        name="older desired state taken",
+        file=f"{_AGENT}/core/machine.py",
+        old="    if not state.ready or desired.as_of < state.as_of:\n",
+        new="    if not state.ready:\n",
+        breaks="a late message undoes a newer one",
+    ),
+    Mutation(
+        name="as_of not remembered",
+        file=f"{_AGENT}/core/machine.py",
+        old="    state.as_of = desired.as_of\n",
+        new="    state.as_of = max(state.as_of, desired.as_of if desired.full else 0)\n",
+        breaks="changes are taken over a state that is not theirs",
+    ),
+    Mutation(
+        name="boot id of orders ignored",
+        file=f"{_AGENT}/core/machine.py",
+        old="    if desired.boot_id and desired.boot_id != state.boot_id:\n        return ours\n",
+        new="",
+        breaks="an order for a former boot starts work",
+    ),
+    Mutation(
+        name="new boot not noticed",
+        file=f"{_AGENT}/core/machine.py",
+        old="    if event.boot_id != state.boot_id:\n",
+        new="    if not state.boot_id:\n",
+        breaks="what ran before a reboot runs again",
+    ),
+    Mutation(
+        name="lost work started again",
+        file=f"{_AGENT}/core/machine.py",
+        old="        elif lease.stage in (RUNNING, ENDED) and key not in known:\n"
+        "            attempts.lose(state, lease, todo)\n",
+        new="        elif lease.stage in (RUNNING, ENDED) and key not in known:\n"
+        "            lease.stage = SPAWNING\n"
+        "            todo.append(Spawn(key))\n",
+        breaks="an attempt runs twice",
+    ),
+    Mutation(
+        name="reports forgotten before they are delivered",
+        file=f"{_AGENT}/core/machine.py",
+        old="    del state.reports[: event.count]\n",
+        new="    state.reports.clear()\n",
+        breaks="what was owed meanwhile is never told",
+    ),
+    Mutation(
+        name="usage forgotten before it is delivered",
+        file=f"{_AGENT}/core/machine.py",
+        old="        del state.usage[: event.count]\n",
+        new="        state.usage.clear()\n",
+        breaks="work is not billed",
+    ),
+    Mutation(
+        name="dropped work forgotten while it runs",
+        file=f"{_AGENT}/core/attempts.py",
+        old="        _stop(lease, lease.order.stop_reason or CANCELLED, todo)\n    elif",
+        new="        _stop(lease, lease.order.stop_reason or CANCELLED, todo)\n"
+        "        lease.stage = OVER\n        _forget(state, lease)\n    elif",
+        breaks="an end is never told, a device never freed",
+    ),
+    Mutation(
+        name="release told with the end",
+        file=f"{_AGENT}/core/attempts.py",
+        old="    if lease.began_ms is not None and event.reason != LOST:\n",
+        new="    state.reports.append(Released(**_step(lease, at_ms)))\n"
+        "    if lease.began_ms is not None and event.reason != LOST:\n",
+        breaks="a device is freed before its end is told",
+    ),
+    Mutation(
+        name="release told when the stop is ordered",
+        file=f"{_AGENT}/core/attempts.py",
+        old="        lease.stopping = reason\n        todo.append(Stop(",
+        new="        lease.stopping = reason\n"
+        "        tell(state, lease, Released(**step_of(lease, lease.order.granted_ns // 10**6)))\n"
+        "        todo.append(Stop(",
+        breaks="a device is freed while work still ends on it",
+    ),
+    Mutation(
+        name="output's slot used again too early",
+        file=f"{_AGENT}/core/attempts.py",
+        old="    if spool is None or alive or not spool.delivered:\n",
+        new="    if spool is None or alive:\n",
+        breaks="output is lost, or another's",
+    ),
+    Mutation(
+        name="segments overlap",
+        file=f"{_AGENT}/core/usage.py",
+        old="    lease.segments += 1\n    lease.open_ms = to_ms\n",
+        new="    lease.segments += 1\n",
+        breaks="time is billed twice",
+    ),
+    Mutation(
+        name="cut of segments not journaled",
+        file=f"{_AGENT}/agent.py",
+        old="next_cut += SEGMENT_S\n                self.take(",
+        new="next_cut += SEGMENT_S\n                handle(self.state, ",
+        breaks="a restarted agent bills the same time under other numbers",
+    ),
+    Mutation(
+        name="usage leaves before its number is on the disk",
+        file=f"{_AGENT}/agent.py",
+        old="        self.journal.add(event)\n        self.journal.commit(sync=True)\n",
+        new="        self.journal.add(event)\n",
+        breaks="a power loss makes the agent number another batch alike",
+    ),
+    Mutation(
+        name="log offset confirmed before it is stored",
+        file=f"{_AGENT}/logs.py",
+        old="        if isinstance(result, Exception):\n            self.failures += 1\n",
+        new="        if isinstance(result, str):\n            self.failures += 1\n",
+        breaks="output is missing",
+        fast=True,
+    ),
+    Mutation(
+        name="report dropped when the broker is away",
+        file=f"{_AGENT}/outbox.py",
+        old="        if isinstance(result, Exception):\n            if self.failures == 0",
+        new="        if isinstance(result, Exception):\n"
+        "            self._parcel = None\n"
+        "            parcel.done(Appended(0))\n"
+        "            return\n"
+        "            if self.failures == 0",
+        breaks="an end is never told",
+    ),
+    Mutation(
+        name="the reaper's end not on the disk before it is told",
+        file=f"{_AGENT}/reaper/loop.py",
+        old="            self._records.add(attempt.ended, durable=True)\n",
+        new="            self._channel.send((json.dumps(attempt.ended) + chr(10)).encode())\n",
+        breaks="a reaper that dies has forgotten what it told",
+    ),
+    Mutation(
+        name="a known order spawned again",
+        file=f"{_AGENT}/reaper/loop.py",
+        old="            if key not in self._attempts:\n                attempt =",
+        new="            if key:\n                attempt =",
+        breaks="an attempt runs twice",
+    ),
+    Mutation(
+        name="lease without contact not enforced",
+        file=f"{_AGENT}/reaper/attempts.py",
+        old="        if self.disconnect_s is not None:\n            lead_s",
+        new="        if self.disconnect_s is not None and self.old:\n            lead_s",
+        breaks="two attempts of a job run side by side",
+    ),
+)

@@ -1,0 +1,151 @@
+"""Which bugs can be planted in the scheduler?
+
+It does not know the journal under it.
+"""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_SCHEDULER = "services/penstock_scheduler"
+
+IN_SCHEDULER = (
+    Mutation(
+        name="release on missed heartbeats",
+        file=f"{_SCHEDULER}/core/fleet.py",
+        old="        return [msgspec.structs.replace(image, liveness=fact.liveness)]\n",
+        new="        changed = msgspec.structs.replace(image, liveness=fact.liveness)\n"
+        '        if fact.liveness == "lost":\n'
+        '            return [*_vacate(state, fact.node, now_ns, "release_check", ""), changed]\n'
+        "        return [changed]\n",
+        breaks="a device is given away while work runs on it",
+        fast=True,
+    ),
+    Mutation(
+        name="new boot releases nothing",
+        file=f"{_SCHEDULER}/core/fleet.py",
+        old="    if old is not None and old.image.boot_id != description.boot_id:\n",
+        new="    if old is None:\n        return [image_of(description, None)]\n"
+        '    if old.image.boot_id == "":\n',
+        breaks="devices stay withheld after a reboot, or are freed by reports of before",
+    ),
+    Mutation(
+        name="report of another node believed",
+        file=f"{_SCHEDULER}/core/reports.py",
+        old=" or lease.lease_seq != item.lease_seq or lease.node != event.node:\n",
+        new=" or lease.lease_seq != item.lease_seq:\n",
+        breaks="a node ends another's work",
+    ),
+    Mutation(
+        name="lease_seq check removed",
+        file=f"{_SCHEDULER}/core/reports.py",
+        old=" or lease.lease_seq != item.lease_seq or lease.node != event.node:\n",
+        new=" or lease.node != event.node:\n",
+        breaks="a report under an old lease counts",
+    ),
+    Mutation(
+        name="report of an old attempt counts for the present one",
+        file=f"{_SCHEDULER}/core/reports.py",
+        old="    if job is not None and job.attempt != item.attempt:\n        job = None\n",
+        new="",
+        breaks="a zombie ends its successor",
+    ),
+    Mutation(
+        name="gang let go before all are prepared",
+        file=f"{_SCHEDULER}/core/reports.py",
+        old="    if all(others) and rendezvous is not None:\n",
+        new="    if rendezvous is not None:\n",
+        breaks="a gang starts although a rank may still refuse",
+    ),
+    Mutation(
+        name="gang placed partly",
+        file=f"{_SCHEDULER}/core/placement.py",
+        old="        placements += _placements(most, len(placements), left)\n    return None\n",
+        new="        placements += _placements(most, len(placements), left)\n"
+        "    return tuple(placements) or None\n",
+        breaks="some ranks hold devices and wait for others for ever",
+        fast=True,
+    ),
+    Mutation(
+        name="two ranks on one device",
+        file=f"{_SCHEDULER}/core/placement.py",
+        old="        for index in devices:\n            free[index] -= shape.gpu_milli\n",
+        new="",
+        breaks="one device is given to two ranks of a gang",
+    ),
+    Mutation(
+        name="a changed image forgets what is leased",
+        file=f"{_SCHEDULER}/core/fold.py",
+        old="old.leases if old is not None else self._homeless.pop(fact.node, {})",
+        new="self._homeless.pop(fact.node, {})",
+        breaks="a device is given away twice after a change of its node",
+    ),
+    Mutation(
+        name="cancel forgotten while the attempt ends otherwise",
+        file=f"{_SCHEDULER}/core/reports.py",
+        old="    if job.cancel_reason is not None:\n        return",
+        new='    if job.cancel_reason is not None and stop_reason == "cancelled":\n        return',
+        breaks="a cancelled job runs again",
+    ),
+    Mutation(
+        name="retry without a new attempt",
+        file=f"{_SCHEDULER}/core/fold.py",
+        old="        job.attempt = fact.attempt + 1\n",
+        new="        job.attempt = fact.attempt\n",
+        breaks="one attempt runs twice",
+        fast=True,
+    ),
+    Mutation(
+        name="one retry too many",
+        file=f"{_SCHEDULER}/core/reports.py",
+        old="    if job.retries_used < job.spec.retries:\n",
+        new="    if job.retries_used <= job.spec.retries:\n",
+        breaks="a job runs more often than its tenant allowed",
+    ),
+    Mutation(
+        name="ended jobs not remembered",
+        file=f"{_SCHEDULER}/core/fold.py",
+        old="        self.remembered[job_id] = job.digest\n",
+        new="",
+        breaks="a repeated request is another job",
+    ),
+    Mutation(
+        name="lost contact frees devices",
+        file=f"{_SCHEDULER}/core/fleet.py",
+        old='"contact lost for longer than disconnect_s"\n        )\n',
+        new='"contact lost for longer than disconnect_s"\n        )\n'
+        "        facts += [\n"
+        '            RankReleased(le.job_id, le.attempt, le.rank, None, "release_check")\n'
+        "            for le in held\n"
+        "        ]\n",
+        breaks="time alone frees a device",
+    ),
+    Mutation(
+        name="take-over assumes silence",
+        file=f"{_SCHEDULER}/node_links.py",
+        old="        self.contact_ns = dict.fromkeys(self._links, self._now_ns())\n",
+        new="        self.contact_ns = dict.fromkeys(self._links, 0)\n",
+        breaks="a new leader declares healthy attempts lost",
+    ),
+    Mutation(
+        name="digest of heartbeats ignored",
+        file=f"{_SCHEDULER}/node_links.py",
+        old="        if beat.as_of != link.base:\n            return False\n",
+        new="        if beat:\n            return True\n",
+        breaks="a lost order is never repaired",
+    ),
+    Mutation(
+        name="facts of the last entry told again",
+        file=f"{_SCHEDULER}/fact_publisher.py",
+        old="        return self._position.index if seq == self._position.seq else -1\n",
+        new="        return -1\n",
+        breaks="public facts are repeated after a reconnect",
+    ),
+    Mutation(
+        name="facts not looked for after a reconnect",
+        file=f"{_SCHEDULER}/fact_publisher.py",
+        old="    async def _reconnected(self) -> None:\n        self.start()\n",
+        new="    async def _reconnected(self) -> None:\n        self._live = True\n",
+        breaks="public facts are missing",
+    ),
+)
