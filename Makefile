@@ -9,10 +9,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.setup-done
 MESH := .penstock/mesh
 SIMULATE ?= 2x8xH100
+SEEDS ?= 1-200
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long chaos lint bench up down clean docs lock
+.PHONY: help setup demo test test-long simulate chaos lint bench up down clean docs lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +37,9 @@ test: setup ## Everything but the long tests
 
 test-long: setup ## All tests with their full counts
 	$(BIN)/python -m pytest -q $(ARGS)
+
+simulate: setup ## Whole meshes under faults in virtual time (SEEDS=1-200; SEED=7 tells one's story)
+	$(BIN)/python -m tests.simulation --explain --seeds $(or $(SEED),$(SEEDS)) $(ARGS)
 
 chaos: setup ## Twenty minutes of faults on a real cluster (root; ARGS="--minutes 2 --seed 7")
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -19,6 +19,8 @@ from tests.simulation.campaign import Campaign, Outcome, seeds_of
 from tests.simulation.report import explain
 from tests.simulation.world import Size
 
+EXPLAINED_MAX = 3
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cpu_s += outcome.result.cpu_s
         failed += not outcome.result.ok
         _show(outcome, options, done, len(seeds), failed)
-        if not outcome.result.ok and options.explain:
+        if not outcome.result.ok and options.explain and failed <= EXPLAINED_MAX:
             print(explain(campaign, outcome.result, shrink=not options.no_shrink), flush=True)
         if failed and options.stop_at_first:
             break

@@ -21,6 +21,10 @@ EPOCH_NS = 1_767_225_600_000_000_000
 EXIT_KILLED = -9
 EXIT_CRASHED = 1
 
+_GRAVES: list[Any] = []
+"""What the dead had suspended: collected, its `finally` blocks would run, so it never is."""
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_GRAVES))  # not even when the interpreter ends
+
 Main = Callable[[], Coroutine[Any, Any, int | None]]
 
 
@@ -113,7 +117,6 @@ class Kernel:
         self.context = copy_context()
         self.loop = VirtualLoop(self._note_error)
         self.bugs: list[str] = []
-        self._graves: list[Any] = []
         self._ids = 0
 
     @property
@@ -139,11 +142,11 @@ class Kernel:
         return process
 
     def bury(self, process: Process) -> None:
-        """Keep what the dead had suspended: collected, its `finally` blocks would run."""
+        """Keep what the dead had suspended."""
         for task in asyncio.all_tasks(self.loop):
             if isinstance(task, Task) and task.context.get(PROCESS) is process:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                self._graves.append((task, task.get_coro()))
+                _GRAVES.append((task, task.get_coro()))
 
     def close(self) -> None:
         """The world is over: what was suspended is let go, and nobody notices what it still does.

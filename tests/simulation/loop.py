@@ -181,7 +181,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             try:
                 handle.context.run(callback, *handle.args)
             except Exception as error:  # noqa: BLE001 - told as the loop of a process would
-                self._on_error({"message": "a callback failed", "exception": error})
+                context = {"message": "a callback failed", "exception": error}
+                handle.context.run(self._on_error, context)
 
     def resume(self, handles: deque[Handle]) -> None:
         """What a process was asked to do while it was frozen."""
