@@ -7,6 +7,7 @@ loop. A killed process runs nothing more, not even a `finally`. It does not know
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import random
 from collections import deque
