@@ -50,6 +50,9 @@ COMMANDS: dict[str, Entry] = {
     "mesh": Entry(
         MESH, "penstock_mesh.initialisation:command", "Prepare a mesh whose processes run apart."
     ),
+    "reader": Entry(
+        MESH, "penstock_mesh.reader_command:command", "Show who reads each stream, or drop one."
+    ),
     "backup": Entry(MESH, "penstock_mesh.backup_command:backup", "Copy a working mesh."),
     "restore": Entry(
         MESH, "penstock_mesh.backup_command:restore", "Make a mesh of a backup, where none is."

@@ -64,6 +64,8 @@ class Wanted:
 
 async def back_up(bus: NatsBus, target: Path, wanted: Wanted, report: Report) -> Manifest:
     """Copy the mesh into an empty directory. Raises BackupError, BusRefusal, Outage."""
+    if wanted.data is not None and not DataDirectory(wanted.data).secrets():
+        raise BackupError(f"there are no keys in {wanted.data}: say --data, or --no-keys")
     prepare_target(target)
     for attempt in range(1, TRIES + 1):
         ledger, streams, missing = await _copy(bus, target, wanted, report)

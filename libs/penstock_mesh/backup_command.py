@@ -6,30 +6,27 @@ Their options, where the mesh is, and what they print. It does not know how eith
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from penstock_mesh.command import default_data_directory
+from penstock_mesh.admin import (
+    admin_address,
+    admin_options,
+    data_directory,
+    data_option,
+    run_admin,
+    run_to_end,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from penstock_mesh.backup_manifest import Manifest
 
 LEDGER = Path("metering") / "ledger.sqlite"
 """Where an embedded mesh keeps its ledger, below its data directory."""
 
-_data = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="PENSTOCK_DATA_DIR",
-    help="Data directory of the mesh.  [default: ~/.local/share/penstock]",
-)
-_url = click.option(
-    "--url", help="Where NATS listens.  [default: where the mesh in --data listens]"
-)
-_creds = click.option("--creds", help="Credential of role admin.  [default: the one in --data]")
 _database = click.option(
     "--database",
     metavar="URL",
@@ -40,9 +37,7 @@ _json = click.option("--json", "json_output", is_flag=True, help="Print the resu
 
 @click.command("backup")
 @click.argument("directory", type=click.Path(path_type=Path))
-@_data
-@_url
-@_creds
+@admin_options
 @_database
 @click.option("--logs", is_flag=True, help="Copy what jobs have written, too.")
 @click.option("--no-keys", is_flag=True, help="Leave keys and credentials out.")
@@ -61,28 +56,20 @@ def backup(
 
     Whoever can read the copy can act as the mesh, unless it was made with --no-keys.
     """
-    from penstock_bus.nats import connect
     from penstock_mesh.backup import Wanted, back_up
 
-    data = (data or default_data_directory()).absolute()
-    where = url or _listening(data)
-    credential = creds or _admin_creds(data)
-    ledger = database or f"sqlite:///{data / LEDGER}"
-    wanted = Wanted(database=ledger, data=None if no_keys else data, logs=logs)
-
-    async def run() -> Manifest:
-        bus = await connect(where, name="penstock backup", credentials=credential)
-        try:
-            return await back_up(bus, directory, wanted, _reporter(json_output))
-        finally:
-            await bus.close()
-
-    _print(_run(run), directory, "backup of", json_output)
+    where, credential = admin_address(data, url, creds)
+    root = data_directory(data)
+    ledger = database or f"sqlite:///{root / LEDGER}"
+    wanted = Wanted(database=ledger, data=None if no_keys else root, logs=logs)
+    report = _reporter(json_output)
+    manifest = run_admin(where, credential, lambda bus: back_up(bus, directory, wanted, report))
+    _print(manifest, directory, "backup of", json_output)
 
 
 @click.command("restore")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@_data
+@data_option
 @click.option("--url", help="An empty broker that runs already; without it, a new one in --data.")
 @click.option("--creds", help="Credential of role admin at --url.")
 @_database
@@ -141,23 +128,11 @@ def restore(
         return manifest
 
     if url is not None:
-        manifest = _run(lambda: into_broker(url))
+        manifest = run_to_end(lambda: into_broker(url))
     else:
-        root = (data or default_data_directory()).absolute()
-        manifest = _run(lambda: into_directory(root))
+        root = data_directory(data)
+        manifest = run_to_end(lambda: into_directory(root))
     _print(manifest, directory, "restored from", json_output)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, Manifest]]) -> Manifest:
-    import asyncio
-
-    from penstock_bus.port import BusRefusal, Outage
-    from penstock_mesh.backup_manifest import BackupError
-
-    try:
-        return asyncio.run(work())
-    except (BackupError, BusRefusal, Outage, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _check_new(root: Path) -> None:
@@ -165,31 +140,6 @@ def _check_new(root: Path) -> None:
 
     if root.exists() and any(root.iterdir()):
         raise BackupError(f"{root} is not empty: a mesh is restored into a new directory")
-
-
-def _listening(data: Path) -> str:
-    import msgspec
-
-    from penstock_mesh.data_directory import DataDirectory
-    from penstock_mesh.preparation import Ports
-
-    try:
-        ports = msgspec.json.decode(DataDirectory(data).ports.read_bytes(), type=Ports)
-    except (OSError, msgspec.DecodeError):
-        ports = Ports()
-    if ports.nats is None:
-        raise click.ClickException(f"no mesh has run in {data}: say --data or --url")
-    return f"nats://localhost:{ports.nats}"
-
-
-def _admin_creds(data: Path) -> str:
-    from penstock_contracts.message_type import ADMIN
-    from penstock_mesh.data_directory import DataDirectory
-
-    path = DataDirectory(data).creds(ADMIN)
-    if not path.exists():
-        raise click.ClickException(f"there is no credential {path}: say --creds")
-    return str(path)
 
 
 def _reporter(json_output: bool) -> Callable[[str], None]:

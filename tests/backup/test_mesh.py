@@ -123,9 +123,26 @@ def test_nothing_is_restored_over_a_mesh_that_is_there(copied: Copied, new_mesh:
     refused = mesh.cli("restore", *arguments, exit_code=1)
     assert "this mesh is not empty: REQUESTS" in refused.stderr
     assert not (mesh.home / "other.sqlite").exists()
+    refused = mesh.cli("backup", str(mesh.home / "x"), *target, exit_code=1)
+    assert "there are no keys in" in refused.stderr
     refused = mesh.cli("backup", str(copied.backup), "--data", str(mesh.data), exit_code=1)
     assert "a backup goes into a directory of its own" in refused.stderr
+    check_readers(mesh)
     mesh.stop()
+
+
+def check_readers(mesh: Mesh) -> None:
+    where = ("--data", str(mesh.data))
+    views = mesh.cli_json("reader", "list", *where)
+    assert {view["reader"] for view in views} >= {"metering", "scheduler", "inventory", "facts"}
+    assert "JOBS" in mesh.cli("reader", "list", *where).stdout
+    refused = mesh.cli("reader", "drop", "scheduler", *where, exit_code=2)
+    assert "the mesh stands still without scheduler" in refused.stderr
+    asked = mesh.cli("reader", "drop", "metering", *where, input="n\n", exit_code=1)
+    assert "will be discarded" in asked.stdout
+    assert not any(view["dropped"] for view in mesh.cli_json("reader", "list", *where))
+    dropped = mesh.cli_json("reader", "drop", "metering", "--stream", "USAGE", "--yes", *where)
+    assert [view["stream"] for view in dropped] == ["USAGE"]
 
 
 @pytest.mark.skip(reason="agents that are ahead of a restored journal are not heard yet")
