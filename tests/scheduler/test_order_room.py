@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock_contracts.jobs import RANKS_MAX
 from penstock_contracts.leases import NodeDesired
+from penstock_scheduler.core import state
 from penstock_scheduler.core.desired import orders_of
 from penstock_scheduler.core.order_room import NODE_UNITS, UNIT_BYTES, order_units
 from scheduler.driver import Driver, a_job, a_node
@@ -59,3 +61,21 @@ def test_sizes_are_rounded_up_a_little_so_that_jobs_stay_alike() -> None:
     for length, units in zip(range(0, 60_000, 50), sizes, strict=True):
         assert length < units * UNIT_BYTES < 1.4 * (length + 600) + UNIT_BYTES
     assert NODE_UNITS * UNIT_BYTES < 0.85 * MESSAGE_BYTES_MAX
+
+
+def test_the_end_of_a_gang_that_was_tried_very_often_fits_into_one_entry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    longest = len(f'"1000.{RANKS_MAX}.stdout":{1 << 63},')
+    assert state.LOG_SIZES_MAX * longest < 0.85 * MESSAGE_BYTES_MAX
+    monkeypatch.setattr(state, "LOG_SIZES_MAX", 20)
+    driver, job = Driver(a_node("n1", 8)), a_job(ranks=3, retries=9)
+    driver.submit(job)
+    for _ in range(10):
+        driver.start(job)
+        for rank in range(job.ranks):
+            driver.end(job, rank, code=1, log_bytes={"stdout": 5, "stderr": 6})
+    end = driver.facts[-2]
+    assert (end.state, end.attempt, len(end.log_bytes)) == ("failed", 10, 20)
+    assert {f"10.{rank}.stdout" for rank in range(job.ranks)} <= end.log_bytes.keys()
+    assert "1.0.stdout" not in end.log_bytes

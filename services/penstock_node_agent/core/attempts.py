@@ -7,6 +7,7 @@ come from.
 
 from __future__ import annotations
 
+from penstock_contracts.bounds import cut
 from penstock_contracts.leases import (
     PREPARE,
     RUN,
@@ -125,7 +126,7 @@ def prepared(state: State, lease: Lease, at_ns: int, port: int | None) -> None:
 def decline(state: State, lease: Lease, code: str, message: str, at_ns: int) -> None:
     """The node cannot take it, and holds nothing of it."""
     lease.stage = OVER
-    item = Declined(**step_of(lease, lease.axis_ms(at_ns)), code=code, message=message)
+    item = Declined(**step_of(lease, lease.axis_ms(at_ns)), code=code, message=cut(message))
     tell(state, lease, item)
     _forget(state, lease)
 
@@ -156,7 +157,7 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
         exit_code=event.code,
         signal=event.signal,
         started_ms=lease.began_ms,
-        message=message,
+        message=cut(message),
         log_bytes={"stdout": event.out_bytes, "stderr": event.err_bytes},
         segments=lease.segments,
     )

@@ -189,6 +189,7 @@ class State:
             job.order = self.order
         if fact.reason != "declined" or len(job.avoid) >= len(self.nodes):
             job.avoid = ()
+        job.drop_old_sizes()
         job.attempt = fact.attempt + 1
         job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
         job.stop_reason, job.first_failure = "", None

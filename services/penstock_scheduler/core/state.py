@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, JobSpec
+from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, RANKS_MAX, JobSpec
 from penstock_contracts.journal import NodeImaged, RankExited
 from penstock_contracts.leases import Rendezvous
 from penstock_scheduler.core.order_room import NODE_UNITS, order_units
+
+LOG_SIZES_MAX = 2 * RANKS_MAX
+"""Outputs whose sizes a job's end tells: in one fact, which a broker takes up to 1 MiB."""
 
 LeaseId = tuple[str, int, int]
 """(job id, attempt, rank)."""
@@ -80,6 +83,12 @@ class Job(msgspec.Struct, kw_only=True):
     @property
     def shape(self) -> Shape:
         return shape_of(self.spec, self.avoid)
+
+    def drop_old_sizes(self) -> None:
+        """Before another attempt: of the oldest, nobody is told any more how much output it had."""
+        over = len(self.log_bytes) + 2 * self.spec.ranks - LOG_SIZES_MAX
+        for name in list(self.log_bytes)[: max(0, over)]:
+            del self.log_bytes[name]
 
 
 class Shape(msgspec.Struct, frozen=True):
