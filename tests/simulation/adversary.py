@@ -11,7 +11,8 @@ import random
 from collections.abc import Sequence
 
 from tests.checkers.history import Fault
-from tests.simulation.faults import KINDS, Kind
+from tests.simulation.faults import KINDS
+from tests.simulation.misfortune import Kind
 from tests.simulation.world import World
 
 FAULTS_MIN = 55

@@ -60,7 +60,7 @@ class Story:
         self.kernel.loop.run_until(lambda: not scheduler.alive, WORLD_S_MAX)
         self.error = scheduler.error
         self.host.lose_power()
-        self.kernel.close()
+        scheduler.kill()
         assert self.error is None and scheduler.code == 0, f"not at an end: {self.error!r}"
         assert not self.host.crashes and not self.kernel.bugs
 

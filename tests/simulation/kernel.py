@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -148,20 +147,6 @@ class Kernel:
             if isinstance(task, Task) and task.context.get(PROCESS) is process:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 _GRAVES.append((task, task.get_coro()))
-
-    def close(self) -> None:
-        """The world is over: what was suspended is let go, and nobody notices what it still does.
-        Without this the collector does so, outside of any loop."""
-        self._graves += [(task, task.get_coro()) for task in asyncio.all_tasks(self.loop)]
-        asyncio._set_running_loop(self.loop)
-        for task, suspended in self._graves:
-            task._log_destroy_pending = False
-            try:
-                suspended.close()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is no part of the world
-                logging.debug("after the end: %r", error)
-        asyncio._set_running_loop(None)
-        self._graves.clear()
 
     def _note_error(self, context: dict[str, Any]) -> None:
         process = PROCESS.get()
