@@ -234,14 +234,14 @@ class Engine:
 
     def snapshot_if_due(self, *, at_end: bool = False) -> None:
         """Take a snapshot of committed state when it is time, or before the end."""
-        written = self._journal.counters["entry_bytes"]
-        if self._keeper.is_due(self._journal.last_seq, written, at_end=at_end):
+        written, cursors = self._journal.counters["entry_bytes"], self._committed.cursors
+        if self._keeper.is_due(self._journal.last_seq, written, cursors, at_end=at_end):
             self._keeper.take_snapshot(
                 self.core,
                 seq=self._journal.last_seq,
                 term=self._journal.term,
                 now_ns=self._now_ns,
-                cursors=self._committed.cursors,
+                cursors=cursors,
                 marks=self._committed.marks,
                 entry_bytes=written,
             )

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_BYTES = 64 * 1024 * 1024
 """Journal bytes after which a snapshot is due: what a restart replays at most."""
+SNAPSHOT_INPUT = 10_000
+"""Messages of one input after which a snapshot is due: they are kept until then, and a stream takes
+so many of one subject only."""
 SNAPSHOT_AGE_NS = 60 * 10**9
 SNAPSHOT_REST = 50
 """A snapshot rests this many times the time it took: at most 2 % of the loop goes into them."""
@@ -75,7 +78,9 @@ class Keeper:
         self._cursors = dict(cursors)
         self._bytes_at = entry_bytes
 
-    def is_due(self, seq: int, entry_bytes: int, *, at_end: bool = False) -> bool:
+    def is_due(
+        self, seq: int, entry_bytes: int, cursors: Mapping[str, int], *, at_end: bool = False
+    ) -> bool:
         """Whether a snapshot should be taken now that the journal has come to `seq`."""
         if seq <= self._seq or (self._uploading is not None and not self._uploading.done()):
             return False
@@ -86,7 +91,9 @@ class Keeper:
             seq - self._seq >= self._every
             or entry_bytes - self._bytes_at >= SNAPSHOT_BYTES
             or age_ns >= SNAPSHOT_AGE_NS
-        )
+            or any(cursors.get(name, 0) - self._cursors.get(name, 0) >= SNAPSHOT_INPUT
+                   for name in self._inputs)
+        )  # fmt: skip
 
     def take_snapshot(
         self, core: Core, *, seq: int, term: int, now_ns: int, cursors: Mapping[str, int],

@@ -253,6 +253,19 @@ async def test_a_snapshot_rests_in_proportion_to_what_it_took(
     keeper = running.service._keeper
     await keeper.finish_upload()
     keeper._rest_ns = 3600 * 10**9
-    assert not keeper.is_due(10**6, 10**12)
-    assert keeper.is_due(10**6, 0, at_end=True)
+    assert not keeper.is_due(10**6, 10**12, {INPUT: 10**9})
+    assert keeper.is_due(10**6, 0, {}, at_end=True)
+    await running.end()
+
+
+async def test_a_snapshot_is_due_when_much_was_read_however_little_followed(
+    twin: Connect, eventually: Eventually
+) -> None:
+    bus = await twin("a")
+    running = Running(a_service(bus))
+    await eventually(lambda: running.active)
+    keeper = running.service._keeper
+    few, many = keeping.SNAPSHOT_INPUT - 1, keeping.SNAPSHOT_INPUT
+    assert not keeper.is_due(10**6, 0, {INPUT: few})
+    assert keeper.is_due(10**6, 0, {INPUT: many})
     await running.end()
