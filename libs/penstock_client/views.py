@@ -64,7 +64,8 @@ class Views:
             await asyncio.sleep(HANDOVER_PAUSE_S)
 
     async def jobs(self, query: JobsQuery) -> tuple[JobsView, list[str]]:
-        """Live and finished jobs, newest first, and the services that did not answer.
+        """Live and finished jobs, newest first, and the services that did not answer. None is told
+        that is older than where some service's page ends: the next page has it in its place.
 
         Raises Unavailable when none did.
         """
@@ -75,18 +76,20 @@ class Views:
         )
         found: dict[str, JobView] = {}
         silent: list[str] = []
-        more = False
+        more, told_from = False, ""
         for service, answer in zip(services, answers, strict=True):
             if isinstance(answer, Unavailable) and len(silent) < len(services) - 1:
                 silent.append(service)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                more = more or answer.more
+                if answer.more and answer.jobs:
+                    more, told_from = True, max(told_from, answer.jobs[-1].job_id)
                 for job in answer.jobs:
                     if job.job_id not in found or job.state in TERMINAL:
                         found[job.job_id] = job
-        newest = sorted(found.values(), key=lambda job: job.job_id, reverse=True)
+        known = [job for job in found.values() if job.job_id >= told_from]
+        newest = sorted(known, key=lambda job: job.job_id, reverse=True)
         more = more or len(newest) > query.limit
         return JobsView(tuple(newest[: query.limit]), more), silent
 

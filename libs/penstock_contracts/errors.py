@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     "job_finished": "The job has ended; there is nothing to cancel.",
     "unknown_verb": "The subject's verb is not one of the documented ones.",
     "request_too_large": "The request is over the size limit.",
+    "answer_too_large": "The answer is over the size limit; ask for less.",
     "too_many_jobs": "The request carries more jobs than one message may.",
     "backlog_full": "The mesh holds as much unfinished work as it can; submit again later.",
     "impossible": "The job does not fit all registered nodes together.",

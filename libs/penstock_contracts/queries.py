@@ -6,6 +6,7 @@ Requests and answers on `query.<service>.<what>`. An answer is either the docume
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
@@ -17,9 +18,12 @@ from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import NodeView
 
 PAGE_MAX = 1_000
+PAGE_BYTES_MAX = 768 * 1024
+"""An answer fits one message of the broker; what is left comes with the next page."""
 Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 
 T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
@@ -91,6 +95,18 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class JobsView(msgspec.Struct, frozen=True):
     jobs: tuple[JobView, ...]
     more: bool = False
+
+
+def jobs_page(views: Iterable[JobView], limit: int) -> JobsView:
+    """As many of the jobs as `limit` and one message allow."""
+    page: list[JobView] = []
+    room = PAGE_BYTES_MAX
+    for view in views:
+        room -= len(_encode(view))
+        if page and (room < 0 or len(page) == limit):
+            return JobsView(tuple(page), more=True)
+        page.append(view)
+    return JobsView(tuple(page))
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from penstock_bus.port import Bus, Message, Outage, Subscription
+from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
 from penstock_contracts.errors import InvariantError, Refusal
 from penstock_contracts.queries import Answer, Empty
 from penstock_runtime.entries import encode_json
@@ -25,6 +25,9 @@ PER_GAP_MAX = 32
 """Questions answered between two transitions: a burst of them must not hold up the journal."""
 UNAVAILABLE = encode_json(
     Answer[Empty](refusal=Refusal("unavailable", "The service cannot answer this now; try again."))
+)
+TOO_LARGE = encode_json(
+    Answer[Empty](refusal=Refusal("answer_too_large", "The answer is too large; ask for less."))
 )
 
 
@@ -94,4 +97,9 @@ class Answers:
             log.exception("query failed", extra={"subject": message.subject})
             self.counters["queries_failed"] += 1
             payload = UNAVAILABLE
-        self._bus.respond_nowait(message, payload)
+        try:
+            self._bus.respond_nowait(message, payload)
+        except BusRefusal as error:
+            log.error("an answer is not sent: %s", error, extra={"subject": message.subject})
+            self.counters["answers_too_large"] += 1
+            self._bus.respond_nowait(message, TOO_LARGE)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from penstock_bus.port import Bus, Message, Outage, Subscription
+from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import (
@@ -99,7 +99,12 @@ class Answers:
             log.error("a question could not be answered: %s", error)
             value = Refusal("unavailable", "the ledger cannot be read now; ask again")
         answer = Answer(refusal=value) if isinstance(value, Refusal) else Answer(value=value)
-        self._bus.respond_nowait(message, _encode(answer))
+        try:
+            self._bus.respond_nowait(message, _encode(answer))
+        except BusRefusal as error:
+            log.error("an answer is not sent: %s", error)
+            large = Refusal("answer_too_large", "the answer is too large; ask for less")
+            self._bus.respond_nowait(message, _encode(Answer(refusal=large)))
 
     async def _job(self, query: JobQuery) -> Any:
         view = await self._read(self._library.job, query.job_id)

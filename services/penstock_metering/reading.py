@@ -22,6 +22,7 @@ from penstock_contracts.queries import (
     UsageLine,
     UsageQuery,
     UsageView,
+    jobs_page,
 )
 from penstock_metering import schema
 from penstock_metering.core.accounts import Books, Counter, Line
@@ -70,8 +71,7 @@ class Library:
         statement = statement.order_by(_jobs.c.job_id.desc()).limit(query.limit + 1)
         with self._engine.begin() as connection:
             rows = [read_job(row) for row in connection.execute(statement)]
-            page = _views(connection, rows[: query.limit])
-            return JobsView(tuple(page), more=len(rows) > query.limit)
+            return jobs_page(_views(connection, rows), query.limit)
 
     def usage(self, query: UsageQuery) -> UsageView:
         with self._engine.begin() as connection:

@@ -172,15 +172,18 @@ async def test_empty_output_ends_at_once(reader: LogReader) -> None:
     assert await asyncio.wait_for(collect(reader.follow()), 1) == {}
 
 
+HUGE = "9" * 5_000
+
+
 @pytest.mark.parametrize(
-    "end", [f"1.{'9' * 5_000}.stdout", "1.0.other", "1.0.-", "1.²0.stdout", f"{'9' * 5_000}.0.stderr"]
+    "end", [f"1.{HUGE}.stdout", "1.0.other", "1.0.-", "1.²0.stdout", f"{HUGE}.0.stderr"]
 )
 async def test_output_that_a_node_names_wrongly_is_passed_over(
     job: FakeJob, reader: LogReader, end: str
 ) -> None:
     subject = job.log_subject().removesuffix("1.0.stdout") + end
     await job.mesh.store(subject, b"forged", {"Penstock-Offset": "0"})
-    await job.mesh.store(job.log_subject(), b"forged", {"Penstock-Offset": "9" * 5_000})
+    await job.mesh.store(job.log_subject(), b"forged", {"Penstock-Offset": HUGE})
     await job.log(b"true")
     reader.end(job.log_bytes)
     assert await collect(reader.follow()) == {"1.0.stdout": b"true"}

@@ -6,6 +6,7 @@ Answers to queries, and the audit of invariants, from committed state. It does n
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE, QUEUED
 from penstock_contracts.queries import (
@@ -18,6 +19,7 @@ from penstock_contracts.queries import (
     NodeUse,
     RankView,
     SchedulerAudit,
+    jobs_page,
 )
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Job, Node
@@ -55,8 +57,11 @@ def job_view(job: Job) -> JobView:
 
 
 def jobs_view(state: State, query: JobsQuery) -> JobsView:
-    """Live jobs, newest first."""
-    chosen: list[JobView] = []
+    """Live jobs, newest first, as many as one message holds."""
+    return jobs_page(_chosen(state, query), query.limit)
+
+
+def _chosen(state: State, query: JobsQuery) -> Iterator[JobView]:
     for job_id in sorted(state.jobs, reverse=True):
         if query.before and job_id >= query.before:
             continue
@@ -64,12 +69,8 @@ def jobs_view(state: State, query: JobsQuery) -> JobsView:
         if query.tenant and job.tenant != query.tenant:
             continue
         view = job_view(job)
-        if query.state and view.state != query.state:
-            continue
-        if len(chosen) == query.limit:
-            return JobsView(tuple(chosen), more=True)
-        chosen.append(view)
-    return JobsView(tuple(chosen))
+        if not query.state or view.state == query.state:
+            yield view
 
 
 def nodes_view(state: State, seq: int, after: str = "") -> NodesUseView:
