@@ -24,6 +24,7 @@ from penstock_runtime.journal import (
     SteppedDown,
     until_answered,
 )
+from penstock_runtime.journal_time import JournalTime
 from penstock_runtime.keeping import Keeper
 from penstock_runtime.recovery import Recovered, Replica
 from penstock_runtime.transition import Core, Draft, Offer, Transition
@@ -83,6 +84,7 @@ class Engine:
         self._replica = self._new_replica()
         self._unsettled = True
         self._now_ns = 0
+        self.time = JournalTime(clock)
         self._committed = Draft({})
         self._committed_at_ns = 0
         self._messages_idle = 0
@@ -103,7 +105,7 @@ class Engine:
         Raises SteppedDown, JournalLost, Stopping."""
         while not self._opened:
             known_seq = await self._recover()
-            self._now_ns = max(self._clock.now_ns(), self._now_ns)
+            self._now_ns = self.time.now_ns()
             try:
                 await self._journal.commit(self._committed, self._now_ns)
                 self._opened = True
@@ -146,7 +148,7 @@ class Engine:
 
     def decide(self) -> Transition:
         """Decide what was gathered, as far as one entry holds it. The state is speculative then."""
-        self._now_ns = max(self._clock.now_ns(), self._now_ns)
+        self._now_ns = self.time.now_ns()
         transition = Transition(
             self.core,
             now_ns=self._now_ns,
@@ -225,10 +227,7 @@ class Engine:
             )  # fmt: skip
             return False
         self.counters["entries_lost"] += missing
-        log.critical(
-            "%s has lost %d entries up to %d, filling their places",
-            self._stream, missing, seq,
-        )  # fmt: skip
+        log.critical("%s has lost %d entries up to %d: filled up", self._stream, missing, seq)
         await self._journal.pad(seq, self._committed, self._now_ns)
         return True
 
@@ -271,7 +270,7 @@ class Engine:
         self._committed = Draft(dict(self.cursors), marks=dict(self.marks))
         self._committed_at_ns = self._clock.monotonic_ns()
         self._journal.last_seq = found.stream_seq
-        self._now_ns = max(self._now_ns, found.now_ns)
+        self.time.begin(found.now_ns)
         self._unsettled = True
         self.counters["entries_skipped"] += found.entries_skipped
         if self._opened:
@@ -280,8 +279,8 @@ class Engine:
             found.snapshot_seq, found.snapshot_cursors, self._journal.counters["entry_bytes"]
         )
         took_ms = round((self._clock.monotonic_ns() - begun_ns) / 1e6, 1)
-        places = {"seq": found.seq, "snapshot_seq": found.snapshot_seq, "term": self._journal.term}
-        log.info("recovered", extra={**places, "took_ms": took_ms})
+        places = {"seq": found.seq, "snapshot_seq": found.snapshot_seq, "took_ms": took_ms}
+        log.info("recovered", extra=places)
         published = await until_answered(self._keeper.known_seq, self._stopping)
         return max(found.seq, published)
 

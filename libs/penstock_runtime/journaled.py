@@ -162,8 +162,12 @@ class JournaledService(OfferTaker):
     def count(self) -> dict[str, int]:
         """Everything counted since the start, by name."""
         total = dict(self.counters)
-        for source in (self._journal, self._engine, self._keeper, self._answers):
-            for name, value in source.counters.items():
+        engine = self._engine
+        for counters in (
+            self._journal.counters, engine.counters, engine.time.counters,
+            self._keeper.counters, self._answers.counters,
+        ):  # fmt: skip
+            for name, value in counters.items():
                 total[name] = total.get(name, 0) + value
         total["input_rewinds"] = self._engine.rewinds()
         return total

@@ -49,7 +49,9 @@ _report = msgspec.json.Decoder(NodeReport)
 _nodes = msgspec.json.Decoder(_NodesEntry)
 
 
-def decode_request(message: StoredMessage, *, backlog_full: bool = False) -> Sequence[object]:
+def decode_request(
+    message: StoredMessage, *, backlog_full: bool = False, wall_ms: int | None = None
+) -> Sequence[object]:
     """Events of one message of REQUESTS: exactly one. While the backlog is full, submits are
     refused and cancels still heard.
     """
@@ -58,7 +60,7 @@ def decode_request(message: StoredMessage, *, backlog_full: bool = False) -> Seq
         if verb == "submit" and backlog_full:
             return (RequestBroken(tenant, message.seq, BACKLOG_FULL),)
         if verb == "submit":
-            return (JobsRequested(tenant, message.seq, _items(message.payload)),)
+            return (JobsRequested(tenant, message.seq, _items(message.payload), wall_ms),)
         if verb == "cancel":
             asked = _cancel.decode(message.payload)
             return (CancelAsked(tenant, message.seq, asked.job_id, asked.reason),)

@@ -114,7 +114,8 @@ class Scheduler:
             await self.publisher.stop()
 
     def _decode_request(self, message: StoredMessage) -> Sequence[object]:
-        return inputs.decode_request(message, backlog_full=self._backlog_full)
+        wall_ms = self._clock.now_ns() // 1_000_000
+        return inputs.decode_request(message, backlog_full=self._backlog_full, wall_ms=wall_ms)
 
     def _on_recovered(self) -> None:
         self.links.reset()

@@ -16,11 +16,13 @@ from penstock_contracts.nodes import NodeFact
 
 
 class JobsRequested(msgspec.Struct, frozen=True):
-    """A submit. `items` in order: a spec, or why that part was refused already."""
+    """A submit. `items` in order: a spec, or why that part was refused already. `wall_ms`: what the
+    clock says, by which ids are judged; the journal's time may be ahead of it. None = the same."""
 
     tenant: str
     request_seq: int
     items: tuple[JobSpec | RefusedItem, ...]
+    wall_ms: int | None = None
 
 
 class CancelAsked(msgspec.Struct, frozen=True):

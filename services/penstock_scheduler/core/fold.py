@@ -40,7 +40,7 @@ class State:
         self.finished: dict[str, int] = {}
         self.order = 0
         self.fleet_changed_ns = 0
-        self.forgotten_before_ms = 0
+        self.forgotten_before_ms = self.forgot_ms = 0
         self.line = Line()
         self.passed_over: set[Shape] = set()
         self.touches = Touches()
@@ -48,7 +48,6 @@ class State:
         self._homeless: dict[str, dict[LeaseId, None]] = {}
 
     # -- asked by decisions
-
     def digest_of(self, job_id: str) -> str | None:
         """The digest under which a job id is known, live or remembered."""
         job = self.jobs.get(job_id)
@@ -222,13 +221,12 @@ class State:
             self._homeless[fact.node] = dict.fromkeys(sorted(node.leases))
 
     def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
-        self.forgotten_before_ms = fact.before_ms
+        self.forgotten_before_ms, self.forgot_ms = fact.before_ms, now_ns // 1_000_000
         oldest = ulid(max(0, fact.before_ms), 0)
         for job_id in [job_id for job_id in self.remembered if job_id < oldest]:
             del self.remembered[job_id]
 
     # -- parts
-
     def _job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id)
         if job is None:

@@ -13,6 +13,7 @@ from penstock_contracts.ids import JOB_ID_REMEMBERED_MS, ulid_time_ms
 from penstock_scheduler.core.fold import State
 
 FORGET_EVERY_MS = 3_600_000
+FORGET_STEP_MS = 2 * FORGET_EVERY_MS
 REMEMBERED_MAX = 1_000_000
 """About 240 MiB of memory and 66 MB of each snapshot."""
 REMEMBERED_REFUSED = 4_000_000
@@ -28,10 +29,12 @@ def forget_before_ms(state: State, now_ns: int) -> int | None:
     """The instant before which ids are to be forgotten now; None when there is nothing to do."""
     now_ms = now_ns // 1_000_000
     before_ms = now_ms - JOB_ID_REMEMBERED_MS
+    if state.forgotten_before_ms:  # a clock that was set ahead must not forget, and refuse, all ids
+        before_ms = min(before_ms, state.forgotten_before_ms + FORGET_STEP_MS)
     if len(state.remembered) > REMEMBERED_MAX:
         crowded_ms = min(_oldest_share_ms(state), now_ms - YOUNG_MS)
         return crowded_ms if crowded_ms > state.forgotten_before_ms else None
-    if before_ms - state.forgotten_before_ms > FORGET_EVERY_MS:
+    if now_ms - state.forgot_ms > FORGET_EVERY_MS < before_ms - state.forgotten_before_ms:
         return before_ms
     return None
 

@@ -64,6 +64,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
     facts: list[JobFact] = []
     refused: list[RefusedItem] = []
     new: dict[str, str] = {}
+    wall_ms = now_ns // 1_000_000 if event.wall_ms is None else event.wall_ms
     asked = Share()
     for index, item in enumerate(event.items):
         if isinstance(item, RefusedItem):
@@ -73,7 +74,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
         known = new.get(item.job_id) or state.digest_of(item.job_id)
         if known == digest:
             continue
-        refusal = _refusal(state, item, known, now_ns) or _no_room(state, event.tenant, asked)
+        refusal = _refusal(state, item, known, wall_ms) or _no_room(state, event.tenant, asked)
         if refusal is not None:
             refused.append(RefusedItem(index, refusal, item.job_id))
             continue
@@ -88,12 +89,12 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
     return facts
 
 
-def _refusal(state: State, spec: JobSpec, known: str | None, now_ns: int) -> Refusal | None:
+def _refusal(state: State, spec: JobSpec, known: str | None, wall_ms: int) -> Refusal | None:
     if known is not None:
         message = "this job_id was used for a different job; choose a new ULID"
         return Refusal("job_id_conflict", message, "job_id")
     made_ms = ulid_time_ms(spec.job_id)
-    age_ms = now_ns // 1_000_000 - made_ms
+    age_ms = wall_ms - made_ms
     if age_ms > JOB_ID_REMEMBERED_MS:
         return Refusal("job_id_too_old", "job_id is older than 7 days; choose a new ULID", "job_id")
     if made_ms < state.forgotten_before_ms:
