@@ -40,16 +40,27 @@ def main() -> int:
     witness = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     witness.connect(where)
     witness.sendall(json.dumps(said).encode() + b"\n")
-    os.write(1, f"out {env['PENSTOCK_LEASE']}\n".encode())
-    os.write(2, f"err {env['PENSTOCK_LEASE']}\n".encode())
+    wrote = {
+        "stdout": write(1, f"out {env['PENSTOCK_LEASE']}\n"),
+        "stderr": write(2, f"err {env['PENSTOCK_LEASE']}\n"),
+    }
     try:
         time.sleep(pause_s)
     except Stopped:
         code = STOPPED_CODE
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ended = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    witness.sendall(json.dumps({"ended": ended, "code": code}).encode() + b"\n")
+    end = {"ended": ended, "code": code, "wrote": wrote}
+    witness.sendall(json.dumps(end).encode() + b"\n")
     return code
+
+
+def write(descriptor: int, text: str) -> int:
+    """How many bytes its host took: its disk may be full."""
+    try:
+        return os.write(descriptor, text.encode())
+    except OSError:
+        return 0
 
 
 def stop(*_: object) -> None:

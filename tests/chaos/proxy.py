@@ -40,6 +40,7 @@ class Link:
         self._condition = GOOD
         self._changed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self, address: str) -> None:
@@ -60,8 +61,15 @@ class Link:
         if self._server is not None:
             self._server.close()
         self.reset()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._connect(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         far: asyncio.StreamWriter | None = None
         try:
@@ -76,6 +84,8 @@ class Link:
                 if one is not None:
                     self._writers.discard(one)
                     one.transport.abort()
+                    with suppress(OSError):
+                        await one.wait_closed()
 
     async def _carry(
         self,

@@ -50,6 +50,10 @@ class Witness:
             end = msgspec.json.decode(last)
             run.ended_ns = run.ended_boot_ns = end["ended"]
             run.exit_code, run.ended_by = end["code"], "itself"
+            run.written = end["wrote"]
+            run.output = {
+                stream: text[: run.written[stream]] for stream, text in run.output.items()
+            }
         else:
             run.signal, run.ended_by = signal.SIGKILL, "reaper"
         line = {"job": run.job_id, "attempt": run.attempt, "rank": run.rank, "gone": gone}
