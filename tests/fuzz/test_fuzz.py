@@ -7,6 +7,7 @@ counts are printed. A failure tells its seed and the shortest input found.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,10 +20,12 @@ from fuzz import (
     link_targets,
     metering_targets,
     scheduler_targets,
+    storage_targets,
 )
-from fuzz.gateway_target import Gateway
+from fuzz.gateway_target import BODIES, Gateway
 from fuzz.runner import Tally, Target, fuzz
 from penstock_contracts.registry import MESSAGES
+from penstock_gateway.operations import OPERATIONS
 
 SEED = 20_261_123
 LONG_SEEDS = 4
@@ -51,6 +54,8 @@ SHARES: tuple[Share, ...] = (
     Share(agent_targets.Orders, 3_000, 25_000),
     Share(client_targets.Reading, 3_000, 15_000),
     Share(client_targets.Answers, 2_000, 10_000),
+    Share(storage_targets.SmallState, 2_000, 10_000),
+    Share(storage_targets.LedgerQuestions, 300, 1_500),
     Share(Gateway, 3_000, 30_000),
 )
 NOT_READ: dict[str, str] = {
@@ -109,3 +114,10 @@ def test_every_message_that_somebody_reads_is_given_to_a_target() -> None:
     given = {message for share in SHARES for message in share.target.messages}
     assert {message.name for message in MESSAGES} - given - NOT_READ.keys() == set()
     assert not given & NOT_READ.keys()
+
+
+def test_every_operation_of_the_http_api_is_given_to_the_gateway() -> None:
+    for operation in OPERATIONS:
+        path = re.compile(re.sub(r"\{\w+\}", "[^/?]+", operation.path) + r"(\?.*)?")
+        lines = [line.split(" ") for line in BODIES]
+        assert any(m == operation.method and path.fullmatch(p) for m, p in lines), operation.name
