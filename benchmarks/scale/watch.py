@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from measure.mesh import Mesh
 
 from penstock_bus.nats import NatsBus, connect
 from penstock_contracts.message_type import ADMIN
 from penstock_contracts.streams import STREAMS
-from scale.control_plane import ControlPlane
 
 
 class _Entry(msgspec.Struct):
@@ -26,9 +26,9 @@ class _Entry(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Entry).decode
 
 
-async def administrator(plane: ControlPlane) -> NatsBus:
-    creds = plane.data / "creds" / f"{ADMIN}.creds"
-    return await connect(plane.nats_url, name="benchmark", credentials=str(creds))
+async def administrator(mesh: Mesh) -> NatsBus:
+    creds = mesh.data / "creds" / f"{ADMIN}.creds"
+    return await connect(mesh.nats_url, name="benchmark", credentials=str(creds))
 
 
 async def follow_nodes(
