@@ -14,6 +14,10 @@ from tests.checkers.history import History, Line, Run, Violation
 from tests.checkers.leases import Journaled, Lease, RankId, facts_of, fold_journal
 
 MS_NS = 1_000_000
+STALLS = ("reaper frozen", "host disk slow")
+"""While this is done to a host, its reaper learns late of an end, and nobody else knows of it."""
+STALL_NS_MAX = 30_000_000_000
+"""How long after such a time its last wait for the disk may go on."""
 
 Place = tuple[RankId, str]
 """A rank's lease on one device (or on the processors: empty)."""
@@ -89,7 +93,7 @@ def _equal(
         if ran_ns is None:
             continue
         what = f"{billed_ns / MS_NS:g} ms are billed, it ran {ran_ns / MS_NS:g} ms"
-        if billed_ns - ran_ns >= tolerance_ns:
+        if billed_ns - ran_ns >= tolerance_ns + _learnt_late_ns(history, run):
             found.append(_on(run, device, "billed_too_much", what))
         elif ran_ns - billed_ns >= tolerance_ns and _must_be_billed(history, run, lease):
             found.append(_on(run, device, "billed_too_little", what))
@@ -99,6 +103,17 @@ def _equal(
 def _ran_ns(run: Run) -> int | None:
     """How long it ran on its host's own clock; None while it still does."""
     return None if run.ended_boot_ns is None else run.ended_boot_ns - run.began_boot_ns
+
+
+def _learnt_late_ns(history: History, run: Run) -> int:
+    """How long after its end its reaper may have been unable to look."""
+    late_ns = 0
+    for fault in history.faults:
+        if fault.kind in STALLS and fault.node == run.node and fault.until_ns is not None:
+            until_ns = fault.until_ns + STALL_NS_MAX
+            if run.ended_ns is not None and fault.at_ns <= run.ended_ns < until_ns:
+                late_ns = max(late_ns, until_ns - run.ended_ns)
+    return late_ns
 
 
 def _must_be_billed(history: History, run: Run, lease: Lease | None) -> bool:

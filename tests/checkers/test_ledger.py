@@ -6,7 +6,7 @@ import pytest
 
 from penstock_contracts.journal import RankExited
 from penstock_contracts.queries import Finding
-from tests.checkers.history import Ending, History
+from tests.checkers.history import Ending, Fault, History
 from tests.checkers.ledger import check_ledger
 from tests.checkers.tampering import Tamper, codes_after, edit_fact, replace
 
@@ -124,6 +124,24 @@ def test_less_than_a_millisecond_is_rounding() -> None:
         run.ended_boot_ns += 999_999
 
     assert codes_after(check_ledger, tamper) == set()
+
+
+def test_a_reaper_that_could_not_look_may_bill_until_it_can() -> None:
+    def tamper(history: History) -> None:
+        run = history.runs[0]
+        assert run.ended_ns is not None
+        until_ns = run.ended_ns + 5_000_000_000
+        history.faults.append(
+            Fault(at_ns=run.began_ns, kind="reaper frozen", node=run.node, until_ns=until_ns)
+        )
+        _line(history, 1, t1_ms=history.ledger[1].t1_ms + 5_000)
+
+    def too_long(history: History) -> None:
+        tamper(history)
+        _line(history, 1, t1_ms=history.ledger[1].t1_ms + 40_000)
+
+    assert codes_after(check_ledger, tamper) == set()
+    assert codes_after(check_ledger, too_long) == {"billed_too_much"}
 
 
 def test_the_rest_of_a_run_whose_end_nobody_saw_is_not_guessed() -> None:

@@ -25,6 +25,7 @@ from tests.simulation.workload import draw_job
 
 RETRY_S = 3.0
 BATCH_MAX = 5
+PACES = (1, 1, 5, 12)
 
 
 class Tenant:
@@ -47,6 +48,7 @@ class Tenant:
         self._kernel, self._broker, self._door, self._history = kernel, broker, door, history
         self._rng = random.Random(kernel.rng.getrandbits(64))
         self._jobs, self._gpus_max, self._until_s = jobs, gpus_max, until_s
+        self._pace = self._rng.choice(PACES)
         self._asked: list[JobSpec] = []
         self._following: set[asyncio.Task[None]] = set()
 
@@ -76,7 +78,8 @@ class Tenant:
                 await asyncio.sleep(RETRY_S)
 
     def _draw(self) -> JobSpec:
-        spec = draw_job(self._rng, self._kernel.now_ns, gpus_max=self._gpus_max)
+        now_ns = self._kernel.now_ns
+        spec = draw_job(self._rng, now_ns, gpus_max=self._gpus_max, pace=self._pace)
         self._asked.append(spec)
         return spec
 

@@ -43,11 +43,15 @@ def script_of(command: tuple[str, ...] | list[str]) -> Script | None:
     return msgspec.json.decode(command[1], type=Script)
 
 
-def draw_script(rng: random.Random, gpu_milli: int) -> Script:
+RUN_S_MAX = 600.0
+
+
+def draw_script(rng: random.Random, gpu_milli: int, *, pace: int) -> Script:
+    """`pace`: how much longer than usual work takes; with a large one jobs have to wait."""
     kind = rng.random()
-    run_s = round(rng.expovariate(1 / 20), 3) if kind < 0.9 else round(rng.uniform(60, 240), 3)
+    run_s = pace * (rng.expovariate(1 / 20) if kind < 0.9 else rng.uniform(60, 240))
     return Script(
-        run_s=max(0.01, run_s),
+        run_s=round(min(max(0.01, run_s), RUN_S_MAX), 3),
         exit_code=rng.choice((0, 0, 0, 0, 0, 1, 7, 255)),
         signal=rng.choice((0,) * 15 + (6, 11)),
         out_bytes=rng.choice((0, 0, 17, 400, 5_000, 200_000)),
@@ -58,7 +62,7 @@ def draw_script(rng: random.Random, gpu_milli: int) -> Script:
     )
 
 
-def draw_job(rng: random.Random, now_ns: int, *, gpus_max: int) -> JobSpec:
+def draw_job(rng: random.Random, now_ns: int, *, gpus_max: int, pace: int) -> JobSpec:
     """One job that could run on a host with so many devices, most of the time."""
     shape = rng.random()
     gpus = gpu_milli = 0
@@ -76,7 +80,7 @@ def draw_job(rng: random.Random, now_ns: int, *, gpus_max: int) -> JobSpec:
         gpu_milli = 1000
     return JobSpec(
         job_id=ulid(now_ns // 1_000_000, rng.getrandbits(80)),
-        command=draw_script(rng, gpu_milli if gpus == 1 else 1000).command(),
+        command=draw_script(rng, gpu_milli if gpus == 1 else 1000, pace=pace).command(),
         name=f"job-{rng.randrange(1000)}",
         ranks=ranks,
         gpus=gpus,

@@ -31,6 +31,8 @@ from tests.simulation.tenants import Tenant
 SYNC_S = 10.0
 """How often a broker with default settings syncs its files."""
 SETUP_S_MAX = 10.0
+HOST_SIZES = ((1, 2, 4, 4, 8), (1, 1, 2, 2))
+"""GPUs of a host; in a world of small ones there is little room."""
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,8 @@ class World:
         self.door = Door()
         self.control_clock = HostClock(self.kernel)
         self.slots = self._control_plane()
-        self.hosts = [self._host(rng, number) for number in range(size.hosts)]
+        sizes = rng.choice(HOST_SIZES)
+        self.hosts = [self._host(rng, number, sizes) for number in range(size.hosts)]
         gpus_max = max(host.gpus for host in self.hosts)
         self.tenants = [
             Tenant(
@@ -82,13 +85,13 @@ class World:
             for name, life in lives.items()
         ]
 
-    def _host(self, rng: random.Random, number: int) -> SimulatedHost:
+    def _host(self, rng: random.Random, number: int, sizes: tuple[int, ...]) -> SimulatedHost:
         return SimulatedHost(
             self.kernel,
             self.broker,
             self.history,
             f"node-{number:02d}",
-            gpus=rng.choice((1, 2, 4, 4, 8)),
+            gpus=rng.choice(sizes),
             model=rng.choice(("H100", "A100", "L4")),
         )
 
