@@ -122,8 +122,11 @@ class Orders:
             return False
         if not judge(self.state, desired).ok:
             return False
+        before = self.state.as_of
         if changes(self.state, desired):
             self._take(events.Ordered(at_ns=NOW_NS, desired=desired))
+        if self.state.as_of < before:
+            raise Violation(f"the agent went back from {before} to {self.state.as_of}")
         return True
 
     def _take(self, event: events.AnyEvent) -> None:

@@ -117,7 +117,7 @@ class Usage:
                 raise Violation(f"quarantined without a reason: {fault}")
         if message is None:
             return False
-        if message.node != node:
+        if not message.node == said.node == node:
             raise Violation(f"{node} is counted for {message.node}")
         for posting in message.postings:
             numbers = (

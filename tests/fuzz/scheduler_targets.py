@@ -17,9 +17,9 @@ from fuzz.runner import Violation, check_refusal, check_size
 from fuzz.scheduler_world import BOOT, NEXT_SEQ, NOW_MS, restored, steps, world
 from penstock_bus.port import StoredMessage
 from penstock_bus.wire import check_subject, encode_headers
-from penstock_contracts.ids import ROOT, ulid
+from penstock_contracts.ids import ROOT, is_token, ulid
 from penstock_contracts.jobs import CancelJob, JobSpec
-from penstock_contracts.journal import JobFact, RequestRefused
+from penstock_contracts.journal import CancelRequested, JobFact, JobSubmitted, RequestRefused
 from penstock_contracts.leases import Described, NodeDesired, NodeReport
 from penstock_contracts.nodes import (
     NodeCordoned,
@@ -154,11 +154,18 @@ class Requests(SchedulerTarget):
             raise Violation("a request is not one event")
         return events
 
-    def judged(self, facts: Sequence[Any]) -> bool:
-        tenants = {fact.tenant for fact in facts if type(fact).__name__ == "JobSubmitted"}
-        if len(tenants) > 1:
-            raise Violation(f"one request made jobs of {tenants}")
-        return super().judged(facts)
+    def give(self, given: Given) -> bool:
+        """Besides: a tenant makes and ends jobs of its own only."""
+        tenant = given.subject.split(".")[-2]
+        owners = {job_id: job.tenant for job_id, job in self.core.state.jobs.items()}
+        message = StoredMessage(given.subject, given.payload, self.seq, NOW_NS)
+        facts = self.commit(self.decoded(message))
+        for fact in facts:
+            if isinstance(fact, JobSubmitted) and not (is_token(tenant) and fact.tenant == tenant):
+                raise Violation(f"{tenant!r} makes a job of {fact.tenant!r}")
+            if isinstance(fact, CancelRequested) and owners[fact.job_id] != tenant:
+                raise Violation(f"{tenant!r} ends a job of {owners[fact.job_id]!r}")
+        return self.judged(facts)
 
 
 _SHAPES: tuple[dict[str, Any], ...] = (
