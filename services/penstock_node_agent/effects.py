@@ -26,6 +26,7 @@ from penstock_node_agent.environment import job_environment
 from penstock_node_agent.host import Host
 from penstock_node_agent.logs import LogShipper
 from penstock_node_agent.reaper_link import ReaperLink
+from penstock_node_agent.recollection import memo_of
 from penstock_node_agent.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,7 @@ class Effects:
             limit_s=order.time_limit_s,
             disconnect_s=order.disconnect_s,
             received_ns=lease.received_ns,
+            memo=memo_of(lease, slot),
         )
 
     def _find_port(self, key: str) -> None:

@@ -29,6 +29,7 @@ from penstock_node_agent.host import Host, this_host
 from penstock_node_agent.journal import Journal
 from penstock_node_agent.readings import Sampler
 from penstock_node_agent.reaper_link import ReaperLink
+from penstock_node_agent.recollection import recollect
 from penstock_node_agent.slots import Slots
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
@@ -190,15 +191,18 @@ def _start(
     config: Config, host: Host, agent: Agent, slots: Slots, devices: tuple[Device, ...]
 ) -> AgentStarted:
     capacity = host.driver.capacity()
+    state = agent.state
+    new_boot = state.boot_id != host.boot_id
     return AgentStarted(
         at_ns=host.clock.boottime_ns(),
         wall_ms=host.clock.now_ns() // 1_000_000,
         boot_id=host.boot_id,
         spool_bytes={
             key: (slots.size(spool.slot, "stdout"), slots.size(spool.slot, "stderr"))
-            for key, spool in agent.state.spools.items()
+            for key, spool in state.spools.items()
         },
         slots=slots.found(),
+        recalled=recollect(host.disk, str(config.directory), state.boot_id) if new_boot else (),
         cpu_milli=capacity.cpu_milli,
         memory_mib=capacity.memory_mib,
         devices=devices,

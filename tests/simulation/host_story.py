@@ -46,7 +46,9 @@ class Story:
     ) -> None:
         self.kernel = Kernel(seed)
         self.history = History()
-        broker = MemoryBroker(lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True)
+        self.broker = broker = MemoryBroker(
+            lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True
+        )
         self.host = SimulatedHost(self.kernel, broker, self.history, "n1", gpus=4)
         self.order = an_order(command=script.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
         self.other: LeaseOrder | None = None
@@ -55,7 +57,6 @@ class Story:
                 command=afterwards.command(), tenant="else", lease_seq=10**6, job_id=OTHER_JOB
             )
         self.mesh: Any = None
-        self._broker = broker
         scheduler = self.kernel.spawn("scheduler", lambda: self._schedule(strike))
         self.kernel.loop.run_until(lambda: not scheduler.alive, WORLD_S_MAX)
         self.error = scheduler.error
@@ -67,7 +68,7 @@ class Story:
     async def _schedule(self, strike: Callable[[Story], None]) -> int:
         """Order what is held, as often as it takes, for the boot it was granted in; drop it once
         it is released."""
-        self.mesh = Mesh(await connect(self._broker, name="scheduler"))
+        self.mesh = Mesh(await connect(self.broker, name="scheduler"))
         await self.mesh.open()
         self.host.boot()
         strike(self)

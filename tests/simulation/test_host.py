@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from penstock_bus.memory_link import Faults
 from penstock_contracts.leases import Exited
 from tests.simulation.host_story import MS_NS, Story
 from tests.simulation.workload import Script
@@ -83,6 +84,28 @@ def test_power_lost_at_any_moment_leaves_nothing_running_and_nothing_invented() 
         ends = [item for item in story.mesh.story(story.order) if isinstance(item, Exited)]
         for end in ends:
             assert end.reason == "lost" or end.exit_code == story.runs[0].exit_code
+
+
+def test_what_was_told_of_an_end_is_counted_though_power_is_lost() -> None:
+    """The end comes just after the minute's cut, whose message is still under way."""
+
+    def strike(story: Story, after_s: float) -> None:
+        story.broker.set_faults(Faults(delay_s_max=0.3))
+        story.kernel.loop.call_later(after_s, story.host.lose_power)
+        story.kernel.loop.call_later(after_s + 3.0, story.host.boot)
+
+    told = 0
+    for number in range(60):
+        story = Story(
+            lambda story, after_s=60.4 + number * 0.02: strike(story, after_s),
+            script=Script(run_s=59.8),
+            seed=number,
+        )
+        ends = [item for item in story.mesh.story(story.order) if isinstance(item, Exited)]
+        told += any(end.exit_code == 0 for end in ends)
+        for end in ends:
+            assert end.segments == len(story.mesh.segments)
+    assert told
 
 
 def test_no_output_is_told_as_anothers_though_power_is_lost() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock_contracts.leases import NodeDesired
+from penstock_contracts.leases import LeaseOrder, NodeDesired
 from penstock_contracts.nodes import Device
 
 
@@ -16,16 +16,42 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     pass
 
 
+class Ended(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ended"):
+    """The reaper has waited for it. `gone_ns` None: something of it is still there."""
+
+    at_ns: int
+    key: str
+    reason: str
+    code: int | None = None
+    signal: int | None = None
+    message: str = ""
+    out_bytes: int = 0
+    err_bytes: int = 0
+    gone_ns: int | None = None
+
+
+class Recalled(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended in the boot before, as the reaper's log of that boot says. `order`: what
+    is needed of it; `began_ns` None: it never ran."""
+
+    order: LeaseOrder
+    received_ns: int
+    slot: int
+    began_ns: int | None
+    end: Ended
+
+
 class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="agent_started"):
     """`wall_ms` anchors the node's time axis when the boot is new. `spool_bytes`: sizes of stdout
-    and stderr found on disk, per lease key. `slots`: all that were found there. The
-    rest describes the node."""
+    and stderr found on disk, per lease key. `slots`: all that were found there.
+    `recalled`: ends that a journal of another boot may have lost. The rest describes the node."""
 
     at_ns: int
     wall_ms: int
     boot_id: str
     spool_bytes: dict[str, tuple[int, int]] = {}
     slots: tuple[int, ...] = ()
+    recalled: tuple[Recalled, ...] = ()
     cpu_milli: int
     memory_mib: int
     devices: tuple[Device, ...] = ()
@@ -62,20 +88,6 @@ class Began(Event, frozen=True, kw_only=True, omit_defaults=True, tag="began"):
 
     at_ns: int
     key: str
-
-
-class Ended(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ended"):
-    """The reaper has waited for it. `gone_ns` None: something of it is still there."""
-
-    at_ns: int
-    key: str
-    reason: str
-    code: int | None = None
-    signal: int | None = None
-    message: str = ""
-    out_bytes: int = 0
-    err_bytes: int = 0
-    gone_ns: int | None = None
 
 
 class Gone(Event, frozen=True, kw_only=True, omit_defaults=True, tag="gone"):

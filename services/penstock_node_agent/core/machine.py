@@ -24,6 +24,7 @@ from penstock_node_agent.core.instructions import (
     Spawn,
     Stop,
 )
+from penstock_node_agent.core.recall import recall
 from penstock_node_agent.core.state import ENDED, HELD, OVER, RUNNING, SPAWNING, State
 from penstock_node_agent.core.telling import tell_again
 from penstock_node_agent.core.usage import count_device, cut_all, retire_boot
@@ -98,6 +99,8 @@ def _devices_seen(state: State, event: events.DevicesSeen, todo: Instructions) -
 
 def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     """A new boot: nothing of before runs, and what was open is not guessed."""
+    for recalled in event.recalled:
+        recall(state, recalled, todo)
     for lease in list(state.leases.values()):
         attempts.lose(state, lease, todo, event.spool_bytes.get(lease.key))
     _distrust_slots(state, event.slots)

@@ -22,7 +22,8 @@ class End(NamedTuple):
 
 
 class Attempt:
-    """One order. `pid` 0 = not spawned. Instants are CLOCK_BOOTTIME in ns.
+    """One order. `pid` 0 = not spawned. `memo`: what the agent wants to find in the log. Instants
+    are CLOCK_BOOTTIME in ns.
 
     `kill_ns`: SIGTERM is sent, SIGKILL is due then. `ended`: the line that told the end, once told.
     `gone`: nothing of it is left. `old`: taken over from a reaper that died.
@@ -40,6 +41,7 @@ class Attempt:
         "key",
         "kill_ns",
         "limit_ns",
+        "memo",
         "old",
         "out",
         "pid",
@@ -47,8 +49,9 @@ class Attempt:
         "received_ns",
     )
 
-    def __init__(self, key: str, at_ns: int, out: str, err: str) -> None:
+    def __init__(self, key: str, at_ns: int, out: str, err: str, memo: Any = None) -> None:
         self.key, self.began_ns, self.out, self.err = key, at_ns, out, err
+        self.memo = memo
         self.pid = 0
         self.grace_s = 0.0
         self.limit_ns: int | None = None
@@ -80,7 +83,7 @@ class Attempt:
         return min(self.grace_s, (self.disconnect_s or 0.0) / 2)
 
     def order_line(self) -> list[Any]:
-        return ["order", self.key, self.began_ns, self.out, self.err]
+        return ["order", self.key, self.began_ns, self.out, self.err, self.memo]
 
     def story(self) -> list[list[Any]]:
         """The lines from which this attempt folds again."""
@@ -98,7 +101,7 @@ def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:
     """Apply one line of the log; the only way in which a log becomes attempts."""
     kind, key = line[0], line[1]
     if kind == "order":
-        attempts[key] = Attempt(key, line[2], line[3], line[4])
+        attempts[key] = Attempt(key, *line[2:])
         return
     attempt = attempts.get(key)
     if attempt is None:

@@ -4,10 +4,10 @@ Requests in, processes out; endings in, lines out. One thread, no blocking call 
 Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
-received_ns}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew", at_ns},
-{"op": "leave"}. A spawn whose key is known changes nothing. Events are the lines of `records`; on
-connect all that is remembered, then ["ready", boot_id, pid, keys]. It does not know why anything is
-asked.
+received_ns, memo}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
+at_ns}, {"op": "leave"}. A spawn whose key is known changes nothing. Events are the lines of
+`records`; on connect all that is remembered, then ["ready", boot_id, pid, keys]. It does not know
+why anything is asked.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ class Reaper:
         for order in self._orders[:SPAWNS_PER_TURN]:
             key = order["key"]
             if key not in self._attempts:
-                attempt = Attempt(key, self._boottime_ns(), order["out"], order["err"])
+                out, err = order["out"], order["err"]
+                attempt = Attempt(key, self._boottime_ns(), out, err, order.get("memo"))
                 self._attempts[key] = attempt
                 self._noted.append((order, attempt))
                 self._records.add(attempt.order_line())

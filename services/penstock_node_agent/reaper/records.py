@@ -1,7 +1,7 @@
 """What must survive this reaper's death?
 
 `reaper.log`: one JSON list a line, appended and synced once per turn, rewritten when large.
-["boot", boot_id]                 ["order", key, at_ns, out, err]  (about to spawn) ["began", key,
+["boot", boot_id]           ["order", key, at_ns, out, err, memo]  (about to spawn) ["began", key,
 at_ns, pid]        ["ended", key, at_ns, code, signal, reason, message, ["gone", key, at_ns]
 out_bytes, err_bytes, gone_ns or null] ["forget", key] `gone` stands only where `ended` could not
 say it. It does not know what happens to lines after that.
@@ -16,6 +16,7 @@ from typing import Any
 from penstock_node_agent.reaper.attempts import Attempt, fold
 from penstock_node_agent.reaper.disk import Disk
 
+LOG_NAME = "reaper.log"
 LOG_BYTES_MAX = 4 << 20
 
 
@@ -26,17 +27,16 @@ class Records:
     def __init__(
         self, disk: Disk, directory: str, boot_id: str, complain: Callable[[str], object]
     ) -> None:
-        self.attempts: dict[str, Attempt] = {}
-        self.same_boot = False
         self._disk, self._complain = disk, complain
         self._directory = directory
-        self._path = f"{directory}/reaper.log"
+        self._path = f"{directory}/{LOG_NAME}"
         self._boot_id = boot_id
         self._lines: list[str] = []
         self._must_sync = False
         self._file = -1
         self._bytes = 0
-        self._read()
+        before, self.attempts = read_log(disk, directory)
+        self.same_boot = before == boot_id
         self._rewrite()
 
     def add(self, line: list[Any], *, durable: bool = False) -> None:
@@ -70,19 +70,6 @@ class Records:
         """Whether a commit is owed."""
         return bool(self._lines)
 
-    def _read(self) -> None:
-        boot_id = ""
-        for text in (self._disk.read(self._path) or b"").split(b"\n"):
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue  # the torn end that a power loss leaves
-            if line[0] == "boot":
-                boot_id = line[1]
-            else:
-                fold(self.attempts, line)
-        self.same_boot = boot_id == self._boot_id
-
     def _rewrite(self) -> None:
         """Replace the log by what is still remembered."""
         lines: list[list[Any]] = [["boot", self._boot_id]]
@@ -102,3 +89,19 @@ class Records:
             self._disk.close(self._file)
         self._file, self._bytes = file, len(data)
         self._disk.sync_directory(self._directory)
+
+
+def read_log(disk: Disk, directory: str) -> tuple[str, dict[str, Attempt]]:
+    """Whose boot the log is of, and what it remembers."""
+    boot_id = ""
+    attempts: dict[str, Attempt] = {}
+    for text in (disk.read(f"{directory}/{LOG_NAME}") or b"").split(b"\n"):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # the torn end that a power loss leaves
+        if line[0] == "boot":
+            boot_id = line[1]
+        else:
+            fold(attempts, line)
+    return boot_id, attempts
