@@ -207,7 +207,7 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
     async def purge(self, stream: str, *, up_to_seq: int | None = None, subject: str = "") -> None:
         await self._call(lambda: self._broker.stream(stream).purge(up_to_seq, subject))
 
-    async def stream_state(self, stream: str) -> StreamState:
+    async def stream_state(self, stream: str, *, at_least: int = 0) -> StreamState:
         return await self._call(lambda: self._broker.stream(stream).state())
 
     async def ensure_streams(self, streams: Sequence[StreamConfig]) -> None:

@@ -237,8 +237,8 @@ class NatsBus(NatsSession, KeyValueOverStreams, ObjectsOverStreams):
     async def purge(self, stream: str, *, up_to_seq: int | None = None, subject: str = "") -> None:
         await self._streams.purge(stream, up_to_seq, subject)
 
-    async def stream_state(self, stream: str) -> StreamState:
-        return await self._streams.state(stream)
+    async def stream_state(self, stream: str, *, at_least: int = 0) -> StreamState:
+        return await self._streams.state(stream, at_least)
 
     async def ensure_streams(self, streams: Sequence[StreamConfig]) -> None:
         await self._streams.ensure(streams)

@@ -18,6 +18,7 @@ from typing import Any
 from penstock_bus import wire
 from penstock_bus.connection import Connection
 from penstock_bus.nats_calls import Calls
+from penstock_bus.nats_streams import info_reaching
 from penstock_bus.port import BusRefusal, Outage, StoredMessage, StreamRewound
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,6 @@ SILENCE_S = 3 * HEARTBEAT_S  # so long without a word while a pull is open: star
 INACTIVE_S = 30  # the broker forgets a consumer that nobody pulls from
 RETRY_S = 0.1
 RETRY_S_MAX = 2.0
-REWIND_S_MIN = 10.0
-"""A deposed leader of a replicated stream, or a new one that has not caught up yet, says for a
-while that the stream is shorter than it is: believe it when it goes on saying so."""
 NANOSECONDS = 1_000_000_000
 
 
@@ -153,16 +151,10 @@ class NatsReader:
 
     async def _check_stream(self) -> None:
         """Notices that the stream is another one, or shorter than what was read of it."""
-        deadline = asyncio.get_running_loop().time() + REWIND_S_MIN
-        while True:
-            info = await self._calls.api(f"STREAM.INFO.{self._stream}")
-            created = str(info.get("created"))
-            anew = self._created is not None and self._created != created
-            shorter = int(info["state"]["last_seq"]) < self._cursor
-            replicated = info["config"].get("num_replicas", 1) > 1
-            if not shorter or not replicated or asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(RETRY_S)
+        info = await info_reaching(self._calls, self._stream, self._cursor)
+        created = str(info.get("created"))
+        anew = self._created is not None and self._created != created
+        shorter = int(info["state"]["last_seq"]) < self._cursor
         if anew or shorter:
             if info["config"].get("storage") != "memory":
                 raise StreamRewound(

@@ -20,6 +20,9 @@ from penstock_contracts.streams import StreamConfig
 NANOSECONDS = 1_000_000_000
 CREATE_TIMEOUT_S = 15.0  # a fresh broker answers late while JetStream recovers its streams
 RETRY_S = 0.1
+SHORTER_S_MIN = 10.0
+"""A deposed leader of a replicated stream, or a new one that has not caught up yet, says for a
+while that the stream is shorter than it is."""
 BUCKET_PREFIXES = ("KV_", "OBJ_")
 READ_MANY_MAX = 1_000
 READ_MANY_BYTES_MAX = 8 * 1024 * 1024
@@ -62,8 +65,8 @@ class Streams:
     async def info(self, stream: str) -> dict[str, Any]:
         return await self._calls.api(f"STREAM.INFO.{stream}")
 
-    async def state(self, stream: str) -> StreamState:
-        state = (await self.info(stream))["state"]
+    async def state(self, stream: str, at_least: int = 0) -> StreamState:
+        state = (await info_reaching(self._calls, stream, at_least))["state"]
         last_seq = int(state["last_seq"])
         messages = int(state["messages"])
         first_seq = int(state["first_seq"]) if messages else last_seq + 1
@@ -154,6 +157,19 @@ class Streams:
             text = wire.decode_status_text(block or b"")
             raise BusRefusal(status, f"{subject}: {text or 'no answer of a direct get'}")
         return wire.decode_direct(answer, block)
+
+
+async def info_reaching(calls: Calls, stream: str, seq: int) -> dict[str, Any]:
+    """What the broker says of a stream. That a replicated one ends before `seq` is believed only
+    when it goes on saying so."""
+    deadline = asyncio.get_running_loop().time() + SHORTER_S_MIN
+    while True:
+        info = await calls.api(f"STREAM.INFO.{stream}")
+        shorter = int(info["state"]["last_seq"]) < seq
+        replicated = info["config"].get("num_replicas", 1) > 1
+        if not shorter or not replicated or asyncio.get_running_loop().time() > deadline:
+            return info
+        await asyncio.sleep(RETRY_S)
 
 
 def is_behind_bucket(stream: str) -> bool:

@@ -230,7 +230,11 @@ class Bus(Protocol):
         when given. Sequences are never given out again."""
         ...
 
-    async def stream_state(self, stream: str) -> StreamState: ...
+    async def stream_state(self, stream: str, *, at_least: int = 0) -> StreamState:
+        """As the stream's leader says. For some seconds after an election an old leader may still
+        answer, or a new one that does not know all yet: who knows that the stream has reached
+        `at_least` has a replicated stream asked again before less is believed."""
+        ...
 
     async def ensure_streams(self, streams: Sequence[StreamConfig]) -> None:
         """Creates or updates the streams; safe to repeat and to race."""

@@ -62,7 +62,7 @@ class InputQueue:
         said so), which is an alert."""
         await self.close()
         self._disconnects = self._bus.counters.get("disconnects", 0)
-        state = await self._bus.stream_state(self.stream)
+        state = await self._bus.stream_state(self.stream, at_least=after_seq)
         begin = after_seq
         if self._name and after_seq > state.last_seq:
             self.rewinds += 1

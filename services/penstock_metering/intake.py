@@ -104,8 +104,8 @@ class Inflow:
                 await asyncio.sleep(OPEN_RETRY_S)
 
     async def _find_begin(self) -> int:
-        state = await self._bus.stream_state(self.stream)
         cursor: int = await self._run(self._ingest.cursors.__getitem__, self.stream)
+        state = await self._bus.stream_state(self.stream, at_least=cursor)
         begin = min(max(cursor, state.first_seq - 1), state.last_seq)
         if begin != cursor:
             await self._run(self._ingest.jump, self.stream, begin)

@@ -12,7 +12,7 @@ import pytest
 from bus.conftest import a_stream
 from cluster import Cluster
 from conftest import Eventually
-from penstock_bus import nats_reader, nats_session
+from penstock_bus import nats_session, nats_streams
 from penstock_bus.nats import NatsBus, connect, server_urls
 from penstock_bus.port import KeyValue, Outage, StoredMessage, StreamRewound, WrongSequence
 
@@ -167,6 +167,10 @@ async def test_only_a_replicated_stream_that_goes_on_being_shorter_is_taken_for_
     monkeypatch.setattr(bus._calls, "api", api)
     await (await bus.reader("EVENTS", after_seq=last_seq)).close()
     assert answers == 4
-    monkeypatch.setattr(nats_reader, "REWIND_S_MIN", 0.2)
+    answers = 0
+    assert (await bus.stream_state("EVENTS", at_least=last_seq)).last_seq == last_seq
+    assert answers == 4
+    monkeypatch.setattr(nats_streams, "SHORTER_S_MIN", 0.2)
+    assert (await bus.stream_state("EVENTS", at_least=last_seq + 1)).last_seq == last_seq
     with pytest.raises(StreamRewound):
         await bus.reader("EVENTS", after_seq=last_seq + 1)
