@@ -16,6 +16,7 @@ import msgspec
 from penstock_bus.port import Bus, StoredMessage, StreamRewound
 from penstock_runtime.clock import Clock
 from penstock_runtime.entries import Committed
+from penstock_runtime.folding import Recovered
 from penstock_runtime.inputs import Input, InputQueue
 from penstock_runtime.journal import (
     JournalConflict,
@@ -26,7 +27,7 @@ from penstock_runtime.journal import (
 )
 from penstock_runtime.journal_time import JournalTime
 from penstock_runtime.keeping import Keeper
-from penstock_runtime.recovery import Recovered, Replica
+from penstock_runtime.recovery import Replica
 from penstock_runtime.transition import Core, Draft, Offer, Transition
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Engine:
         self.marks: dict[str, int] = {}
         self.offers = offers
         self.speculative = False
+        self.gap = 0
         self.counters: Counter[str] = Counter()
         self._bus = bus
         self._stream = stream
@@ -227,12 +229,14 @@ class Engine:
             )  # fmt: skip
             return False
         self.counters["entries_lost"] += missing
-        log.critical("%s has lost %d entries up to %d: filled up", self._stream, missing, seq)
+        log.critical("%s has lost %d entries up to %d: filled", self._stream, missing, seq)
         await self._journal.pad(seq, self._committed, self._now_ns)
         return True
 
     def snapshot_if_due(self, *, at_end: bool = False) -> None:
-        """Take a snapshot of committed state when it is time, or before the end."""
+        """Take a snapshot of committed state when it is time, before the end, or to leave a gap in
+        the journal behind."""
+        at_end = at_end or self.gap > 0
         written, cursors = self._journal.counters["entry_bytes"], self._committed.cursors
         if self._keeper.is_due(self._journal.last_seq, written, cursors, at_end=at_end):
             self._keeper.take_snapshot(
@@ -244,6 +248,7 @@ class Engine:
                 marks=self._committed.marks,
                 entry_bytes=written,
             )
+            self.gap = 0
 
     def rewinds(self) -> int:
         return sum(queue.rewinds for queue in self._inputs)
@@ -255,7 +260,6 @@ class Engine:
 
     async def _recover(self) -> int:
         """Returns the highest sequence that is known to have been given."""
-        begun_ns = self._clock.monotonic_ns()
         if self._opened:  # what we hold is speculative: begin anew
             self._replica = self._new_replica()
         found: Recovered = await until_answered(self._replica.catch_up, self._stopping)
@@ -272,26 +276,23 @@ class Engine:
         self._journal.last_seq = found.stream_seq
         self.time.begin(found.now_ns)
         self._unsettled = True
+        self.gap = found.entries_skipped
         self.counters["entries_skipped"] += found.entries_skipped
+        self.counters["facts_left_out"] += found.facts_left_out
         if self._opened:
             await self._replica.stop_reading()
         self._keeper.begin(
             found.snapshot_seq, found.snapshot_cursors, self._journal.counters["entry_bytes"]
         )
-        took_ms = round((self._clock.monotonic_ns() - begun_ns) / 1e6, 1)
-        places = {"seq": found.seq, "snapshot_seq": found.snapshot_seq, "took_ms": took_ms}
-        log.info("recovered", extra=places)
+        log.info("recovered", extra={"seq": found.seq, "snapshot_seq": found.snapshot_seq})
         published = await until_answered(self._keeper.known_seq, self._stopping)
         return max(found.seq, published)
 
     def _new_replica(self) -> Replica:
         return Replica(
-            self._bus,
-            stream=self._stream,
-            snapshots=self._keeper.store,
-            new_core=self._new_core,
-            decode=self._decode,
-        )
+            self._bus, stream=self._stream, snapshots=self._keeper.store,
+            new_core=self._new_core, decode=self._decode,
+        )  # fmt: skip
 
     async def _open_inputs(self) -> None:
         for queue in self._inputs:

@@ -11,36 +11,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import msgspec
-
 from penstock_bus.port import Bus, BusRefusal, Outage, Reader, StoredMessage, StreamRewound
 from penstock_runtime.entries import Committed
+from penstock_runtime.folding import Recovered, fold, skip
 from penstock_runtime.journal import JournalLost
 from penstock_runtime.snapshots import SnapshotStore
 from penstock_runtime.transition import Core
 
 log = logging.getLogger(__name__)
 
+DAMAGED_MAX = 1_000
+"""Entries at the end that the broker cannot read any more."""
 RETRY_S = 0.5
 """A standby that cannot follow looks again."""
-
-
-class Recovered(msgspec.Struct):
-    """The state as of journal sequence `seq`, and the snapshot that it was built on (0 = none).
-
-    `stream_seq` is where the journal itself ends: before `seq` when the broker has lost entries
-    that a snapshot holds."""
-
-    core: Core
-    seq: int = 0
-    term: int = 0
-    now_ns: int = 0
-    cursors: dict[str, int] = {}
-    marks: dict[str, int] = {}
-    snapshot_seq: int = 0
-    snapshot_cursors: dict[str, int] = {}
-    entries_skipped: int = 0
-    stream_seq: int = 0
 
 
 class _Gap(Exception):
@@ -80,8 +63,11 @@ class Replica:
             state = await self._bus.stream_state(self._stream)
             try:
                 found = self._found or await self._begin(state.first_seq, state.last_seq)
-                while found.seq < state.last_seq:
+                end = await self._last_readable(found.seq, state.last_seq)
+                while found.seq < end:
                     await self._fold_batch(found)
+                if found.seq < state.last_seq:
+                    skip(found, state.last_seq)
             except (StreamRewound, _Gap) as error:
                 log.warning("folding %s again from a snapshot: %s", self._stream, error)
                 await self.close()
@@ -90,7 +76,18 @@ class Replica:
                 await self.close()
                 raise
             found.stream_seq = state.last_seq
+            if found.entries_skipped:  # what is derived may have been left half changed
+                found.core.restore(found.core.snapshot())
             return found
+
+    async def _last_readable(self, seq: int, last_seq: int) -> int:
+        """Whatever lies behind it was damaged, and the broker gives it to nobody."""
+        end = last_seq
+        while end > seq and last_seq - end < DAMAGED_MAX:
+            if await self._bus.read(self._stream, end) is not None:
+                return end
+            end -= 1
+        return end
 
     async def follow(self) -> None:
         """Fold entries as they are committed, until cancelled; `catch_up` goes on from there."""
@@ -153,21 +150,8 @@ class Replica:
             raise _Gap(f"nothing is read behind {found.seq}")
         for message in await self._reader.next_batch():
             if message.seq != found.seq + 1:
-                raise _Gap(f"{message.seq} follows {found.seq}")
-            _fold(found, message, self._decode)
-
-
-def _fold(
-    found: Recovered, message: StoredMessage, decode: Callable[[StoredMessage], Committed | None]
-) -> None:
-    entry = decode(message)
-    found.seq = message.seq
-    if entry is None:
-        found.entries_skipped += 1
-        return
-    found.now_ns = max(found.now_ns, entry.now_ns)  # an older writer's clock may be behind
-    for fact in entry.facts:
-        found.core.apply(fact, entry.seq, found.now_ns)
-    found.term = max(found.term, entry.term)
-    found.cursors.update(entry.cursors)
-    found.marks.update(entry.marks)
+                state = await self._bus.stream_state(self._stream)
+                if state.first_seq > found.seq + 1 or message.seq <= found.seq:
+                    raise _Gap(f"{message.seq} follows {found.seq}")
+                skip(found, message.seq - 1)
+            fold(found, message, self._decode)

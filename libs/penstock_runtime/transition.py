@@ -37,6 +37,11 @@ class Core(Protocol):
         """The only mutation: the same live, replayed and on a standby. `seq`: the entry's place."""
         ...
 
+    def apply_after_gap(self, fact: Any, seq: int, now_ns: int) -> bool:
+        """`apply` behind an entry that was damaged: what ends something is forced, what does not
+        fit is left out (False)."""
+        ...
+
     def settle(self, now_ns: int, next_seq: int) -> Sequence[Any]:
         """What follows from the state once all gathered events are applied; changes nothing. Asked
         again, with its facts applied, until it returns nothing."""

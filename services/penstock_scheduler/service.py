@@ -25,7 +25,7 @@ from penstock_runtime.process import StopSignal, run_service
 from penstock_scheduler import inputs
 from penstock_scheduler.answers import answer_queries
 from penstock_scheduler.config import Config
-from penstock_scheduler.core.events import Nudged, Ticked
+from penstock_scheduler.core.events import GapFound, Nudged, Ticked
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.fact_publisher import FactPublisher
@@ -35,6 +35,8 @@ TICK_S = 1.0
 STALL_S = 1.0
 """Whoever ticks this late was frozen or starved himself: heartbeats may wait unread."""
 CURSOR_EVERY_TICKS = 5
+GAP_TICKS = 5
+"""After a gap in the journal, inputs are read again for so long before anything is given up."""
 OWNED = tuple(stream for stream, owner in OWNERS.items() if owner == "scheduler")
 BACKLOG_FILL_MAX = 0.85
 """Share of a stream's bytes at which new submits are refused: the rest is for cancels and reports.
@@ -59,6 +61,7 @@ class Scheduler:
         self._clock = clock
         self._tick_s = tick_s
         self._nudged = False
+        self._gap_ticks = 0
         self._backlog_full = False
         self.service = JournaledService(
             bus,
@@ -118,6 +121,8 @@ class Scheduler:
         return inputs.decode_request(message, backlog_full=self._backlog_full, wall_ms=wall_ms)
 
     def _on_recovered(self) -> None:
+        if self.service.gap:
+            self._gap_ticks = GAP_TICKS
         self.links.reset()
         self.publisher.start()
 
@@ -156,6 +161,9 @@ class Scheduler:
             if now_ns - ticked_ns >= stall_ns or not self._bus.connected:
                 self.links.assume_contact()
             ticked_ns = now_ns
+            self._gap_ticks -= 1
+            if self._gap_ticks == 0:
+                self.service.offer(GapFound())
             self.service.offer(Ticked(self.links.silence_ns()))
             if ticks % CURSOR_EVERY_TICKS == 0:
                 try:

@@ -88,6 +88,10 @@ class TallyCore:
             held.seqs[fact.name] = seq
             held.total += fact.amount
 
+    def apply_after_gap(self, fact: Any, seq: int, now_ns: int) -> bool:
+        self.apply(fact, seq, now_ns)
+        return True
+
     def settle(self, now_ns: int, next_seq: int) -> Sequence[Any]:
         due = self.held.settled + SETTLE_EVERY
         return [Rounded(due)] if sum(self.held.times.values()) >= due else ()

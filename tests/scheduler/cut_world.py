@@ -20,7 +20,13 @@ from penstock_node_agent.core.instructions import Clear, FindPort, Spawn, Stop
 from penstock_node_agent.core.machine import changes, handle, judge
 from penstock_node_agent.core.state import State as AgentState
 from penstock_node_agent.core.state import check
-from penstock_scheduler.core.events import JobsRequested, NodeChanged, NodeReported, Ticked
+from penstock_scheduler.core.events import (
+    GapFound,
+    JobsRequested,
+    NodeChanged,
+    NodeReported,
+    Ticked,
+)
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.views import findings
 from penstock_scheduler.node_links import NodeLinks
@@ -115,6 +121,7 @@ class CutWorld:
         self.now_ns = EPOCH_NS
         self.journal: list[tuple[list[Any], tuple[int, int]]] = []
         self.stored = 0
+        self.base: tuple[int, bytes, tuple[int, int]] = (0, b"", (0, 0))
         self.reports: list[tuple[int, NodeReported]] = []
         self.cursor = (0, 0)
         self.later: list[Callable[[], None]] = []
@@ -133,14 +140,23 @@ class CutWorld:
         return self.now_ns - EPOCH_NS
 
     # -- the scheduler -----------------------------------------------------------------------------
-    def begin(self) -> None:
-        """A scheduler recovers from the journal and takes over."""
+    def begin(self, damaged: int = 0) -> None:
+        """A scheduler recovers from the journal, of which one entry may be damaged, and takes
+        over."""
         self.core = SchedulerCore()
-        self.cursor = (0, 0)
-        for number, (facts, cursor) in enumerate(self.journal, start=1):
+        first, snapshot, self.cursor = self.base
+        if first:
+            self.core.restore(snapshot)
+        for number, (facts, cursor) in enumerate(self.journal[first:], start=first + 1):
+            if damaged and number >= damaged:
+                for fact in facts if number > damaged else ():
+                    self.core.apply_after_gap(fact, number, self.now_ns)
+                continue
             for fact in facts:
                 self.core.apply(fact, number, self.now_ns)
             self.cursor = cursor
+        if damaged:
+            self.core.restore(self.core.snapshot())
         self.journal.append(([], self.cursor))
         self.links = NodeLinks(
             self,  # type: ignore[arg-type]
@@ -235,12 +251,26 @@ class CutWorld:
         how many entries are left."""
         self.later = []
         self.known_seq = 0
-        del self.journal[max(4, len(self.journal) - entries) :]
+        del self.journal[max(4, self.base[0], len(self.journal) - entries) :]
         del self.reports[max(0, len(self.reports) - reports) :]
         left = len(self.journal)
         self.begin()
         self.request_all()
         return left
+
+    def damage(self, from_end: int) -> None:
+        """One entry cannot be read any more when the next scheduler begins, which leaves the gap
+        behind by a snapshot."""
+        self.later = []
+        self.known_seq = 0
+        number = max(self.base[0] + 1, len(self.journal) - from_end)
+        self.begin(damaged=number)
+        self.base = (len(self.journal), self.core.snapshot(), self.cursor)
+        registered = [NodeRegistered(a_node(h.name, len(h.devices))) for h in self.hosts.values()]
+        self.feed(*map(NodeChanged, registered))
+        self.request_all()
+        self.settle(2)
+        self.feed(GapFound())
 
     # -- judgement ---------------------------------------------------------------------------------
     def drain(self) -> None:

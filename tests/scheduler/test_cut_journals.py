@@ -1,7 +1,7 @@
-"""Does the mesh come back by itself, and never run anything twice, when streams lose their ends?
+"""Does the mesh come back by itself, and never run anything twice, when its streams are damaged?
 
-Any history of jobs, in which the broker loses the last of JOBS and REPORTS again and again, agents
-restart and orders get lost. At the end everything must drain without help.
+Any history of jobs, in which the broker loses the last of JOBS and REPORTS again and again, entries
+cannot be read, agents restart and orders get lost. At the end everything must drain without help.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class CutHistories(RuleBasedStateMachine):
     @rule(entries=st.integers(0, 12), reports=st.integers(0, 8))
     def the_broker_loses_its_end(self, entries: int, reports: int) -> None:
         self.world.cut(entries, reports)
+
+    @rule(from_end=st.integers(0, 25))
+    def an_entry_is_damaged(self, from_end: int) -> None:
+        self.world.damage(from_end)
 
     @rule(name=st.sampled_from(["n1", "n2"]))
     def an_agent_restarts(self, name: str) -> None:
@@ -117,3 +121,23 @@ def test_what_a_node_has_forgotten_is_lost_and_never_begun_again() -> None:
         "a retry, with a fence of its own"
     )
     world.drain()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("from_end", range(14))
+def test_whichever_entry_is_damaged_every_job_ends_once(from_end: int, ended: bool) -> None:
+    world = CutWorld({"n1": 2, "n2": 1})
+    for shape in ({"gpus": 1}, {"gpus": 1, "ranks": 2}, {"gpus": 0, "retries": 1}):
+        world.submit(**shape)
+        world.settle(2)
+    if ended:
+        for host in world.hosts.values():
+            for key in sorted(host.processes):
+                host.finish(key)
+        world.settle(2)
+        assert not world.core.state.jobs
+    begun = [sorted(host.begun) for host in world.hosts.values()]
+    world.damage(from_end)
+    world.drain()
+    if ended:
+        assert begun == [sorted(host.begun) for host in world.hosts.values()], "nothing runs again"

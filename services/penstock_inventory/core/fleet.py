@@ -129,6 +129,13 @@ class Fleet:
             return
         self.nodes[fact.node] = _fold(node, fact)
 
+    def apply_after_gap(self, fact: Any, seq: int, now_ns: int) -> bool:
+        """Of a node whose registration is lost nothing can be folded: it comes again."""
+        if not isinstance(fact, NodeRegistered) and fact.node not in self.nodes:
+            return False
+        self.apply(fact, seq, now_ns)
+        return True
+
     def _register(self, description: NodeDescription) -> None:
         node = self.nodes.get(description.node)
         if node is None:

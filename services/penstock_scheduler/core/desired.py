@@ -13,7 +13,7 @@ from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Lease
 
 
-def order_of(lease: Lease) -> LeaseOrder:
+def order_of(lease: Lease, *, begun: bool = False) -> LeaseOrder:
     """The order that stands for a lease now."""
     spec = lease.spec
     if lease.stop_reason:
@@ -43,7 +43,14 @@ def order_of(lease: Lease) -> LeaseOrder:
         disconnect_s=spec.disconnect_s,
         rendezvous=lease.ready,
         stop_reason=lease.stop_reason,
+        begun=begun,
     )
+
+
+def has_begun(state: State, lease: Lease) -> bool:
+    """Whether the node has told that it started, or the attempt is over."""
+    job = state.jobs.get(lease.job_id)
+    return job is None or job.attempt != lease.attempt or job.ranks[lease.rank].started
 
 
 def orders_of(state: State, node: str) -> dict[str, LeaseOrder]:
@@ -51,7 +58,8 @@ def orders_of(state: State, node: str) -> dict[str, LeaseOrder]:
     row = state.nodes.get(node)
     if row is None:
         return {}
-    orders = (order_of(state.leases[lease_id]) for lease_id in sorted(row.leases))
+    leases = (state.leases[lease_id] for lease_id in sorted(row.leases))
+    orders = (order_of(lease, begun=has_begun(state, lease)) for lease in leases)
     return {order.key: order for order in orders}
 
 
@@ -67,5 +75,6 @@ def changes_of(
             key = lease_key(lease.lease_seq, lease.job_id, lease.rank)
             if key in keys:
                 held[key] = lease
-    orders = tuple(order_of(held[key]) for key in sorted(held))
+    leases = (held[key] for key in sorted(held))
+    orders = tuple(order_of(lease, begun=has_begun(state, lease)) for lease in leases)
     return orders, tuple(sorted(keys - held.keys()))

@@ -63,3 +63,7 @@ class Ticked(msgspec.Struct, frozen=True):
 
 class Nudged(msgspec.Struct, frozen=True):
     """Nothing has happened; whoever offers it wants to be called on committed state."""
+
+
+class GapFound(msgspec.Struct, frozen=True):
+    """An entry of the journal was damaged: facts may be missing from the state."""

@@ -97,7 +97,7 @@ class State:
         self.line.add(job)
 
     def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
-        self._end(self._job(fact.job_id), "rejected")
+        self.end(self._job(fact.job_id), "rejected")
 
     def _lease_granted(self, fact: journal.LeaseGranted, seq: int, now_ns: int) -> None:
         job = self._job(fact.job_id)
@@ -198,7 +198,7 @@ class State:
         job = self._job(fact.job_id)
         if fact.state not in TRANSITIONS[job.state] and not fact.lost_before:
             raise InvariantError(f"job {fact.job_id} cannot go from {job.state} to {fact.state}")
-        self._end(job, fact.state)
+        self.end(job, fact.state)
 
     def _node_imaged(self, fact: journal.NodeImaged, seq: int, now_ns: int) -> None:
         old = self.nodes.get(fact.node)
@@ -238,7 +238,7 @@ class State:
             raise InvariantError(f"job {job.spec.job_id} cannot go from {job.state} to {state}")
         job.state = state
 
-    def _end(self, job: Job, state: str) -> None:
+    def end(self, job: Job, state: str) -> None:
         job_id = job.spec.job_id
         self._end_leases(job)
         self.line.remove(job_id)

@@ -16,6 +16,7 @@ from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import JobFact, LeaseGranted, NodeImaged
 from penstock_scheduler.core.events import (
     CancelAsked,
+    GapFound,
     JobsRequested,
     NodeChanged,
     NodeReported,
@@ -25,6 +26,7 @@ from penstock_scheduler.core.events import (
 )
 from penstock_scheduler.core.fleet import decide_node, decide_tick
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
 from penstock_scheduler.core.placement import place
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
@@ -65,6 +67,8 @@ class SchedulerCore:
             return decide_node(self.state, event.fact, now_ns)
         if isinstance(event, Nudged):
             return ()
+        if isinstance(event, GapFound):
+            return decide_gap(self.state, now_ns)
         if isinstance(event, RequestBroken):
             return decide_broken(event)
         raise InvariantError(f"the scheduler knows no event {type(event).__name__}")
@@ -98,6 +102,10 @@ class SchedulerCore:
     def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:
         """Folds one fact; the only mutation."""
         self.state.apply(fact, seq, now_ns)
+
+    def apply_after_gap(self, fact: JobFact, seq: int, now_ns: int) -> bool:
+        """Folds a fact behind an entry that was damaged; False when it does not fit."""
+        return apply_after_gap(self.state, fact, seq, now_ns)
 
     def snapshot(self) -> bytes:
         """The state as bytes; `restore` of them gives an equal state."""

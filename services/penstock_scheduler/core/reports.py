@@ -48,7 +48,9 @@ def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFac
     if isinstance(item, Described):
         return []
     lease = state.leases.get((item.job_id, item.attempt, item.rank))
-    if lease is None or lease.lease_seq != item.lease_seq or lease.node != event.node:
+    if lease is None:
+        return _exit_without_lease(state, event.node, item)
+    if lease.lease_seq != item.lease_seq or lease.node != event.node:
         return []
     job = state.jobs.get(item.job_id)
     if job is not None and job.attempt != item.attempt:
@@ -72,7 +74,23 @@ def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFac
         node = state.nodes.get(lease.node)
         well = resting.started(node, lease) if node is not None else []
         return [*_started(job, item), *well]
-    return _exited(job, [exit_of(item)])
+    return end_ranks(job, [exit_of(item)])
+
+
+def _exit_without_lease(state: State, node: str, item: LeaseStep) -> list[JobFact]:
+    """A rank cannot be released before it has ended, unless an entry was damaged: then its end is
+    still to be told."""
+    job = state.jobs.get(item.job_id)
+    if not isinstance(item, Exited) or job is None or job.lease_seq != item.lease_seq:
+        return []
+    if (
+        job.attempt != item.attempt
+        or item.rank >= len(job.ranks)
+        or job.ranks[item.rank].node != node
+        or job.ranks[item.rank].exited is not None
+    ):
+        return []
+    return end_ranks(job, [exit_of(item)])
 
 
 def _preparing(job: Job, item: LeaseStep) -> list[JobFact]:
@@ -117,7 +135,7 @@ def _declined(job: Job | None, lease: Lease, item: Declined) -> list[JobFact]:
         at_ms=item.at_ms,
         message=message,
     )
-    return facts + _exited(job, [exit_])
+    return facts + end_ranks(job, [exit_])
 
 
 def _released(lease: Lease, at_ms: int | None, evidence: str) -> list[JobFact]:
@@ -141,7 +159,7 @@ def exit_of(item: Exited) -> RankExited:
     )
 
 
-def _exited(job: Job, exits: list[RankExited]) -> list[JobFact]:
+def end_ranks(job: Job, exits: list[RankExited]) -> list[JobFact]:
     """Records ends of ranks, stops the others when one failed, concludes when none is left."""
     facts: list[JobFact] = []
     ended: dict[int, RankExited] = {
@@ -178,7 +196,7 @@ def lose_ranks(job: Job, leases: list[Lease], at_ms: int, message: str) -> list[
         for lease in leases
         if job.ranks[lease.rank].exited is None
     ]
-    return _exited(job, exits) if exits else []
+    return end_ranks(job, exits) if exits else []
 
 
 def _conclude(

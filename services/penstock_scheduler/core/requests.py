@@ -33,7 +33,7 @@ from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
-from penstock_scheduler.core.state import Job, shape_of
+from penstock_scheduler.core.state import DIGEST_LOST, Job, shape_of
 
 LIVE_JOBS_MAX = 500_000
 """More unfinished jobs than this are refused: memory is bounded."""
@@ -72,7 +72,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
             continue
         digest = digest_of(event.tenant, item)
         known = new.get(item.job_id) or state.digest_of(item.job_id)
-        if known == digest:
+        if known in (digest, DIGEST_LOST):
             continue
         refusal = _refusal(state, item, known, wall_ms) or _no_room(state, event.tenant, asked)
         if refusal is not None:

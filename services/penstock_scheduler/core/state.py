@@ -18,6 +18,8 @@ from penstock_scheduler.core.order_room import NODE_UNITS, order_units
 LOG_SIZES_MAX = 2 * RANKS_MAX
 """Outputs whose sizes a job's end tells: in one fact, which a broker takes up to 1 MiB."""
 
+DIGEST_LOST = ""
+"""Stands for a job of which only the end is known: whatever is asked under its id is that job."""
 LeaseId = tuple[str, int, int]
 """(job id, attempt, rank)."""
 
@@ -39,7 +41,6 @@ class Lease(msgspec.Struct, kw_only=True):
     local_rank: int
     spec: JobSpec
     ready: Rendezvous | None = None
-    running: bool = False
     stop_reason: str = ""
 
     @property
