@@ -37,7 +37,8 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `phase`: `prepare` (hold, report prepared, wait), `run` (be running), `stop` (end: SIGTERM,
     after `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant.
-    `devices`: UUIDs.
+    `devices`: UUIDs. `begun`: it has been told to have started, or is of an attempt that is over:
+    who does not know it must not begin it.
     """
 
     lease_seq: Number
@@ -62,6 +63,7 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     disconnect_s: Number | None = None
     rendezvous: Rendezvous | None = None
     stop_reason: Name = ""
+    begun: bool = False
 
     @property
     def key(self) -> str:

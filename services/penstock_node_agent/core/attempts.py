@@ -44,12 +44,15 @@ DEVICE_FAILED = "device_failed"
 
 def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -> None:
     """Hold the lease as ordered. An attempt older than the one that is known changes nothing; one
-    that is not known, though it was granted before what is held now, has been here and is over: it
-    is never begun again."""
+    that is not known, though it has begun or was granted before what is held now, has been here and
+    is over: it is never begun again. While the reaper still ends something of it, it is not taken.
+    """
     key = order.key
     lease = state.leases.get(key)
     if lease is None:
-        if order.lease_seq <= state.as_of:
+        if key in state.strays:
+            return
+        if order.begun or order.lease_seq <= state.as_of:
             tell_forgotten(state, order, at_ns)
             return
         who = f"{order.job_id}/{order.rank}"

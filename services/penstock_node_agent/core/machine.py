@@ -62,6 +62,7 @@ def handle(state: State, event: events.AnyEvent) -> Instructions:
 
 def _started(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     state.ready = False
+    state.strays.clear()
     state.starts += 1
     if event.boot_id != state.boot_id:
         _boot(state, event, todo)
@@ -151,6 +152,7 @@ def _port_found(state: State, event: events.PortFound, todo: Instructions) -> No
 def _began(state: State, event: events.Began, todo: Instructions) -> None:
     lease = state.leases.get(event.key)
     if lease is None:
+        state.strays.append(event.key)
         todo.append(Stop(event.key, "cancelled", 0))
     elif lease.stage == SPAWNING:
         attempts.began(state, lease, event.at_ns)
@@ -168,6 +170,8 @@ def _gone(state: State, event: events.Gone, todo: Instructions) -> None:
     lease = state.leases.get(event.key)
     if lease is not None and lease.stage == ENDED:
         attempts.released(state, lease, event.at_ns, todo)
+    if event.key in state.strays:
+        state.strays.remove(event.key)
     todo.append(Forget(event.key))
 
 
@@ -176,6 +180,7 @@ def _reaper_ready(state: State, event: events.ReaperReady, todo: Instructions) -
     before."""
     state.ready = True
     known = set(event.keys)
+    state.strays = [key for key in state.strays if key in known]
     for key, lease in list(state.leases.items()):
         if lease.stage == SPAWNING and key not in known:
             if lease.stopping:

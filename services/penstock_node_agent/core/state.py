@@ -84,7 +84,8 @@ class Counter(msgspec.Struct, kw_only=True):
 
 class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
-    `described`: what was last said of the node. `waiting`: keys of leases whose devices are not
+    `described`: what was last said of the node. `strays`: what the reaper runs and nobody here
+    knows. `waiting`: keys of leases whose devices are not
     free yet. `slots_dirty`: slots that hold something of an
     attempt that is over, and whether they may be used again once they are empty."""
 
@@ -96,6 +97,7 @@ class State(msgspec.Struct, kw_only=True):
     joined_ms: int = 0
     counted_ms: int = 0
     ready: bool = False
+    strays: list[str] = []
     as_of: int = 0
     batch: int = 0
     devices: dict[str, Device] = {}
