@@ -31,6 +31,7 @@ class Network:
         self._prefix = f"10.{FIRST_SUBNET + int(tag) % SUBNETS}.0"
         self._tag = tag
         self._numbers: dict[str, int] = {}
+        self._opened = False
         self.machine = f"{self._prefix}.1"
 
     def open(self) -> None:
@@ -39,6 +40,7 @@ class Network:
             raise NotPossible("network namespaces need root")
         if shutil.which("ip") is None:
             raise NotPossible("`ip` is missing (Debian: iproute2)")
+        self._opened = True
         try:
             _ip("link", "add", self._bridge, "type", "bridge")
             _ip("addr", "add", f"{self.machine}/24", "dev", self._bridge)
@@ -102,6 +104,8 @@ class Network:
 
     def close(self) -> None:
         """Takes all of it away; what still runs there must be gone before."""
+        if not self._opened:
+            return
         commands = [("netns", "del", self.namespace(host)) for host in self._numbers]
         for command in (*commands, ("link", "del", self._bridge)):
             subprocess.run(["ip", *command], capture_output=True, check=False)
