@@ -18,6 +18,7 @@ INSTANT_MS_MAX = (1 << 43) - 1
 INT32_MAX = (1 << 31) - 1
 
 NAME_LETTERS_MAX = 128
+DEVICE_LETTERS_MAX = 96
 TEXT_LETTERS_MAX = 256
 REASON_LETTERS_MAX = 500
 MESSAGE_LETTERS_MAX = 2_000
@@ -30,6 +31,7 @@ DEADLINE_S_MAX = 30 * 24 * 3600
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_DEVICE = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$"
 _HOST = r"^[A-Za-z0-9.:_%-]+$"
 
 Number = Annotated[int, Meta(ge=0, le=BIGINT_MAX)]
@@ -46,7 +48,9 @@ Name = Annotated[str, Meta(max_length=NAME_LETTERS_MAX)]
 Label = Annotated[str, Meta(max_length=TEXT_LETTERS_MAX, pattern=_PRINTABLE)]
 """A text that people read, on one line."""
 Identity = Annotated[str, Meta(min_length=1, max_length=NAME_LETTERS_MAX, pattern=_PRINTABLE)]
-"""A boot, a device: not empty."""
+"""A boot: not empty."""
+DeviceId = Annotated[str, Meta(max_length=DEVICE_LETTERS_MAX, pattern=_DEVICE)]
+"""As short as that, because one grant may name thousands."""
 Said = Annotated[str, Meta(max_length=MESSAGE_LETTERS_MAX)]
 Address = Annotated[str, Meta(max_length=ADDRESS_LETTERS_MAX, pattern=_HOST)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]

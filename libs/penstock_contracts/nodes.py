@@ -18,6 +18,7 @@ from penstock_contracts.bounds import (
     REASON_LETTERS_MAX,
     Address,
     Capacity,
+    DeviceId,
     Identity,
     Instant,
     Label,
@@ -36,7 +37,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     used.
     """
 
-    uuid: Identity
+    uuid: DeviceId
     index: Small
     model: Label
     memory_mib: Capacity | None = None

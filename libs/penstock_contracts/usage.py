@@ -14,6 +14,7 @@ from msgspec import Meta
 from penstock_contracts.bounds import (
     DEVICES_PER_NODE_MAX,
     Capacity,
+    DeviceId,
     Identity,
     Instant,
     Name,
@@ -37,7 +38,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: Number
     t0_ms: Instant
     t1_ms: Instant
-    devices: Annotated[tuple[Identity, ...], Meta(max_length=DEVICES_PER_NODE_MAX)] = ()
+    devices: Annotated[tuple[DeviceId, ...], Meta(max_length=DEVICES_PER_NODE_MAX)] = ()
     gpu_milli: Capacity = 1000
     cpu_milli: Capacity = 0
     energy_mj: Number | None = None
@@ -56,7 +57,7 @@ class DeviceCounter(msgspec.Struct, frozen=True):
     `since_ms`.
     """
 
-    uuid: Identity
+    uuid: DeviceId
     since_ms: Instant
     upto_ms: Instant
     running_milli_ms: Number

@@ -114,7 +114,7 @@ async def test_a_described_node_is_listed_and_shown(site: Site, eventually: Even
 async def test_more_nodes_than_a_message_holds_come_in_pages(
     site: Site, eventually: Eventually
 ) -> None:
-    devices = tuple(Device(uuid=f"{n:0120d}", index=n, model="m" * 200) for n in range(100))
+    devices = tuple(Device(uuid=f"{n:090d}", index=n, model="m" * 200) for n in range(100))
     names = [f"n{number:03d}" for number in range(40)]
     for name in names:
         await site.describe(name, devices=devices)
