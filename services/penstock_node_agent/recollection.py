@@ -21,17 +21,21 @@ log = logging.getLogger(__name__)
 
 
 class Memo(msgspec.Struct, frozen=True):
-    """What the reaper keeps with an attempt, without looking at it."""
+    """What the reaper keeps with an attempt, as text that it does not look into."""
 
     order: LeaseOrder
     received_ns: int
     slot: int
 
 
-def memo_of(lease: Lease, slot: int) -> Memo:
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Memo).decode
+
+
+def memo_of(lease: Lease, slot: int) -> str:
     """All that is needed to tell and to count the attempt; little of what it runs."""
     order = msgspec.structs.replace(lease.order, command=lease.order.command[:1], env={})
-    return Memo(order, lease.received_ns, slot)
+    return _encode(Memo(order, lease.received_ns, slot)).decode()
 
 
 def recollect(disk: Disk, directory: str, boot_id: str) -> tuple[Recalled, ...]:
@@ -41,17 +45,17 @@ def recollect(disk: Disk, directory: str, boot_id: str) -> tuple[Recalled, ...]:
         return ()
     recalled = []
     for attempt in attempts.values():
-        if attempt.ended is None or attempt.memo is None:
+        if attempt.ended is None or not attempt.memo:
             continue
         try:
             recalled.append(_recalled(attempt, attempt.ended))
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:
             log.error("an end that cannot be read: %s", error, extra={"lease": attempt.key})
     return tuple(recalled)
 
 
 def _recalled(attempt: Attempt, ended: list[object]) -> Recalled:
-    memo = msgspec.convert(attempt.memo, Memo)
+    memo = _decode(attempt.memo)
     return Recalled(
         order=memo.order,
         received_ns=memo.received_ns,

@@ -49,7 +49,7 @@ class Attempt:
         "received_ns",
     )
 
-    def __init__(self, key: str, at_ns: int, out: str, err: str, memo: Any = None) -> None:
+    def __init__(self, key: str, at_ns: int, out: str, err: str, memo: str = "") -> None:
         self.key, self.began_ns, self.out, self.err = key, at_ns, out, err
         self.memo = memo
         self.pid = 0

@@ -156,7 +156,7 @@ class Reaper:
             key = order["key"]
             if key not in self._attempts:
                 out, err = order["out"], order["err"]
-                attempt = Attempt(key, self._boottime_ns(), out, err, order.get("memo"))
+                attempt = Attempt(key, self._boottime_ns(), out, err, order.get("memo", ""))
                 self._attempts[key] = attempt
                 self._noted.append((order, attempt))
                 self._records.add(attempt.order_line())
