@@ -207,7 +207,8 @@ class JournalWriter:
         self.trouble = None
         if message is None:
             state = await until_answered(
-                lambda: self._bus.stream_state(self._stream), self._stopping
+                lambda: self._bus.stream_state(self._stream, at_least=self.last_seq),
+                self._stopping,
             )
             if state.first_seq > place:
                 raise JournalConflict(f"{self._stream} {place} is purged already")

@@ -60,7 +60,7 @@ class Replica:
         """The state with everything the journal holds now. Raises Outage, and JournalLost when
         snapshot and journal do not join."""
         while True:
-            state = await self._bus.stream_state(self._stream)
+            state = await self._bus.stream_state(self._stream, at_least=self.seq)
             try:
                 found = self._found or await self._begin(state.first_seq, state.last_seq)
                 end = await self._last_readable(found.seq, state.last_seq)
