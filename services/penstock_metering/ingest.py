@@ -23,7 +23,13 @@ from penstock_metering.core.accounts import Counter, CounterKey
 from penstock_metering.core.fleet import Fleet
 from penstock_metering.core.history import History
 from penstock_metering.core.rows import Anomaly
-from penstock_metering.core.segments import Rejected, UsageMessage, newest, read_usage
+from penstock_metering.core.segments import (
+    PAYLOAD_KEPT_MAX,
+    Rejected,
+    UsageMessage,
+    newest,
+    read_usage,
+)
 from penstock_metering.database import Database
 from penstock_metering.fence import Writer
 from penstock_metering.records import GAP
@@ -36,8 +42,6 @@ JOBS, NODES, USAGE = "JOBS", "NODES", "USAGE"
 STREAMS = (NODES, JOBS, USAGE)
 RECALLED = "NODES recalled"
 """Among the cursors: up to where inventory was asked for what entries of NODES had told."""
-PAYLOAD_KEPT_MAX = 65_536
-"""Letters kept of a message that could not be read."""
 
 _decode_jobs = entry_decoder(JobFact)
 _decode_nodes = entry_decoder(NodeFact)

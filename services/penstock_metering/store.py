@@ -44,6 +44,10 @@ _LEASE_CHANGING = (
 )  # fmt: skip
 _COUNTED = ("batch", "since_ms", "upto_ms", "running_milli_ms")
 
+QUARANTINE_MAX = 1_000
+"""Messages and segments kept of those that were not believed; further ones are only counted, or a
+node that lies could fill the disk."""
+
 
 class Loaded(msgspec.Struct, kw_only=True):
     """What a start needs: the cursors and all that is not over."""
@@ -169,7 +173,8 @@ class Store:
         self._upsert_leases.run(connection, [*map(lease_values, changes.leases)])
         self._write_nodes(connection, changes)
         rejected = [*changes.rejected, *refused]
-        self._append(connection, schema.quarantine, map(_astuple, rejected))
+        room = max(0, QUARANTINE_MAX + 1 - self._next[schema.quarantine])
+        self._append(connection, schema.quarantine, map(_astuple, rejected[:room]))
         self._append(connection, schema.anomalies, map(_astuple, anomalies))
         self._upsert_cursors.run(connection, [*changes.cursors.items()])
         offered = sum(len(message.postings) for message in changes.usage)

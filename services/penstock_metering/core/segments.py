@@ -18,6 +18,8 @@ _MS_MAX = 1 << 48
 _NUMBER_MAX = 1 << 62
 _NAME_LETTERS_MAX = 256
 ULID_LETTERS = 26
+PAYLOAD_KEPT_MAX = 65_536
+"""Letters kept of what was not believed."""
 
 
 class Posting(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,4 +137,4 @@ def _post(segment: Segment) -> Posting:
 
 
 def _reject(seq: int, reason: str, content: Segment | UsageBatch) -> Rejected:
-    return Rejected("USAGE", seq, reason, _encode(content).decode())
+    return Rejected("USAGE", seq, reason, _encode(content).decode()[:PAYLOAD_KEPT_MAX])
