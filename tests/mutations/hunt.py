@@ -47,7 +47,7 @@ def hunt(mutation: Mutation, *, seeds: str = f"1-{SEEDS_MAX}") -> Catch:
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="penstock-mutation-") as directory:
         copy = copy_with(mutation, Path(directory))
-        broken = next(_broken_promises(copy, seeds), None)
+        broken = _first_broken(_broken_promises(copy, seeds))
     seconds = round(time.monotonic() - begun_s, 1)
     if broken is None:
         return Catch(mutation=mutation, seed=None, seconds=seconds)
@@ -60,6 +60,14 @@ def hunt(mutation: Mutation, *, seeds: str = f"1-{SEEDS_MAX}") -> Catch:
         code=violation["code"],
         sentence=violation["sentence"],
     )
+
+
+def _first_broken(
+    broken: Iterable[tuple[int, dict[str, Any]]],
+) -> tuple[int, dict[str, Any]] | None:
+    """Rather what a checker says than that something crashed."""
+    found = list(broken)
+    return next((one for one in found if one[1]["checker"]), found[0] if found else None)
 
 
 def hunt_all(

@@ -71,20 +71,18 @@ IN_AGENT = (
         breaks="an end is never told, a device never freed",
     ),
     Mutation(
-        name="release told with the end",
+        name="release told before the end",
         file=f"{_AGENT}/core/attempts.py",
-        old="    if lease.began_ms is not None and event.reason != LOST:\n",
-        new="    state.reports.append(Released(**_step(lease, at_ms)))\n"
-        "    if lease.began_ms is not None and event.reason != LOST:\n",
-        breaks="a device is freed before its end is told",
+        old="    tell(state, lease, item)\n    spool = state",
+        new="    tell(state, lease, Released(**step_of(lease, at_ms)), item)\n    spool = state",
+        breaks="an attempt's end is lost",
     ),
     Mutation(
         name="release told when the stop is ordered",
         file=f"{_AGENT}/core/attempts.py",
-        old="        lease.stopping = reason\n        todo.append(Stop(",
-        new="        lease.stopping = reason\n"
-        "        tell(state, lease, Released(**step_of(lease, lease.order.granted_ns // 10**6)))\n"
-        "        todo.append(Stop(",
+        old="            _stop(lease, order.stop_reason or CANCELLED, todo)\n",
+        new="            _stop(lease, order.stop_reason or CANCELLED, todo)\n"
+        "            tell(state, lease, Released(**step_of(lease, lease.axis_ms(at_ns))))\n",
         breaks="a device is freed while work still ends on it",
     ),
     Mutation(
@@ -144,8 +142,8 @@ IN_AGENT = (
     Mutation(
         name="a known order spawned again",
         file=f"{_AGENT}/reaper/loop.py",
-        old="            if key not in self._attempts:\n                attempt =",
-        new="            if key:\n                attempt =",
+        old='            if key not in self._attempts:\n                out, err = order["out"]',
+        new='            if key:\n                out, err = order["out"]',
         breaks="an attempt runs twice",
     ),
     Mutation(

@@ -72,22 +72,17 @@ IN_RUNTIME = (
         fast=True,
     ),
     Mutation(
-        name="cursor moved before its message is decided",
+        name="cursor moved beyond what is decided",
         file=f"{_RUNTIME}/engine.py",
-        old="                for event in decode(message):\n"
-        "                    transition.take(event)\n"
-        "                transition.move_cursor(queue.stream, message.seq)\n",
-        new="                transition.move_cursor(queue.stream, message.seq + len(buffer))\n"
-        "                for event in decode(message):\n"
-        "                    transition.take(event)\n",
-        breaks="inputs are lost",
+        old="transition.move_cursor(queue.stream, message.seq, message.time_ns)",
+        new="transition.move_cursor(queue.stream, message.seq + len(buffer), message.time_ns)",
+        breaks="inputs are lost when an entry fills up",
     ),
     Mutation(
         name="instants may go back",
-        file=f"{_RUNTIME}/engine.py",
-        old="        self._now_ns = max(self._clock.now_ns(), self._now_ns)\n"
-        "        transition = Transition(",
-        new="        self._now_ns = self._clock.now_ns()\n        transition = Transition(",
+        file=f"{_RUNTIME}/journal_time.py",
+        old="        return self._now_ns\n",
+        new="        return self._clock.now_ns()\n",
         breaks="time in the journal goes back",
     ),
     Mutation(

@@ -32,16 +32,24 @@ IN_SCHEDULER = (
     Mutation(
         name="report of another node believed",
         file=f"{_SCHEDULER}/core/reports.py",
-        old=" or lease.lease_seq != item.lease_seq or lease.node != event.node:\n",
-        new=" or lease.lease_seq != item.lease_seq:\n",
+        old="    if lease.lease_seq != item.lease_seq or lease.node != event.node:\n",
+        new="    if lease.lease_seq != item.lease_seq:\n",
         breaks="a node ends another's work",
     ),
     Mutation(
         name="lease_seq check removed",
         file=f"{_SCHEDULER}/core/reports.py",
-        old=" or lease.lease_seq != item.lease_seq or lease.node != event.node:\n",
-        new=" or lease.node != event.node:\n",
-        breaks="a report under an old lease counts",
+        old="    lease = state.leases.get((item.job_id, item.attempt, item.rank))\n"
+        "    if lease is None:\n"
+        "        return _exit_without_lease(state, event.node, item)\n"
+        "    if lease.lease_seq != item.lease_seq or lease.node != event.node:\n"
+        "        return []\n",
+        new="    known = state.jobs.get(item.job_id)\n"
+        "    attempt = item.attempt if known is None else known.attempt\n"
+        "    lease = state.leases.get((item.job_id, attempt, item.rank))\n"
+        "    if lease is None or lease.node != event.node:\n"
+        "        return []\n",
+        breaks="a report under an old lease counts for the present one",
     ),
     Mutation(
         name="report of an old attempt counts for the present one",
@@ -64,7 +72,6 @@ IN_SCHEDULER = (
         new="        placements += _placements(most, len(placements), left)\n"
         "    return tuple(placements) or None\n",
         breaks="some ranks hold devices and wait for others for ever",
-        fast=True,
     ),
     Mutation(
         name="two ranks on one device",
