@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from penstock_contracts.journal import LeaseGranted
 from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.state import Shape, shape_of
 from tests.scheduler.driver import Driver, a_job, a_node
 
 DEMANDS = st.fixed_dictionaries(
@@ -54,3 +55,22 @@ def test_a_large_job_that_waits_lets_small_ones_pass_and_evicts_nobody() -> None
     states = {job.job_id: driver.core.state.jobs[job.job_id].state for job in [*running, large]}
     assert set(states.values()) == {"running", "queued"}
     assert states[large.job_id] == "queued"
+
+
+def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
+    driver = Driver(a_node("n1", 4))
+    running, four, gang = a_job(1, gpus=1), a_job(3, gpus=4), a_job(4, gpus=1, ranks=2)
+    driver.submit(running, a_job(2, gpus=3), four, gang)
+    driver.start(running)
+    asked: list[Shape] = []
+    line = driver.core.state.line
+    best = line.best
+
+    def noting(passed_over: set[Shape]) -> tuple[Shape, str] | None:
+        head = best(passed_over)
+        asked.extend([] if head is None else [head[0]])
+        return head
+
+    line.best = noting
+    driver.end(running)
+    assert asked == [shape_of(gang)], "one free GPU is no help to a job that needs four"

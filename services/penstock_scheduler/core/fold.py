@@ -167,7 +167,7 @@ class State:
             return
         node.drop(lease)
         self.capacity.update(lease.node, node)
-        self.passed_over.clear()
+        self.passed_over = {shape for shape in self.passed_over if not node.may_hold(shape)}
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
         self._job(fact.job_id).stop_reason = fact.reason

@@ -127,6 +127,18 @@ class Node(msgspec.Struct):
     def schedulable(self) -> bool:
         return self.open and not self.trials and not self.unheard
 
+    def may_hold(self, shape: Shape) -> bool:
+        """Whether more room on this node may be what a job of this shape waits for. Cheap, and
+        sure only when it says no: thousands of shapes may wait."""
+        if not self.schedulable:
+            return False
+        return shape.ranks > 1 or (
+            self.cpu_free >= shape.cpu_milli
+            and self.memory_free >= shape.memory_mib
+            and self.order_units_free >= shape.order_units
+            and sum(self.free) >= shape.gpus * shape.gpu_milli
+        )
+
     def hold(self, lease: Lease) -> None:
         self.leases.add(lease.id)
         self._charge(lease, 1)
