@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 JOBS, NODES, USAGE = "JOBS", "NODES", "USAGE"
 STREAMS = (NODES, JOBS, USAGE)
+USAGE_TIME = "USAGE time"
+"""Among the cursors: the broker's instant of the message at USAGE's cursor, 0 = not known. Another
+one in that place is another message."""
 RECALLED = "NODES recalled"
 """Among the cursors: up to where inventory was asked for what entries of NODES had told."""
 
@@ -52,7 +55,7 @@ _MISSED = {
     JOBS: "jobs and leases of that time are not known, or not how they ended",
     USAGE: "use reported in them is not in the ledger",
 }
-_REWOUND = "{0} ends at {1}, but was read up to {2}: the broker has lost what stood behind"
+_REWOUND = "{0} was read up to {2}, which the broker has lost: reading on behind {1}"
 
 Arrived = Mapping[str, Sequence[StoredMessage]]
 
@@ -92,6 +95,7 @@ class Ingest:
         self.totals = Totals()
         self._moved: dict[str, int] = {}
         self._marks: dict[str, int] = {}
+        self._usage_time_ns = 0
         self._noted: list[Anomaly] = []
         self._is_loaded = False
         self._reload()
@@ -105,12 +109,18 @@ class Ingest:
             changes.usage = self._read_usage(arrived.get(USAGE, ()), rejected)
             changes.rejected = rejected
 
+    def position(self, stream: str) -> tuple[int, int]:
+        """The cursor, and when the broker stored the message there (0 = not known)."""
+        return self.cursors[stream], self._usage_time_ns if stream == USAGE else 0
+
     def jump(self, stream: str, seq: int) -> None:
         """What follows the cursor is not there: go on behind `seq`, and say so for ever. Raises
         DatabaseBusy and Superseded."""
         with self._storing():
             cursor = self.cursors[stream]
             self._moved[stream] = seq
+            if stream == USAGE:
+                self._marks[USAGE_TIME] = 0
             if seq > cursor:
                 self._miss(stream, cursor, seq)
             else:
@@ -157,6 +167,7 @@ class Ingest:
         changes.cursors = self._moved | self._marks
         written = self._store.write(changes)
         self.cursors.update(self._moved)
+        self._usage_time_ns = self._marks.get(USAGE_TIME, self._usage_time_ns)
         self._counters.update(counters)
         self._tally(written.segments, written.repeated, written.quarantined, written.anomalies)
         for found in changes.anomalies:
@@ -170,6 +181,7 @@ class Ingest:
         self.cursors = {stream: loaded.cursors.get(stream, 0) for stream in STREAMS}
         self._unread_nodes_to = loaded.unread.get(NODES, 0)
         self._recalled_to = loaded.cursors.get(RECALLED, 0)
+        self._usage_time_ns = loaded.cursors.get(USAGE_TIME, 0)
         self._is_loaded = True
 
     def _unseen(self, stream: str, messages: Sequence[StoredMessage]) -> Sequence[StoredMessage]:
@@ -216,6 +228,7 @@ class Ingest:
     ) -> list[UsageMessage]:
         found = []
         for message in self._unseen(USAGE, messages):
+            self._marks[USAGE_TIME] = message.time_ns
             try:
                 said = _decode_usage(message.payload)
             except MALFORMED as error:

@@ -104,9 +104,14 @@ class Inflow:
                 await asyncio.sleep(OPEN_RETRY_S)
 
     async def _find_begin(self) -> int:
-        cursor: int = await self._run(self._ingest.cursors.__getitem__, self.stream)
+        """What is read again counts once: its segments are known."""
+        cursor, stored_ns = await self._run(self._ingest.position, self.stream)
         state = await self._bus.stream_state(self.stream, at_least=cursor)
         begin = min(max(cursor, state.first_seq - 1), state.last_seq)
+        if begin == cursor and stored_ns and cursor >= state.first_seq:
+            message = await self._bus.read(self.stream, cursor)
+            if message is not None and message.time_ns != stored_ns:
+                begin = state.first_seq - 1  # the stream was cut, and has grown past the cursor
         if begin != cursor:
             await self._run(self._ingest.jump, self.stream, begin)
             self._progress.advance({self.stream: begin})

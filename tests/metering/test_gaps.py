@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import msgspec
 import pytest
 
 from metering.conftest import Ledger, LedgerFactory
-from metering.mesh import Mesh, running
+from metering.mesh import Mesh, prepare, running
 from metering.test_ingest import a_busy_world, comparable
 from metering.test_service import metered_bus, real, twin
 from metering.world import World
+from penstock_bus import memory
+from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Bus, Message
 from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import Answer, JobQuery, JobView, NodesQuery, NodesView
@@ -199,3 +202,37 @@ async def test_an_older_copy_says_what_was_discarded_since_and_accuses_nobody(
     older.reopen()
     assert older.ingest.history.open_leases == 0
     older.database.close()
+
+
+async def test_a_stream_that_was_cut_and_grew_past_the_cursor_is_read_again(
+    ledger: Ledger,
+) -> None:
+    world = World()
+    agent = world.a_node(gpus=1)
+    for _ in range(4):
+        world.a_run("n1", agent.devices)
+        agent.send()
+    broker = MemoryBroker(time.time_ns)
+    bus = await memory.connect(broker, name="metering")
+    await prepare(bus)
+    mesh = Mesh(bus, world, ledger)
+    async with running(mesh):
+        await all_is_read(mesh)
+    # The broker lost its last two messages of USAGE; two others came, and a third.
+    broker.streams["USAGE"].synced_seq = 2
+    broker.streams["USAGE"].lose_unsynced()
+    del world.streams["USAGE"][2:]
+    for _ in range(3):
+        world.a_run("n1", agent.devices)
+        agent.send()
+    successor = Mesh(bus, world, ledger)
+    successor._fed = mesh._fed
+    mesh._fed["USAGE"] = 2
+    async with running(successor):
+        await all_is_read(successor)
+        said = await successor.audit()
+        assert successor.metering.ingest.totals.repeated == 2
+    assert [finding.code for finding in said.findings] == ["stream_rewound"]
+    assert said.unaccounted_ms == 0
+    assert said.device_milli_ms["sold"] == 7_000_000
+    await bus.close()
