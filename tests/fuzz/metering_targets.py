@@ -28,6 +28,8 @@ from penstock_metering import schema
 from penstock_metering.core.segments import read_usage
 from penstock_metering.ingest import JOBS, NODES, USAGE
 
+MEMORY = Path("/dev/shm")
+"""Thousands of commits need not wait for a disk."""
 NOT_STATE = {"cursors", "quarantine", "anomalies", "usage_batches", "writers"}
 """How far was read, and what was not believed."""
 _decode = msgspec.json.Decoder(UsageBatch).decode
@@ -143,7 +145,8 @@ class IntoLedger:
 
     def __init__(self) -> None:
         self.words: Sequence[str | int] = words()
-        self._directory = Path(tempfile.mkdtemp(prefix="penstock-fuzz-"))
+        memory = MEMORY if MEMORY.is_dir() else None
+        self._directory = Path(tempfile.mkdtemp(prefix="penstock-fuzz-", dir=memory))
         world, read = story()
         prepared = self._directory / "prepared"
         prepared.mkdir()
