@@ -129,8 +129,9 @@ class Keeper:
     ) -> None:  # fmt: skip
         try:
             await self.store.write(
-                data, seq=seq, term=term, now_ns=now_ns, cursors=cursors, marks=marks
-            )
+                data, seq=seq, term=term, now_ns=now_ns, cursors=cursors, marks=marks,
+                before_seq=self._seq,
+            )  # fmt: skip
         except (Outage, BusRefusal) as error:
             self.counters["snapshot_failures"] += 1
             log.error("snapshot at %d is not stored: %s", seq, error)

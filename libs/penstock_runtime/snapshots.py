@@ -1,6 +1,6 @@
 """Where does a service keep its state apart from the journal?
 
-Snapshots in an object bucket, the newest KEPT of a service, each named by the journal sequence
+Snapshots in an object bucket, the newest two of a service, each named by the journal sequence
 it stands for, with a header and a checksum of its own. It does not know what the state means.
 """
 
@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 BUCKET = "SNAPSHOTS"
 FORMAT = 1
-KEPT = 2
-"""The newest one may turn out damaged: the one before it must lead to the same state."""
 
 
 class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +55,11 @@ class SnapshotStore:
         now_ns: int,
         cursors: dict[str, int],
         marks: dict[str, int],
+        before_seq: int,
     ) -> None:
-        """Store a snapshot and drop the ones that are older than the newest KEPT."""
+        """Store a snapshot and drop those that are older than the one at `before_seq`: the newest
+        may turn out damaged, and the one before it, which was found whole or written by us, must
+        lead to the same state."""
         header = SnapshotHeader(
             service=self._service,
             seq=seq,
@@ -71,8 +72,10 @@ class SnapshotStore:
         )
         name = f"{self._service}.{seq:020d}"
         await self._bus.object_put(BUCKET, name, encode_json(header) + b"\n" + data)
-        for old in (await self._names())[KEPT:]:
-            await self._bus.object_delete(BUCKET, old)
+        oldest = f"{self._service}.{before_seq:020d}"
+        for old in await self._names():
+            if old < oldest:
+                await self._bus.object_delete(BUCKET, old)
 
     async def newest_first(self) -> AsyncIterator[tuple[SnapshotHeader, bytes]]:
         """The snapshots that are whole; damaged ones are logged and passed over."""
