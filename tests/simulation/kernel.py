@@ -101,8 +101,8 @@ class Process:
         if self.code is not None:
             return
         self.code, self.error = code, error
-        self._held.clear()
         self.kernel.bury(self)
+        self._held.clear()
         for release in self._on_death:
             release()
         if self._on_exit is not None:
