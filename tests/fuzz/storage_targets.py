@@ -66,7 +66,9 @@ class SmallState:
 
     async def _written(self) -> bytes:
         self._data = restored().snapshot()
-        await self._store.write(self._data, seq=5, term=1, now_ns=7, cursors={"NODES": 3}, marks={})
+        await self._store.write(
+            self._data, seq=5, term=1, now_ns=7, cursors={"NODES": 3}, marks={}, before_seq=0
+        )
         found = await self._bus.object_get("SNAPSHOTS", f"scheduler.{5:020d}")
         if found is None:
             raise RuntimeError("the snapshot is not stored")
