@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 ANSWER_S = 5.0
 AHEAD_MAX = 100_000
 BELIEVE_NS = 60_000_000_000
-"""So far the journal is moved on nodes' word within this time: what a power loss loses is less, and
-a node that lies has us write no more."""
+AHEAD_TOTAL_MAX = 1_000_000
+"""So far the journal is moved on nodes' word within this time, and in one take-over: what a power
+loss loses is less, what an old backup lacks is not much more, and a node that lies has us write no
+more than this."""
 MISMATCHES_MAX = 2
 """Heartbeats in a row that show another state before everything is sent again."""
 
@@ -80,7 +82,7 @@ class NodeLinks:
         self._nudge = nudge
         self._ahead = ahead
         self._believing_ns = now_ns()
-        self._believed = self._believed_seq = 0
+        self._believed = self._believed_ever = self._believed_seq = 0
         self._beats: dict[str, Heartbeat] = {}
         self._refused: set[str] = set()
         self._links: dict[str, Link] = {}
@@ -174,14 +176,17 @@ class NodeLinks:
             self._nudge()
 
     def _believe(self, as_of: int) -> None:
+        """Step by step, as far as nodes are believed at all."""
         now_ns = self._now_ns()
         if now_ns - self._believing_ns >= BELIEVE_NS:
             self._believing_ns, self._believed = now_ns, 0
-        more = as_of - max(self._seq(), self._believed_seq)
-        if 0 < more <= AHEAD_MAX - self._believed:
-            self._believed += more
-            self._believed_seq = as_of
-            self._ahead(as_of)
+        begin = max(self._seq(), self._believed_seq)
+        step = min(as_of - begin, AHEAD_MAX - self._believed, AHEAD_TOTAL_MAX - self._believed_ever)
+        if step > 0:
+            self._believed += step
+            self._believed_ever += step
+            self._believed_seq = begin + step
+            self._ahead(self._believed_seq)
 
     def _renew(self, name: str, beat: Heartbeat) -> None:
         state = self._state()

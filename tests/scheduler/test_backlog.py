@@ -66,6 +66,19 @@ def test_large_requests_fill_the_line_by_their_size(monkeypatch: pytest.MonkeyPa
     assert (driver.core.state.line.all.jobs, driver.core.state.line.all.bytes) == (0, 0)
 
 
+def test_very_many_different_demands_of_one_tenant_are_refused_and_known_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "SHAPES_OF_TENANT_MAX", 2)
+    driver = Driver(a_node("n1", 1))
+    driver.submit(a_job(1, gpus=1))
+    driver.submit(a_job(2, gpus=1, memory_mib=1))
+    driver.submit(a_job(3, gpus=1, memory_mib=2))
+    assert codes(driver.submit(a_job(4, gpus=1, memory_mib=3))) == ["backlog_full"]
+    assert accepted(driver.submit(a_job(5, gpus=1, memory_mib=2))) == 1
+    assert accepted(driver.submit(a_job(6, gpus=1, memory_mib=3), tenant="other")) == 1
+
+
 def test_all_tenants_together_fill_the_mesh_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "LIVE_JOBS_MAX", 2)
     driver = Driver(a_node("n1", 1))

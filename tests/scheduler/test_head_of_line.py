@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock_contracts.journal import LeaseGranted
+from penstock_scheduler.core.line import Place
 from penstock_scheduler.core.placement import place
 from penstock_scheduler.core.state import Shape, shape_of
 from tests.scheduler.driver import Driver, a_job, a_node
@@ -64,13 +65,13 @@ def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
     driver.start(running)
     asked: list[Shape] = []
     line = driver.core.state.line
-    best = line.best
+    heads = line.heads
 
-    def noting(passed_over: set[Shape]) -> tuple[Shape, str] | None:
-        head = best(passed_over)
-        asked.extend([] if head is None else [head[0]])
-        return head
+    def noting(passed_over: set[Shape]) -> list[tuple[Place, Shape]]:
+        found = heads(passed_over)
+        asked.extend(shape for _, shape in found)
+        return found
 
-    line.best = noting
+    line.heads = noting
     driver.end(running)
     assert asked == [shape_of(gang)], "one free GPU is no help to a job that needs four"

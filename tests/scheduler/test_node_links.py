@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from penstock_bus.port import Message, NoResponders
 from penstock_contracts.leases import DesiredAck, LeaseRenewal, NodeDesired, lease_digest
 from penstock_contracts.nodes import Heartbeat
 from penstock_scheduler.core.desired import orders_of
-from penstock_scheduler.node_links import NodeLinks
+from penstock_scheduler.node_links import AHEAD_MAX, AHEAD_TOTAL_MAX, BELIEVE_NS, NodeLinks
 from tests.scheduler.driver import Driver, a_job, a_node
 
 
@@ -183,3 +184,25 @@ def test_a_stop_goes_out_as_an_order_and_not_as_silence(site: Site) -> None:
     site.links.push_changes()
     order = site.last().leases[0]
     assert (order.phase, order.stop_reason) == ("stop", "cancelled")
+
+
+def test_a_node_that_is_ahead_gets_nothing_before_the_journal_is_moved(site: Site) -> None:
+    site.links.reset()
+    site.beat(as_of=site.driver.seq + 7)
+    assert site.ahead == [site.driver.seq + 7]
+    site.submit(1)
+    assert not site.driver.core.state.leases
+    site.driver.seq += 7
+    site.links.reset()
+    site.beat(as_of=site.driver.seq)
+    site.driver.tick()
+    assert site.driver.core.state.leases
+
+
+def test_a_node_that_lies_moves_the_journal_step_by_step_and_not_for_ever(site: Site) -> None:
+    site.links.reset()
+    for _ in range(30):
+        site.beat(as_of=1 << 62)
+        site.driver.now_ns += BELIEVE_NS
+    steps = [after - before for before, after in pairwise([site.driver.seq, *site.ahead])]
+    assert max(steps) == AHEAD_MAX and sum(steps) == AHEAD_TOTAL_MAX

@@ -30,11 +30,17 @@ def size_of(spec: JobSpec) -> int:
     return len(_encode(spec))
 
 
+def _place_in(head: tuple[Place, Shape]) -> Place:
+    return head[0]
+
+
 class Share(msgspec.Struct):
-    """What waits of somebody: how many jobs, and how large their requests are together."""
+    """What waits of somebody: how many jobs, how large their requests are together, and how many
+    of each shape."""
 
     jobs: int = 0
     bytes: int = 0
+    shapes: dict[Shape, int] = {}
 
     def count(self, sign: int, size: int) -> None:
         self.jobs += sign
@@ -64,7 +70,9 @@ class Line:
         size = size_of(job.spec)
         self._waiting[job.spec.job_id] = (shape, place, job.tenant, size)
         self.all.count(1, size)
-        self._tenants.setdefault(job.tenant, Share()).count(1, size)
+        share = self._tenants.setdefault(job.tenant, Share())
+        share.count(1, size)
+        share.shapes[shape] = share.shapes.get(shape, 0) + 1
         heappush(self._heaps.setdefault(shape, []), place)
 
     def remove(self, job_id: str) -> None:
@@ -76,6 +84,9 @@ class Line:
         self.all.count(-1, size)
         share = self._tenants[tenant]
         share.count(-1, size)
+        share.shapes[shape] -= 1
+        if not share.shapes[shape]:
+            del share.shapes[shape]
         if not share.jobs:
             del self._tenants[tenant]
         self._head(shape)
@@ -84,20 +95,23 @@ class Line:
         """What waits of a tenant."""
         return self._tenants.get(tenant) or Share()
 
+    @property
+    def shape_count(self) -> int:
+        return len(self._heaps)
+
     def shapes(self) -> list[Shape]:
         """The shapes that wait, in no particular order."""
         return list(self._heaps)
 
-    def best(self, passed_over: set[Shape]) -> tuple[Shape, str] | None:
-        """The first in line among the shapes not in `passed_over`: its shape and id."""
-        best: tuple[Place, Shape] | None = None
-        for shape in list(self._heaps):
-            if shape in passed_over:
-                continue
+    def heads(self, passed_over: set[Shape]) -> list[tuple[Place, Shape]]:
+        """The first of each shape that is not in `passed_over`, in line."""
+        heads = []
+        for shape in [shape for shape in self._heaps if shape not in passed_over]:
             place = self._head(shape)
-            if place is not None and (best is None or place < best[0]):
-                best = (place, shape)
-        return None if best is None else (best[1], best[0][2])
+            if place is not None:
+                heads.append((place, shape))
+        heads.sort(key=_place_in)
+        return heads
 
     def jobs_of(self, shape: Shape) -> list[str]:
         """Ids of the waiting jobs of a shape, first come first."""

@@ -80,8 +80,7 @@ class SchedulerCore:
         Shapes found not to fit are passed over until something is freed: a cache, not state.
         """
         state = self.state
-        while (head := state.line.best(state.passed_over)) is not None:
-            shape, job_id = head
+        for (_, _, job_id), shape in state.line.heads(state.passed_over):
             ranks = place(shape, state.nodes, state.capacity)
             if ranks is None:
                 state.passed_over.add(shape)

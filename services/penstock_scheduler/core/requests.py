@@ -42,6 +42,9 @@ WAITING_BYTES_MAX = 128 * 1024 * 1024
 WAITING_JOBS_OF_TENANT_MAX = 100_000
 WAITING_BYTES_OF_TENANT_MAX = 32 * 1024 * 1024
 """Whoever floods the mesh fills a part of it, and others are still accepted."""
+SHAPES_MAX = 5_000
+SHAPES_OF_TENANT_MAX = 1_000
+"""Different demands that wait: each is tried whenever something is freed that may do for it."""
 FLEET_SETTLED_NS = 3_000_000_000
 """A fleet that has changed within this time may still be growing: nothing is called impossible
 yet.
@@ -74,7 +77,9 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
         known = new.get(item.job_id) or state.digest_of(item.job_id)
         if known in (digest, DIGEST_LOST):
             continue
-        refusal = _refusal(state, item, known, wall_ms) or _no_room(state, event.tenant, asked)
+        refusal = _refusal(state, item, known, wall_ms) or _no_room(
+            state, event.tenant, item, asked
+        )
         if refusal is not None:
             refused.append(RefusedItem(index, refusal, item.job_id))
             continue
@@ -106,7 +111,7 @@ def _refusal(state: State, spec: JobSpec, known: str | None, wall_ms: int) -> Re
     return None
 
 
-def _no_room(state: State, tenant: str, asked: Share) -> Refusal | None:
+def _no_room(state: State, tenant: str, spec: JobSpec, asked: Share) -> Refusal | None:
     """Why nothing more is accepted now; `asked` comes before it in the same request."""
     line = state.line
     if len(state.remembered) >= REMEMBERED_REFUSED:
@@ -124,6 +129,10 @@ def _no_room(state: State, tenant: str, asked: Share) -> Refusal | None:
     if share.bytes + asked.bytes >= WAITING_BYTES_OF_TENANT_MAX:
         size_mib = WAITING_BYTES_OF_TENANT_MAX >> 20
         message = f"this tenant's requests that wait are {size_mib} MiB together; try later"
+        return Refusal("backlog_full", message)
+    crowded = len(share.shapes) >= SHAPES_OF_TENANT_MAX or line.shape_count >= SHAPES_MAX
+    if crowded and shape_of(spec) not in share.shapes:
+        message = "jobs with very many different demands wait already; try later"
         return Refusal("backlog_full", message)
     return None
 
