@@ -13,6 +13,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+from penstock_contracts.streams import READERS
 from penstock_mesh.backup_manifest import (
     POSTGRESQL_LEDGER,
     SQLITE_LEDGER,
@@ -72,11 +73,11 @@ def _copy_sqlite(path: Path, target: Path) -> LedgerPart:
             closing(sqlite3.connect(copy)) as kept,
         ):
             live.backup(kept)
-            cursors = dict(kept.execute(CURSORS).fetchall())
+            cursors = {str(stream): int(seq) for stream, seq in kept.execute(CURSORS)}
     except sqlite3.Error as error:
         raise BackupError(f"the ledger {path} cannot be copied: {error}") from error
     copy.chmod(PRIVATE_FILE_MODE)
-    return LedgerPart(kind="sqlite", file=copy.name, cursors=cursors)
+    return LedgerPart(kind="sqlite", file=copy.name, cursors=_of_streams(cursors))
 
 
 def _dump_postgresql(url: str, target: Path) -> LedgerPart:
@@ -86,7 +87,12 @@ def _dump_postgresql(url: str, target: Path) -> LedgerPart:
     os.close(os.open(copy, os.O_CREAT | os.O_WRONLY, PRIVATE_FILE_MODE))
     _run("pg_dump", ["--format=custom", "--no-owner", "--file", str(copy), "--dbname", url])
     cursors = {stream: int(seq) for stream, seq in rows}
-    return LedgerPart(kind="postgresql", file=copy.name, cursors=cursors)
+    return LedgerPart(kind="postgresql", file=copy.name, cursors=_of_streams(cursors))
+
+
+def _of_streams(cursors: dict[str, int]) -> dict[str, int]:
+    """Without what else metering keeps among them."""
+    return {stream: seq for stream, seq in cursors.items() if stream in READERS}
 
 
 def _ask(url: str, question: str) -> str:
