@@ -40,8 +40,9 @@ class DeviceWatch:
         while True:
             await asyncio.sleep(AGAIN_S)
             if not self._looks.in_doubt:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), self._interval_s)
+                with suppress(TimeoutError):  # wait_for loses a cancellation that meets the event
+                    async with asyncio.timeout(self._interval_s):
+                        await self._wanted.wait()
             self._wanted.clear()
             try:
                 seen = await asyncio.to_thread(self._driver.discover)

@@ -21,13 +21,15 @@ from penstock_bus.nats import connect
 from penstock_bus.port import NoResponders, Outage
 from penstock_contracts.leases import Declined
 from penstock_contracts.nodes import Device
-from penstock_node_agent import reaper_package
+from penstock_node_agent import device_watch, reaper_package
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.devices import GONE
+from penstock_node_agent.device_watch import DeviceWatch
 from penstock_node_agent.drivers.port import DriverSilent
 from penstock_node_agent.drivers.simulated import SimulatedDriver
 from penstock_node_agent.host import this_host
 from penstock_node_agent.service import live
+from penstock_runtime.clock import VirtualClock
 from penstock_runtime.process import EXIT_OK, StopSignal
 
 LONG_S = 3_600.0
@@ -163,3 +165,17 @@ async def test_an_agent_takes_no_order_before_it_has_found_its_devices(
     await eventually(lambda: mesh.has(order, "Released"))
     assert mesh.end(order).exit_code == 0
     assert len(mesh.descriptions[0].devices) == 4
+
+
+async def test_a_watch_that_is_ended_just_when_it_is_to_look_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_watch, "AGAIN_S", 0)
+    watch = DeviceWatch(Driver(), VirtualClock(), (), LONG_S)
+    task = asyncio.ensure_future(watch.keep(lambda devices: None))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    watch.look_soon()
+    task.cancel()
+    done, _ = await asyncio.wait((task,), timeout=5.0)
+    assert done and task.cancelled()
