@@ -48,6 +48,7 @@ def main() -> int:
     try:
         summary = asyncio.run(run(plan, root))
     except NotPossible as error:
+        shutil.rmtree(root, ignore_errors=True)
         print(f"make chaos is not possible here: {error}", file=sys.stderr)
         return 2
     broken = bool(summary["violations"]) or not summary["check_ok"] or not summary["drained"]
