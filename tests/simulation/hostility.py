@@ -1,17 +1,22 @@
 """What does somebody send who means harm, or whose program is broken?
 
-Rubbish, damaged copies of true messages, old messages again, reports of a node about another's
-work: everything that a tenant's or a node's credential lets through. It does not know what should
+Rubbish, damaged copies of true messages, old messages again, lies of a node about another's work:
+everything that a tenant's or a node's credential lets through. It does not know what should
 follow from it (nothing).
 """
 
 from __future__ import annotations
 
 import random
+from typing import Any
+
+import msgspec
 
 from penstock_bus.memory_stream import MemoryStream
 from penstock_bus.port import Message
 from penstock_contracts.ids import ROOT
+from penstock_contracts.leases import Exited, NodeReport, Released
+from tests.checkers.leases import fold_journal
 from tests.simulation.world import World
 
 STRANGER = "stranger"
@@ -21,7 +26,7 @@ _RUBBISH = (b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"jobs":[{}]}', b'{"node"
 
 def send_rubbish(world: World, rng: random.Random) -> str:
     """Sends some; returns a sentence."""
-    kind = rng.choice((_rubbish, _damaged, _again, _forged))
+    kind = rng.choice((_rubbish, _damaged, _again, _forged, _lie))
     for _ in range(rng.randint(1, MESSAGES_MAX)):
         kind(world, rng)
     return f"hostile messages: {kind.__name__.strip('_')}"
@@ -70,6 +75,27 @@ def _forged(world: World, rng: random.Random) -> None:
     found = _some_message(world, rng)
     if found is not None:
         _send(world, _from_another(world, rng, found[0]), found[1])
+
+
+def _lie(world: World, rng: random.Random) -> None:
+    """The end of work that runs, told by a node that has nothing to do with it, or by its own under
+    a lease of before."""
+    live = [le for le in fold_journal(world.history).leases.values() if le.released_ns is None]
+    if not live:
+        return
+    lease = rng.choice(live)
+    others = [host.name for host in world.hosts if host.name != lease.node]
+    node, seq = rng.choice(((rng.choice(others), lease.lease_seq), (lease.node, 1)))
+    step: dict[str, Any] = {
+        "job_id": lease.job_id,
+        "attempt": lease.attempt,
+        "rank": lease.rank,
+        "lease_seq": seq,
+        "at_ms": world.kernel.now_ns // 1_000_000,
+    }
+    end = Exited(**step, reason="exited", exit_code=0, started_ms=step["at_ms"])
+    report = NodeReport(node=node, boot_id="", items=(end, Released(**step)))
+    _send(world, f"{ROOT}.node.{node}.report", msgspec.json.encode(report))
 
 
 def _from_another(world: World, rng: random.Random, subject: str) -> str:
