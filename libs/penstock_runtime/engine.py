@@ -182,9 +182,7 @@ class Engine:
         return self._messages_idle >= CURSOR_LAG_MAX or age_ns >= CURSOR_AGE_NS
 
     async def commit(self, transition: Transition) -> Outcome:
-        """Append what was decided; afterwards the state is committed.
-
-        Raises SteppedDown, JournalLost, Stopping."""
+        """Append what was decided: then it is state. Raises SteppedDown, JournalLost, Stopping."""
         outcome = Outcome()
         try:
             for draft in transition.drafts:
@@ -196,10 +194,7 @@ class Engine:
             again = [o for d in transition.drafts[len(outcome.entries) :] for o in d.offers]
             self.offers.extendleft(reversed(again + transition.offers_without_facts))
             outcome.recovered = True
-            known_seq = await self._recover()
-            if isinstance(conflict, JournalCut):
-                await self.raise_to(max(known_seq, conflict.known_seq))
-            await self._open_inputs()
+            await self.recover_again(conflict)
             return outcome
         outcome.done.extend((offer, None) for offer in transition.offers_without_facts)
         self.cursors, self.marks = transition.cursors, transition.marks
@@ -211,12 +206,17 @@ class Engine:
             self._messages_idle = 0
         return outcome
 
+    async def recover_again(self, conflict: JournalConflict) -> None:
+        """What we hold is not what the journal says."""
+        known_seq = await self._recover()
+        if isinstance(conflict, JournalCut):
+            await self.raise_to(max(known_seq, conflict.known_seq))
+        await self._open_inputs()
+
     async def raise_to(self, seq: int) -> bool:
         """Give no sequence up to `seq` again: the broker has lost entries that somebody holds
         something of. Their places are filled with entries of our term that say nothing. False when
-        there is nothing to do, or more than can be done.
-
-        Raises SteppedDown, JournalConflict, JournalLost, Stopping."""
+        there is nothing to do, or more than can be done. Raises JournalConflict too."""
         state = await until_answered(lambda: self._bus.stream_state(self._stream), self._stopping)
         missing = seq - self._journal.last_seq
         if missing <= 0 or state.last_seq > self._journal.last_seq:  # not lost: a rival's

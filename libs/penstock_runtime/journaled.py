@@ -19,7 +19,7 @@ from penstock_runtime.clock import Clock
 from penstock_runtime.engine import Engine, Outcome
 from penstock_runtime.entries import Committed, entry_decoder
 from penstock_runtime.inputs import Input
-from penstock_runtime.journal import JournalWriter, SteppedDown, Stopping, new_id
+from penstock_runtime.journal import JournalConflict, JournalWriter, SteppedDown, Stopping, new_id
 from penstock_runtime.keeping import Keeper
 from penstock_runtime.leadership import Holder, Leadership, this_process
 from penstock_runtime.offers import OfferTaker
@@ -241,8 +241,13 @@ class JournaledService(OfferTaker):
 
     async def _raise(self) -> None:
         known_seq, self._known_seq = self._known_seq, 0
-        if await self._engine.raise_to(known_seq):
-            self._on_raised()
+        try:
+            if await self._engine.raise_to(known_seq):
+                self._on_raised()
+        except JournalConflict as conflict:
+            log.warning("recovering: %s", conflict)
+            await self._engine.recover_again(conflict)
+            self._on_recovered()
 
     def _let_out(self, outcome: Outcome) -> None:
         """Effects and answers of what is committed."""

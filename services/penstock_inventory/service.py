@@ -18,6 +18,7 @@ from penstock_contracts.nodes import ALIVE, LOST, SUSPECT, NodeFact
 from penstock_contracts.streams import OWNERS, READERS
 from penstock_inventory.answers import accept, answer_audit, answer_node, answer_nodes, refuse
 from penstock_inventory.config import Config
+from penstock_inventory.core.events import Doubted
 from penstock_inventory.core.fleet import Fleet
 from penstock_inventory.core.presence import Presence
 from penstock_inventory.messages import Inbox
@@ -70,6 +71,7 @@ class Inventory:
             new_id=new_id,
             on_commit=self._on_commit,
             on_recovered=self._on_recovered,
+            on_raised=self._on_raised,
             snapshot_every=snapshot_every,
             owns=[stream for stream, owner in OWNERS.items() if owner == "inventory"],
             readers=READERS,
@@ -139,6 +141,9 @@ class Inventory:
         now_ns = self._clock.monotonic_ns()
         self.presence.match(self.fleet.nodes, now_ns)
         self.presence.grant_grace(now_ns)
+
+    def _on_raised(self) -> None:
+        self.service.offer(Doubted())
 
     def _on_commit(self, entry: Committed) -> None:
         nodes, now_ns = self.fleet.nodes, self._clock.monotonic_ns()

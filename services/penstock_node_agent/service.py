@@ -21,7 +21,7 @@ from penstock_contracts.nodes import Device
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
 from penstock_node_agent.agent import Agent
 from penstock_node_agent.config import Config
-from penstock_node_agent.core.events import AgentStarted, NodeStopping
+from penstock_node_agent.core.events import AgentStarted, NodeStopping, Reconnected
 from penstock_node_agent.device_watch import DeviceWatch
 from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.effects import Effects
@@ -247,6 +247,7 @@ async def _stop_work(agent: Agent, host: Host) -> None:
 
 
 async def _resend(agent: Agent) -> None:
+    agent.take(Reconnected())
     agent.reports.retry()
     agent.usage.retry()
 

@@ -265,3 +265,40 @@ def test_usage_leaves_in_messages_that_the_broker_takes_and_counters_come_with_t
     assert max(sizes) < 1 << 20
     assert counted == [False] * (len(counted) - 1) + [True]
     assert len(counted) > 1
+
+
+def test_after_an_outage_the_node_describes_itself_once_more() -> None:
+    state = a_node()
+    first = state.reports[0]
+    follow(state, events.ReportsDelivered(count=len(state.reports)), events.Reconnected())
+    assert state.reports == [first]
+    follow(state, events.Reconnected())
+    assert state.reports == [first], "not twice"
+
+
+def test_a_lease_waits_on_the_host_until_its_device_is_free() -> None:
+    state = a_node()
+    first, second = an_order(devices=("D0",)), an_order(devices=("D0", "D1"))
+    follow(state, ordered(first), events.Began(at_ns=20, key=first.key))
+    todo = follow(state, ordered(second, as_of=2, full=True))
+    assert todo == [Stop(first.key, "cancelled", first.grace_s)]
+    todo = follow(state, an_end(first, at_ns=30))
+    assert Spawn(second.key) in todo
+
+
+def test_shares_of_a_device_that_fit_together_do_not_wait() -> None:
+    state = a_node()
+    first, second, third = (an_order(devices=("D0",), gpu_milli=400) for _ in range(3))
+    todo = follow(state, ordered(first, second, third))
+    assert todo == [Spawn(first.key), Spawn(second.key)]
+
+
+def test_everything_that_was_told_of_a_lease_is_told_again_when_all_is_sent() -> None:
+    state = a_node()
+    order = an_order()
+    follow(state, ordered(order), events.Began(at_ns=20, key=order.key), an_end(order, at_ns=30))
+    told = list(state.reports)
+    follow(state, events.ReportsDelivered(count=len(told)), ordered(order, as_of=2, full=True))
+    assert state.reports == told[1:], "all but the description"
+    follow(state, ordered(order, as_of=3, full=True))
+    assert state.reports == told[1:], "not while it is still owed"

@@ -24,7 +24,7 @@ from penstock_contracts.nodes import (
     NodeUncordoned,
 )
 from penstock_inventory.core.audit import audit
-from penstock_inventory.core.events import Command, Described, Returned, Silent
+from penstock_inventory.core.events import Command, Described, Doubted, Returned, Silent
 from penstock_inventory.core.fleet import Fleet
 
 REGISTERED = NodeRegistered(a_description())
@@ -174,3 +174,11 @@ def test_the_audit_finds_a_device_that_two_nodes_claim() -> None:
     assert [finding.code for finding in report.findings] == ["device_claimed_twice"]
     assert (report.nodes, report.devices, report.seq) == (2, 2, 2)
     assert audit(a_fleet(REGISTERED).nodes, 1).findings == ()
+
+
+def test_after_entries_were_lost_all_but_descriptions_is_said_again() -> None:
+    again = NodeLivenessChanged("n1", ALIVE, "said again")
+    check([REGISTERED], Doubted(), [again, NodeUncordoned("n1")])
+    cordon = NodeCordoned("n1", drain=True, deadline_ns=5, reason="disks")
+    lost = NodeLivenessChanged("n1", LOST, "said again")
+    check([REGISTERED, cordon, GONE], Doubted(), [lost, cordon])

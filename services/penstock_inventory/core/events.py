@@ -37,6 +37,10 @@ class Returned(msgspec.Struct, frozen=True):
     node: str
 
 
+class Doubted(msgspec.Struct, frozen=True):
+    """The journal has lost entries that others have read: they may hold something else."""
+
+
 class Command(msgspec.Struct, frozen=True):
     """An operator's wish; `verb` is one of VERBS."""
 

@@ -33,6 +33,7 @@ from penstock_inventory.core.events import (
     UNCORDON,
     Command,
     Described,
+    Doubted,
     Returned,
     Silent,
 )
@@ -74,6 +75,8 @@ class Fleet:
             return self._judge_silence(event)
         if isinstance(event, Returned):
             return self._judge_return(event)
+        if isinstance(event, Doubted):
+            return [fact for name in sorted(self.nodes) for fact in self._say_again(name)]
         if isinstance(event, Command):
             if self.refusal_of(event) is not None:
                 return ()
@@ -114,6 +117,18 @@ class Fleet:
         if node is None or node.liveness == ALIVE:
             return ()
         return (NodeLivenessChanged(event.node, ALIVE, "heartbeats are back"),)
+
+    def _say_again(self, name: str) -> Sequence[Any]:
+        """What holds of a node, but for its description: nodes give that themselves, and an older
+        one would tell of a boot that is over."""
+        node = self.nodes[name]
+        liveness = NodeLivenessChanged(name, node.liveness, "said again")
+        if not node.cordoned:
+            return (liveness, NodeUncordoned(name))
+        cordon = NodeCordoned(
+            name, drain=node.draining, deadline_ns=node.deadline_ns, reason=node.reason
+        )
+        return (liveness, cordon)
 
     # -- folding -----------------------------------------------------------------------------------
     def apply(self, fact: Any, seq: int, now_ns: int) -> None:

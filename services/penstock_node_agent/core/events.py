@@ -68,6 +68,10 @@ class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="dev
     devices: tuple[Device, ...]
 
 
+class Reconnected(Event, frozen=True, kw_only=True, omit_defaults=True, tag="reconnected"):
+    """The broker was away, and may have lost what it acknowledged."""
+
+
 class Ordered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ordered"):
     """A desired state that `judge` accepted."""
 
@@ -154,6 +158,7 @@ class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slo
 AnyEvent = (
     AgentStarted
     | DevicesSeen
+    | Reconnected
     | Ordered
     | PortFound
     | Began

@@ -120,6 +120,12 @@ def _distrust_slots(state: State, found: tuple[int, ...]) -> None:
     state.slots = max(state.slots, *(slot + 1 for slot in (-1, *found)))
 
 
+def _reconnected(state: State, event: events.Reconnected, todo: Instructions) -> None:
+    pending = any(isinstance(item, Described) for item in state.reports)
+    if state.described is not None and not pending:
+        state.reports.append(Described(state.described))
+
+
 def _ordered(state: State, event: events.Ordered, todo: Instructions) -> None:
     desired = event.desired
     known = set(state.leases)
@@ -243,6 +249,7 @@ def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -
 _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.AgentStarted: _started,
     events.DevicesSeen: _devices_seen,
+    events.Reconnected: _reconnected,
     events.Ordered: _ordered,
     events.PortFound: _port_found,
     events.Began: _began,
