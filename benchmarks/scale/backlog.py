@@ -108,7 +108,6 @@ async def restart(plane: ControlPlane, load: Load, service: str, nodes: int, que
         nodes=nodes,
         jobs_waiting=queued,
         answers_after_s=round(back_s, 2),
-        recovery_ms=recovered["took_ms"],
         entries_replayed=recovered["seq"] - recovered["snapshot_seq"],
         last_snapshot=_of_snapshot(snapshots),
         rss_mib=resident(plane.usage()),
