@@ -55,11 +55,4 @@ IN_METERING = (
         new="    if known is None or (said.batch, said.upto_ms) < (known.batch, known.upto_ms):\n",
         breaks="the two accounts of time differ",
     ),
-    Mutation(
-        name="time of a device in two states",
-        file=f"{_METERING}/core/timeline.py",
-        old="        held = min(rest_milli, max(0, leased_milli))\n",
-        new="        held = max(0, leased_milli)\n",
-        breaks="states do not sum to capacity",
-    ),
 )

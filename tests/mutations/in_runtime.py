@@ -25,11 +25,11 @@ IN_RUNTIME = (
         breaks="an entry is appended twice",
     ),
     Mutation(
-        name="term check removed",
-        file=f"{_RUNTIME}/journal.py",
-        old="        if entry.term >= self.term:\n            raise SteppedDown(",
-        new="        if entry.term < 0:\n            raise SteppedDown(",
-        breaks="a deposed leader goes on writing",
+        name="no term of its own",
+        file=f"{_RUNTIME}/engine.py",
+        old="            self._journal.term = found.term + 1\n",
+        new="            self._journal.term = max(found.term, 1)\n",
+        breaks="a new leader cannot be told from the one before",
     ),
     Mutation(
         name="expected last sequence not sent",
@@ -75,8 +75,8 @@ IN_RUNTIME = (
         name="cursor moved beyond what is decided",
         file=f"{_RUNTIME}/engine.py",
         old="transition.move_cursor(queue.stream, message.seq, message.time_ns)",
-        new="transition.move_cursor(queue.stream, message.seq + len(buffer), message.time_ns)",
-        breaks="inputs are lost when an entry fills up",
+        new="transition.move_cursor(queue.stream, message.seq + 1, message.time_ns)",
+        breaks="inputs are lost at a restart",
     ),
     Mutation(
         name="instants may go back",

@@ -22,12 +22,11 @@ IN_SCHEDULER = (
         fast=True,
     ),
     Mutation(
-        name="new boot releases nothing",
+        name="any new description taken for a new boot",
         file=f"{_SCHEDULER}/core/fleet.py",
         old="    if old is not None and old.image.boot_id != description.boot_id:\n",
-        new="    if old is None:\n        return [image_of(description, None)]\n"
-        '    if old.image.boot_id == "":\n',
-        breaks="devices stay withheld after a reboot, or are freed by reports of before",
+        new="    if old is not None and old.image != image_of(description, old.image):\n",
+        breaks="devices are freed while work runs on them",
     ),
     Mutation(
         name="report of another node believed",
@@ -88,11 +87,11 @@ IN_SCHEDULER = (
         breaks="a device is given away twice after a change of its node",
     ),
     Mutation(
-        name="cancel forgotten while the attempt ends otherwise",
-        file=f"{_SCHEDULER}/core/reports.py",
-        old="    if job.cancel_reason is not None:\n        return",
-        new='    if job.cancel_reason is not None and stop_reason == "cancelled":\n        return',
-        breaks="a cancelled job runs again",
+        name="cancel of a waiting job forgotten",
+        file=f"{_SCHEDULER}/core/requests.py",
+        old="    if job.state == QUEUED:\n        facts.append(_cancelled",
+        new="    if job.state == QUEUED and job.attempt > 1:\n        facts.append(_cancelled",
+        breaks="a cancelled job runs",
     ),
     Mutation(
         name="retry without a new attempt",
@@ -135,11 +134,18 @@ IN_SCHEDULER = (
         breaks="a new leader declares healthy attempts lost",
     ),
     Mutation(
-        name="digest of heartbeats ignored",
-        file=f"{_SCHEDULER}/node_links.py",
-        old="        if beat.as_of != link.base:\n            return False\n",
-        new="        if beat:\n            return True\n",
-        breaks="a lost order is never repaired",
+        name="sick devices given away",
+        file=f"{_SCHEDULER}/core/placement.py",
+        old="        and uuid not in image.unhealthy\n",
+        new="",
+        breaks="work is placed where it cannot run",
+    ),
+    Mutation(
+        name="work for nodes that take none",
+        file=f"{_SCHEDULER}/core/capacity.py",
+        old="tightness(node) if node.schedulable else None\n",
+        new="tightness(node)\n",
+        breaks="work is placed on nodes that are lost or cordoned",
     ),
     Mutation(
         name="facts of the last entry told again",
@@ -149,10 +155,10 @@ IN_SCHEDULER = (
         breaks="public facts are repeated after a reconnect",
     ),
     Mutation(
-        name="facts not looked for after a reconnect",
+        name="facts sent without their fence",
         file=f"{_SCHEDULER}/fact_publisher.py",
-        old="    async def _reconnected(self) -> None:\n        self.start()\n",
-        new="    async def _reconnected(self) -> None:\n        self._live = True\n",
-        breaks="public facts are missing",
+        old="            headers[EXPECTED_SEQUENCE] = str(after)\n",
+        new="",
+        breaks="a public fact that was lost on the way stays missing",
     ),
 )
