@@ -39,6 +39,20 @@ class UnsupportedDatabase(Exception):
     """The URL names neither SQLite nor PostgreSQL."""
 
 
+_OWN_FAULTS = (
+    sa.exc.IntegrityError,
+    sa.exc.ProgrammingError,
+    sa.exc.DataError,
+    sa.exc.NotSupportedError,
+)
+
+
+def is_out(error: BaseException) -> bool:
+    """Whether the database cannot now (locked, full, away, cut off), and may later; else the fault
+    is ours."""
+    return isinstance(error, sa.exc.DBAPIError) and not isinstance(error, _OWN_FAULTS)
+
+
 class Writing:
     """An INSERT compiled once, for rows as tuples in the order of the table's columns: what
     SQLAlchemy does for each row of an executemany costs more than SQLite itself."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from penstock_bus.port import StoredMessage
 from penstock_contracts.errors import MALFORMED
@@ -30,7 +30,7 @@ from penstock_metering.core.segments import (
     newest,
     read_usage,
 )
-from penstock_metering.database import Database
+from penstock_metering.database import Database, is_out
 from penstock_metering.fence import Writer
 from penstock_metering.records import GAP
 from penstock_metering.store import Changes, Store
@@ -83,8 +83,10 @@ def open_ledger(database: Database, writer: Writer) -> Ingest:
     try:
         database.open()
         return Ingest(Store(database, writer))
-    except OperationalError as error:
-        raise DatabaseBusy(str(error)) from error
+    except DBAPIError as error:
+        if is_out(error):
+            raise DatabaseBusy(str(error)) from error
+        raise
 
 
 class Ingest:
@@ -154,7 +156,7 @@ class Ingest:
             self._store_all(changes)
         except BaseException as error:
             self._is_loaded = False  # what was folded may not have been stored
-            if isinstance(error, OperationalError):
+            if is_out(error):
                 raise DatabaseBusy(str(error)) from error
             raise
 

@@ -139,7 +139,7 @@ class Metering:
     def _make_way(self, end_predecessor: Callable[[Writer, Writer], bool]) -> None:
         try:
             end_predecessor(last_writer(self._database), self._writer)
-        except sa.exc.OperationalError as error:
+        except sa.exc.DBAPIError as error:
             log.error("who holds the ledger's lock is not known: %s", error)
 
     async def _activate(self, ingest: Ingest, background: Background) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from metering.conftest import Ledger
 from metering.mesh import prepare
-from metering.processes import Instance, a_long_story, audit
+from metering.processes import Instance, a_long_story, audit_when_sold
 from metering.test_ingest import a_busy_world
 from penstock_bus.nats import NatsBus, connect
 from penstock_bus.port import StoredMessage
@@ -118,7 +118,7 @@ async def test_a_copy_of_a_busy_mesh_agrees_in_itself_and_is_restored_to_the_let
             await empty_bus.append(message.subject, message.payload)
     second = instance(home, empty_server.url)
     await eventually(lambda: second.is_ready, timeout_s=30)
-    said = await audit(empty_bus, world)
+    said = await audit_when_sold(empty_bus, world, sold)
     assert (said.unaccounted_ms, said.findings) == (0, ())
     assert (said.accepted, said.device_milli_ms["sold"]) == (400, sold)
 

@@ -6,10 +6,12 @@ killed afterwards. It does not know what tests expect.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -25,6 +27,10 @@ QUICK = (
     "from penstock_metering.command import command; command()"
 )
 """The same process with a lock that is handed on sooner."""
+
+
+SOLD_S_MAX = 20.0
+POLL_S = 0.05
 
 
 class Instance:
@@ -83,6 +89,17 @@ async def audit(bus: Bus, world: World) -> MeteringAudit:
     subject = "penstock.v1.query.metering.audit"
     answer = await bus.request(subject, msgspec.json.encode(question), timeout_s=20)
     return msgspec.convert(msgspec.json.decode(answer.payload)["value"], MeteringAudit)
+
+
+async def audit_when_sold(bus: Bus, world: World, sold: int) -> MeteringAudit:
+    """The first audit that knows of so much use, or what there is after `SOLD_S_MAX`: agents that
+    answer would say how far USAGE goes."""
+    deadline = time.monotonic() + SOLD_S_MAX
+    while True:
+        said = await audit(bus, world)
+        if said.device_milli_ms["sold"] >= sold or time.monotonic() > deadline:
+            return said
+        await asyncio.sleep(POLL_S)
 
 
 def a_long_story(runs: int) -> tuple[World, int]:

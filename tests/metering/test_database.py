@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -12,7 +13,7 @@ from metering.conftest import Ledger, LedgerFactory
 from metering.test_ingest import a_busy_world, comparable
 from penstock_contracts.queries import JobsQuery, UsageQuery
 from penstock_metering import schema
-from penstock_metering.database import Database, UnsupportedDatabase
+from penstock_metering.database import Database, UnsupportedDatabase, is_out
 
 
 def test_the_migrations_make_exactly_the_schema(ledger: Ledger) -> None:
@@ -70,3 +71,17 @@ def test_postgresql_holds_the_same_ledger(postgresql: Ledger, make_ledger: Ledge
     with postgresql.database.writing.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [
+        (sa.exc.OperationalError, True),  # locked, full, away
+        (sa.exc.InternalError, True),  # cut off by the server
+        (sa.exc.DatabaseError, True),
+        (sa.exc.IntegrityError, False),
+        (sa.exc.ProgrammingError, False),
+    ],
+)
+def test_only_faults_of_our_own_end_metering(kind: type[sa.exc.DBAPIError], out: bool) -> None:
+    assert is_out(kind("statement", {}, Exception("why"))) is out

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metering.mesh import prepare
-from metering.processes import Instance, a_long_story, audit
+from metering.processes import Instance, a_long_story, audit_when_sold
 from metering.world import World
 from penstock_bus.port import Bus
 from penstock_runtime.process import EXIT_STEPPED_DOWN
@@ -48,7 +48,7 @@ async def test_kills_at_any_time_lose_and_double_nothing(
                 kills += 1
     assert kills >= 3
     await eventually(lambda: instance.is_ready, timeout_s=30)
-    said = await audit(bus, world)
+    said = await audit_when_sold(bus, world, sold)
     assert (said.unaccounted_ms, said.findings) == (0, ())
     assert (said.accepted, said.finished) == (600, {"succeeded": 600})
     assert said.device_milli_ms["sold"] == sold
@@ -79,7 +79,7 @@ async def test_a_standby_takes_over_from_one_that_is_gone(
                 active.send(how)
     assert active.process.wait(timeout=15) == (0 if how is signal.SIGTERM else -how)
     await eventually(lambda: standby.is_ready, timeout_s=30)
-    said = await audit(bus, world)
+    said = await audit_when_sold(bus, world, sold)
     assert (said.unaccounted_ms, said.findings) == (0, ())
     assert (said.accepted, said.device_milli_ms["sold"]) == (200, sold)
 
@@ -99,11 +99,11 @@ async def test_one_that_was_frozen_and_superseded_changes_nothing_and_steps_down
             if (name, message.seq) == ("JOBS", len(world.streams["JOBS"]) // 2):
                 active.send(signal.SIGSTOP)
     await eventually(lambda: standby.is_ready, timeout_s=30)
-    before = await audit(bus, world)
+    before = await audit_when_sold(bus, world, sold)
     active.send(signal.SIGCONT)
     ended = active.process.wait(timeout=30)
     assert ended in (EXIT_STEPPED_DOWN, -signal.SIGKILL)  # killed when it held the file's lock
-    after = await audit(bus, world)
+    after = await audit_when_sold(bus, world, sold)
     assert (after.unaccounted_ms, after.findings) == (0, ())
     assert (after.accepted, after.device_milli_ms["sold"]) == (200, sold)
     assert after.device_milli_ms == before.device_milli_ms
@@ -126,7 +126,7 @@ async def test_a_broker_that_is_killed_is_waited_for(
         for message in messages:
             await bus.append(message.subject, message.payload)
     await eventually(lambda: instance.is_ready, timeout_s=30)
-    assert (await audit(bus, world)).device_milli_ms["sold"] == 1_000_000
+    assert (await audit_when_sold(bus, world, 1_000_000)).device_milli_ms["sold"] == 1_000_000
     assert instance.process.poll() is None
 
 
