@@ -28,6 +28,8 @@ DEVICE = "SIM-n1-0"
 SCRIPT = Script(run_s=75, exit_code=3, out_bytes=5_000, err_bytes=100)
 JOB, OTHER_JOB = ulid(BASE_MS, 1), ulid(BASE_MS, 2)
 LOOK_S = 0.5
+READ_S = 5.0
+"""What was stored last reaches a reader within it, on a bad network too."""
 WORLD_S_MAX = 1_000.0
 MS_NS = 1_000_000
 
@@ -84,6 +86,7 @@ class Story:
             as_of += 1
             await self._tell(as_of, "", ())
             await self._look()
+        await asyncio.sleep(READ_S)
         self.mesh.hear()
         return 0
 
