@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock_contracts import journal, nodes
-from penstock_contracts.leases import Declined, Started
+from penstock_contracts.leases import Declined, Prepared, Started
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
@@ -98,6 +98,19 @@ def test_after_its_rest_a_node_gets_one_lease_as_a_trial_and_all_when_it_starts_
     driver.report(Started, on_trial)
     assert len(driver.core.state.leases) == 4
     assert driver.core.state.nodes["n1"].image.refusals == 0
+
+
+def test_a_rank_that_waits_for_its_gang_proves_its_node_all_the_same() -> None:
+    driver = Driver(a_node("n1", 4))
+    refused, gang, other = a_job(1, gpus=1), a_job(2, gpus=1, ranks=2), a_job(3, gpus=1)
+    driver.submit(refused)
+    driver.report(Declined, refused, code="no_port", message="none")
+    driver.cancel(refused)
+    driver.submit(gang, other)
+    driver.tick(1)
+    assert {lease.job_id for lease in driver.core.state.leases.values()} == {gang.job_id}
+    driver.report(Prepared, gang, 1)
+    assert other.job_id in {lease.job_id for lease in driver.core.state.leases.values()}
 
 
 def test_a_trial_that_ends_without_a_start_makes_room_for_another() -> None:

@@ -68,12 +68,11 @@ def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFac
         return []
     if isinstance(item, Preparing):
         return _preparing(job, item)
-    if isinstance(item, Prepared):
-        return _prepared(job, item)
-    if isinstance(item, Started):
+    if isinstance(item, Prepared | Started):
         node = state.nodes.get(lease.node)
-        well = resting.started(node, lease) if node is not None else []
-        return [*_started(job, item), *well]
+        well = resting.accepted(node, lease) if node is not None else []
+        steps = _started(job, item) if isinstance(item, Started) else _prepared(job, item)
+        return [*steps, *well]
     return end_ranks(job, [exit_of(item)])
 
 

@@ -1,8 +1,9 @@
 """When is a node that refuses asked again?
 
 A node that refuses work rests, twice as long each time in a row, and then gets one lease as a
-trial; the first thing it starts makes it whole. So a node that takes nothing swallows a job a
-minute, not all of them. It does not know why a node refuses, and leaves alone what runs there.
+trial; the first thing it prepares or starts makes it whole. So a node that takes nothing swallows
+a job a minute, not all of them. It does not know why a node refuses, and leaves alone what runs
+there.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def refused(node: Node, now_ns: int) -> list[NodeImaged]:
     ]
 
 
-def started(node: Node, lease: Lease) -> list[NodeImaged]:
-    """It has started a lease: it is well if it was granted after the last refusal."""
+def accepted(node: Node, lease: Lease) -> list[NodeImaged]:
+    """It has prepared or started a lease: it is well if that was granted after the last refusal."""
     refused_ns = node.image.refused_ns
     if refused_ns is None or lease.granted_ns <= refused_ns:
         return []
