@@ -89,6 +89,7 @@ class JournalWriter:
         self._new_id = new_id
         self._decode = decode
         self._stopping = stopping
+        self._disconnects = 0
         self._recent: deque[tuple[int, bytes]] = deque()
         self._recent_bytes = 0
 
@@ -179,6 +180,8 @@ class JournalWriter:
     async def _append(self, payload: bytes, after_seq: int) -> None:
         """Send the identical bytes until the broker says stored or WrongSequence."""
         while True:
+            if self._disconnects != self._bus.counters.get("disconnects", 0):
+                await self._recognise(after_seq)
             try:
                 await self._bus.append(
                     self._subject, payload, expected_last_seq=after_seq, timeout_s=APPEND_S_MAX
@@ -188,6 +191,18 @@ class JournalWriter:
                 continue
             self.trouble = None
             return
+
+    async def _recognise(self, seq: int) -> None:
+        """Is the entry that we append behind still the one that we know? A broker that came back
+        without its newest entries may have taken as many others meanwhile: the sequence alone would
+        let us in behind them."""
+        disconnects = self._bus.counters.get("disconnects", 0)
+        ours = dict(self._recent).get(seq)
+        if ours is not None:
+            there = await until_answered(lambda: self._bus.read(self._stream, seq), self._stopping)
+            if there is not None and there.payload != ours:
+                self._judge_rival(self._decode(there), seq)
+        self._disconnects = disconnects
 
     async def _pause(self, error: Outage | BusRefusal) -> None:
         refused = isinstance(error, BusRefusal)
