@@ -43,7 +43,7 @@ def script_of(command: tuple[str, ...] | list[str]) -> Script | None:
     return msgspec.json.decode(command[1], type=Script)
 
 
-RUN_S_MAX = 600.0
+RUN_S_MAX = 300.0
 
 
 def draw_script(rng: random.Random, gpu_milli: int, *, pace: int) -> Script:
