@@ -67,10 +67,10 @@ class Agent:
         self._todo: Instructions = []
         self._answers: list[tuple[Message, DesiredAck]] = []
         self._audits: list[tuple[Message, float]] = []
+        self._uncut: list[tuple[Message, float]] = []  # audits that wait for the reaper's mark
         self._scheduled = False
         self._broken = False
-        self._hurry = False
-        self._must_sync = False
+        self._hurry = self._must_sync = False
         self._messages = 0
         self._began_ns = clock.boottime_ns()
         root = f"{ROOT}.node.{self.state.node}"
@@ -99,6 +99,11 @@ class Agent:
             self.became_ready.set()
         if isinstance(event, events.Ended) and event.code != 0:
             self._on_failure()
+        if isinstance(event, events.SegmentsCut):
+            self._audits += self._uncut
+            self._uncut.clear()
+        elif isinstance(event, events.ReaperReady) and self._uncut:
+            self.effects.cut()
         if self._hurry and self.owes_nothing():
             self.delivered_all.set()
         self.wake()
@@ -156,7 +161,7 @@ class Agent:
                 self.wake()
             if self._loop.time() >= next_cut:
                 next_cut += SEGMENT_S
-                self.take(events.SegmentsCut(at_ns=self._boottime_ns()))
+                self.effects.cut()
             await asyncio.sleep(self._heartbeat_s)
 
     def hurry(self) -> None:
@@ -199,13 +204,14 @@ class Agent:
         self.effects.renew(renewal.sent_boot_ns)
 
     def _on_audit(self, message: Message) -> None:
-        self._audits.append((message, self._loop.time() + AUDIT_S_MAX))
-        self.take(events.SegmentsCut(at_ns=self._boottime_ns()))
+        self._uncut.append((message, self._loop.time() + AUDIT_S_MAX))
+        self.effects.cut()
 
     def _give_up_audits(self) -> None:
         now = self._loop.time()
-        while self._audits and self._audits[0][1] < now:
-            self._answer_audit(self._audits.pop(0)[0], 0)
+        for waiting in (self._audits, self._uncut):
+            while waiting and waiting[0][1] < now:
+                self._answer_audit(waiting.pop(0)[0], 0)
 
     def _answer_audit(self, message: Message, usage_seq: int) -> None:
         reply = AuditReply(self.state.node, self.state.boot_id, usage_seq)

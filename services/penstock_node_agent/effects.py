@@ -100,6 +100,12 @@ class Effects:
         self.link.send(op="renew", at_ns=at_ns)
         self.link.flush()
 
+    def cut(self) -> None:
+        """Have segments cut where the reaper has told all ends: its answer is the cut. A moment
+        chosen here could lie behind an end that is still unread."""
+        self.link.send(op="mark")
+        self.link.flush()
+
     def _take(self, event: events.AnyEvent) -> None:
         if self._taker is not None:
             self._taker.take(event)

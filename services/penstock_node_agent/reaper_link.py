@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from penstock_contracts.errors import InvariantError
-from penstock_node_agent.core.events import Began, Ended, Gone, ReaperReady
+from penstock_node_agent.core.events import Began, Ended, Gone, ReaperReady, SegmentsCut
 from penstock_node_agent.host import ReaperDoor
 from penstock_node_agent.reaper_package import ReaperDidNotStart
 from penstock_runtime.clock import Clock
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(list[Any]).decode
 _encoder = msgspec.json.Encoder()
 
-ReaperEvent = Began | Ended | Gone | ReaperReady
+ReaperEvent = Began | Ended | Gone | ReaperReady | SegmentsCut
 
 
 class ReaperLink(asyncio.Protocol):
@@ -145,6 +145,8 @@ class ReaperLink(asyncio.Protocol):
             )
         elif kind == "gone":
             self._on_event(Gone(key=key, at_ns=line[2]))
+        elif kind == "marked":
+            self._on_event(SegmentsCut(at_ns=line[2]))
         elif kind == "ready":
             self.pid = line[2]
             now = self._clock.boottime_ns()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import signal
@@ -113,6 +114,33 @@ async def test_what_ends_while_no_agent_is_there_is_told_as_the_reaper_stamped_i
     await eventually(mesh.reachable)
     reply = await mesh.audit()
     assert reply.usage_seq > 0
+    assert_segments_match_ends(mesh, [order])
+    assert_two_accounts_agree(mesh)
+
+
+async def test_what_ends_while_the_agent_stands_still_is_billed_to_its_end_and_not_to_the_thaw(
+    mesh: Mesh, agent_factory: Any, eventually: Any
+) -> None:
+    agent = agent_factory()
+    await eventually(mesh.reachable)
+    order = a_shell_order("sleep 0.3", devices=("SIM-n1-2",))
+    await mesh.order(order)
+    await eventually(lambda: mesh.has(order, "Started"))
+    os.kill(agent.pid, signal.SIGSTOP)
+    auditing = asyncio.ensure_future(mesh.audit())
+    log = agent.directory / "reaper.log"
+    await eventually(lambda: b'"ended"' in log.read_bytes())
+    loop = asyncio.get_running_loop()
+    later_s = loop.time() + 0.3
+    await eventually(lambda: loop.time() > later_s)
+    os.kill(agent.pid, signal.SIGCONT)
+    await auditing
+    await eventually(lambda: mesh.has(order, "Released"))
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    began_ns, ended_ns = (next(x[2] for x in lines if x[0] == kind) for kind in ("began", "ended"))
+    end = mesh.end(order)
+    assert abs((end.at_ms - end.started_ms) - (ended_ns - began_ns) / 1_000_000) <= 1
+    await eventually(lambda: mesh.leases_metered() == {order.lease_seq})
     assert_segments_match_ends(mesh, [order])
     assert_two_accounts_agree(mesh)
 

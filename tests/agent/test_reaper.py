@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.reaper_client import ReaperClient, alive, parent_and_command_line, pid_in, wait_until
+from penstock_node_agent.reaper.attempts import Attempt, End, mark_line
 
 
 @pytest.fixture
@@ -230,3 +231,23 @@ async def test_the_reaper_is_nobodys_child_and_its_command_line_is_not_an_agents
     assert parent != os.getpid()
     assert "agent" not in command_line.replace(str(client.directory), "")
     assert os.getsid(client.pid) != os.getsid(0)
+
+
+async def test_a_mark_is_answered_when_every_end_before_it_is_told(client: ReaperClient) -> None:
+    await client.start()
+    client.spawn("one", "/bin/true")
+    began_ns = client.wait_for("began", "one")[2]
+    wait_until(lambda: b'"ended"' in (client.directory / "reaper.log").read_bytes(), "one ends")
+    client.send(op="mark")
+    assert client.wait_for("marked")[2] >= client.end_of("one")["at_ns"] >= began_ns
+    kinds = [line[0] for line in client.lines]
+    assert kinds.index("ended") < kinds.index("marked")
+
+
+def test_a_mark_does_not_go_beyond_an_end_that_waits_for_what_is_left_of_its_work() -> None:
+    ended = Attempt("ended", 1, "", "")
+    ended.end = End(7, 0, None, "exited")
+    told = Attempt("told", 1, "", "")
+    told.end, told.ended = End(3, 0, None, "exited"), ["ended"]
+    assert mark_line(9, [ended, told]) == b'["marked", "", 7]\n'
+    assert mark_line(9, [told]) == b'["marked", "", 9]\n'

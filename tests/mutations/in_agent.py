@@ -91,8 +91,9 @@ IN_AGENT = (
     Mutation(
         name="cut of segments not journaled",
         file=f"{_AGENT}/agent.py",
-        old="next_cut += SEGMENT_S\n                self.take(",
-        new="next_cut += SEGMENT_S\n                handle(self.state, ",
+        old="        self.journal.add(event)\n        self._todo += todo\n",
+        new="        if not isinstance(event, events.SegmentsCut):\n"
+        "            self.journal.add(event)\n        self._todo += todo\n",
         breaks="a restarted agent bills the same time under other numbers",
     ),
     Mutation(

@@ -109,7 +109,7 @@ class ReaperReady(Event, frozen=True, kw_only=True, omit_defaults=True, tag="rea
 
 
 class SegmentsCut(Event, frozen=True, kw_only=True, omit_defaults=True, tag="segments_cut"):
-    """A minute is over, or somebody audits."""
+    """A minute is over, or somebody audits. Every end up to `at_ns` has been told."""
 
     at_ns: int
 

@@ -5,6 +5,7 @@ It does not know how processes are spawned, waited for or killed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 SECOND_NS = 1_000_000_000
@@ -65,6 +66,11 @@ class Attempt:
         self.gone = False
         self.old = False
 
+    def refusal(self, renewed_ns: int, now_ns: int) -> str:
+        """Why it must not be started any more: an order may have lain unread beyond its lease."""
+        due = self.due_ns(renewed_ns)
+        return "disconnected" if due is not None and due <= now_ns else ""
+
     def due_ns(self, renewed_ns: int) -> int | None:
         """When to act next: SIGKILL, or SIGTERM for the time limit or `grace` before the lease's
         end."""
@@ -114,3 +120,10 @@ def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:
         attempt.gone, attempt.clear_ns = True, line[2]
     elif kind == "forget":
         del attempts[key]
+
+
+def mark_line(now_ns: int, clearing: Iterable[Attempt]) -> bytes:
+    """The answer to a mark: every end up to this instant has been told. One that waits for what is
+    left of its work is told later, with its own, older instant."""
+    untold = (a.end.at_ns for a in clearing if a.ended is None and a.end is not None and not a.old)
+    return b'["marked", "", %d]\n' % min((now_ns, *untold))

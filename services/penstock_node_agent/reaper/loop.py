@@ -5,9 +5,9 @@ Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
 received_ns, memo}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
-at_ns}, {"op": "leave"}. A spawn whose key is known changes nothing. Events are the lines of
-`records`; on connect all that is remembered, then ["ready", boot_id, pid, keys]. It does not know
-why anything is asked.
+at_ns}, {"op": "mark"}, {"op": "leave"}. A spawn whose key is known changes nothing. Events are the
+lines of `records`; on connect all that is remembered, then ["ready", boot_id, pid, keys]; to a mark
+["marked", "", at_ns]. It does not know why anything is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
+from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End, mark_line
 from penstock_node_agent.reaper.channel import Channel
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.leftovers import kill_leftovers, marked_keys
@@ -63,7 +63,7 @@ class Reaper:
         self._noted: list[tuple[dict[str, Any], Attempt]] = []
         self._renewed_ns = 0
         self._due_ns: int | None = None
-        self._leaving = False
+        self._leaving = self._marking = False
         self._take_over()
 
     def leave(self) -> None:
@@ -78,6 +78,7 @@ class Reaper:
 
     def turn(self) -> bool:
         """Everything that is to be done now; False when it has left."""
+        begun_ns = self._boottime_ns()
         for request in self._channel.read():
             try:
                 self._obey(request)
@@ -93,6 +94,9 @@ class Reaper:
         self._enforce()
         self._clear()
         self._channel.send(self._records.commit())
+        if self._marking and not self._records.waiting:
+            self._marking = False
+            self._channel.send(mark_line(begun_ns, self._clearing.values()))
         if self._leaving and not (self._mains or self._orders or self._still_clearing()):
             self._channel.close()
             return False
@@ -132,6 +136,8 @@ class Reaper:
                     self._records.add(["forget", key])
         elif op == "renew":
             self._renewed_ns = max(self._renewed_ns, min(request["at_ns"], self._boottime_ns()))
+        elif op == "mark":
+            self._marking = True
         elif op == "leave":
             self._leaving = True
 
@@ -172,7 +178,9 @@ class Reaper:
     def _spawn_one(self, order: dict[str, Any], attempt: Attempt) -> None:
         attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
         attempt.received_ns = order["received_ns"]
-        refused, message = self._refusal(order, attempt), ""
+        refused, message = "stopped" if self._leaving else "", ""
+        refused = order.get("refused") or refused
+        refused = refused or attempt.refusal(self._renewed_ns, self._boottime_ns())
         if not refused:
             try:
                 pid = self._processes.spawn(order, f"{self._directory}:{attempt.key}")
@@ -189,15 +197,6 @@ class Reaper:
         self._mains[pid] = attempt
         self._watch(attempt)
         self._records.add(["began", attempt.key, now, pid])
-
-    def _refusal(self, order: dict[str, Any], attempt: Attempt) -> str:
-        """Why it is not started after all; an order may have lain unread beyond its lease."""
-        if order.get("refused"):
-            return str(order["refused"])
-        if self._leaving:
-            return "stopped"
-        due = attempt.due_ns(self._renewed_ns)
-        return "disconnected" if due is not None and due <= self._boottime_ns() else ""
 
     # -- ending ------------------------------------------------------------------------------------
     def _watch(self, attempt: Attempt) -> None:
