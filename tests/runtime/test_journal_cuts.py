@@ -13,7 +13,7 @@ from penstock_bus.memory_broker import MemoryBroker
 from penstock_runtime import engine
 from penstock_runtime.cursors import publish_cursor
 from penstock_runtime.pace import Pace
-from penstock_runtime.process import EXIT_OK
+from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN
 from runtime.conftest import Connect
 from runtime.tally import (
     JOURNAL,
@@ -182,3 +182,22 @@ async def test_a_rival_who_wrote_where_the_end_was_lost_is_obeyed(
     await bus.append(JOURNAL_SUBJECT, a_foreign_entry(running.service.term + 1))
     running.service.offer(Deposit("after", 1))
     assert await running.task == 75
+
+
+async def test_nobody_goes_on_behind_as_many_entries_of_a_successor_as_were_lost(
+    twin: Connect, broker: MemoryBroker, eventually: Eventually
+) -> None:
+    """The sequence fits, and the journal is another's."""
+    bus, other = await twin("service"), await twin("successor")
+    running = await a_worker(bus, eventually, 2)
+    last_seq = running.service.last_seq
+    broker.partition("service")
+    power_loss(broker, last_seq - 1)
+    await eventually(lambda: other.connected)
+    entry = a_foreign_entry(term=running.service.term + 1)
+    await other.append(JOURNAL_SUBJECT, entry, expected_last_seq=last_seq - 1)
+    broker.heal("service")
+    await eventually(lambda: bus.connected)
+    running.service.submit(Deposit("late", 1))
+    assert await running.task == EXIT_STEPPED_DOWN
+    assert (await bus.stream_state(JOURNAL)).last_seq == last_seq
