@@ -93,8 +93,16 @@ IN_AGENT = (
         file=f"{_AGENT}/agent.py",
         old="        self.journal.add(event)\n        self._todo += todo\n",
         new="        if not isinstance(event, events.SegmentsCut):\n"
-        "            self.journal.add(event)\n        self._todo += todo\n",
+        "            self.journal.add(event)\n"
+        "        self._todo += todo\n",
         breaks="a restarted agent bills the same time under other numbers",
+    ),
+    Mutation(
+        name="a share of a device counted whole",
+        file=f"{_AGENT}/core/usage.py",
+        old="running_milli_ms += (to_ms - lease.open_ms) * order.gpu_milli\n",
+        new="running_milli_ms += (to_ms - lease.open_ms) * 1_000\n",
+        breaks="the two accounts of time differ",
     ),
     Mutation(
         name="log offset confirmed before it is stored",

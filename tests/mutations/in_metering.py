@@ -48,11 +48,4 @@ IN_METERING = (
         new="                return None\n",
         breaks="use is lost",
     ),
-    Mutation(
-        name="counters of an older message kept",
-        file=f"{_METERING}/core/segments.py",
-        old="    if known is None or (said.batch, said.upto_ms) > (known.batch, known.upto_ms):\n",
-        new="    if known is None or (said.batch, said.upto_ms) < (known.batch, known.upto_ms):\n",
-        breaks="the two accounts of time differ",
-    ),
 )
