@@ -7,6 +7,7 @@ seed, work done in place of threads. It does not know when they start.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from penstock_bus.memory import MemoryBus
@@ -30,7 +31,8 @@ SNAPSHOT_EVERY = 150
 T = TypeVar("T")
 
 
-PACE = Pace(tidy_s=10.0, refresh_s=4.0, silence_s=12.0, poll_s=3.0)
+PACE = Pace(tidy_s=10.0, refresh_s=6.0, silence_s=18.0, poll_s=6.0)
+JUDGE_S = 1.0
 """Slower than production's: an hour is long."""
 
 
@@ -41,6 +43,7 @@ async def live_scheduler(slot: Slot, bus: MemoryBus, stop: StopSignal) -> int:
         new_id=slot.kernel.new_id,
         snapshot_every=SNAPSHOT_EVERY,
         pace=PACE,
+        identify=partial(_identify, slot),
     )
     slot.service = scheduler
     return await scheduler.run(stop)
@@ -55,6 +58,8 @@ async def live_inventory(slot: Slot, bus: MemoryBus, stop: StopSignal) -> int:
         lost_after_ms=LOST_AFTER_MS,
         snapshot_every=SNAPSHOT_EVERY,
         pace=PACE,
+        judge_s=JUDGE_S,
+        identify=partial(_identify, slot),
     )
     slot.service = inventory
     return await inventory.run(stop)
@@ -69,12 +74,18 @@ def live_metering(ledger: Ledger) -> Life:
             new_id=slot.kernel.new_id,
             write=_at_once,
             read=_at_once,
-            us=Holder(writer=slot.kernel.new_id(), host=slot.name, pid=0, pid_start=0),
+            us=_identify(slot, slot.kernel.new_id()),
         )
         slot.service = metering
         return await metering.run(stop)
 
     return live
+
+
+def _identify(slot: Slot, writer: str) -> Holder:
+    """As if each instance were on a host of its own: nobody can see whether another's process is
+    there."""
+    return Holder(writer=writer, host=slot.name, pid=0, pid_start=0)
 
 
 async def _at_once(work: Callable[..., T], *arguments: Any) -> T:

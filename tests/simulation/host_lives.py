@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STATE = "/state"
 HEARTBEAT_S = 5.0
-SAMPLE_S = 3_600.0
+SAMPLE_S = 240.0
 RESTART_S = 1.0
 """What a supervisor waits before it starts an agent again."""
 REAPER_START_S = 0.03

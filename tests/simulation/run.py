@@ -21,7 +21,7 @@ from tests.simulation.world import Size, World
 HOUR_S = 3_600.0
 DRAIN_S_MAX = 1_800.0
 """After the last fault, everything accepted must have ended by then: twice the longest job."""
-LOOK_S = 5.0
+LOOK_S = 15.0
 AUDIT_S_MAX = 120.0
 AUDITS_MAX = 5
 VIOLATIONS_SHOWN = 20
