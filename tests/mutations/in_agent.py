@@ -25,13 +25,6 @@ IN_AGENT = (
         breaks="the end of each run is not billed",
     ),
     Mutation(
-        name="boot id of orders ignored",
-        file=f"{_AGENT}/core/machine.py",
-        old="    if desired.boot_id and desired.boot_id != state.boot_id:\n        return ours\n",
-        new="",
-        breaks="an order for a former boot starts work",
-    ),
-    Mutation(
         name="new boot not noticed",
         file=f"{_AGENT}/core/machine.py",
         old="    if event.boot_id != state.boot_id:\n",
