@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,15 @@ class SimulationFailed(Exception):
     """The simulation itself did not run."""
 
 
-def hunt(mutation: Mutation, *, seeds: str = f"1-{SEEDS_MAX}") -> Catch:
-    """One mutation, seeds in their order. Raises Misplaced and SimulationFailed."""
+def hunt(
+    mutation: Mutation, *, seeds: str = f"1-{SEEDS_MAX}", options: Sequence[str] = ()
+) -> Catch:
+    """One mutation, seeds in their order. `options`: of the simulation. Raises Misplaced and
+    SimulationFailed."""
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="penstock-mutation-") as directory:
         copy = copy_with(mutation, Path(directory))
-        broken = _first_broken(_broken_promises(copy, seeds))
+        broken = _first_broken(_broken_promises(copy, seeds, options))
     seconds = round(time.monotonic() - begun_s, 1)
     if broken is None:
         return Catch(mutation=mutation, seed=None, seconds=seconds)
@@ -71,11 +74,15 @@ def _first_broken(
 
 
 def hunt_all(
-    mutations: Iterable[Mutation], *, seeds: str = f"1-{SEEDS_MAX}", at_once: int = 1
+    mutations: Iterable[Mutation],
+    *,
+    seeds: str = f"1-{SEEDS_MAX}",
+    options: Sequence[str] = (),
+    at_once: int = 1,
 ) -> Iterator[Catch]:
     """In the order of the table, so many of them side by side."""
     with ThreadPoolExecutor(at_once) as pool:
-        yield from pool.map(lambda mutation: hunt(mutation, seeds=seeds), mutations)
+        yield from pool.map(lambda one: hunt(one, seeds=seeds, options=options), mutations)
 
 
 def table_of(catches: Iterable[Catch]) -> str:
@@ -91,10 +98,12 @@ def table_of(catches: Iterable[Catch]) -> str:
     )
 
 
-def _broken_promises(copy: Path, seeds: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _broken_promises(
+    copy: Path, seeds: str, options: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     command = (
         sys.executable, "-m", "tests.simulation",
-        "--seeds", seeds, "--workers", "1", "--json", "--stop-at-first",
+        "--seeds", seeds, "--workers", "1", "--json", "--stop-at-first", *options,
     )  # fmt: skip
     with subprocess.Popen(
         command,

@@ -16,6 +16,7 @@ IN_RUNTIME = (
         old="if entry is not None and entry.entry_id == entry_id:",
         new="if entry is not None:",
         breaks="effects of an entry that was never committed",
+        fast=True,
     ),
     Mutation(
         name="lost acknowledgement taken for a failure",

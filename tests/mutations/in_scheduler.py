@@ -19,7 +19,6 @@ IN_SCHEDULER = (
         '            return [*_vacate(state, fact.node, now_ns, "release_check", ""), changed]\n'
         "        return [changed]\n",
         breaks="a device is given away while work runs on it",
-        fast=True,
     ),
     Mutation(
         name="any new description taken for a new boot",
@@ -49,6 +48,7 @@ IN_SCHEDULER = (
         "    if lease is None or lease.node != event.node:\n"
         "        return []\n",
         breaks="a report under an old lease counts for the present one",
+        fast=True,
     ),
     Mutation(
         name="report of an old attempt counts for the present one",
@@ -99,7 +99,6 @@ IN_SCHEDULER = (
         old="        job.attempt = fact.attempt + 1\n",
         new="        job.attempt = fact.attempt\n",
         breaks="one attempt runs twice",
-        fast=True,
     ),
     Mutation(
         name="one retry too many",
