@@ -9,34 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from penstock_bus.nats import NatsBus
 from penstock_bus.port import StoredMessage
 from penstock_contracts.journal import (
-    JobFact,
     LeaseGranted,
     RankExited,
     RankReleased,
     RankStarted,
 )
-from penstock_contracts.nodes import NodeFact
-from penstock_contracts.public import JobEvent, RequestRefusal
-from penstock_metering.database import Database
-from penstock_metering.reading import Library
-from penstock_runtime.cursors import Cursor
-from penstock_runtime.entries import entry_decoder
-from tests.checkers.history import CursorSeen, Entry, Fact, History, Line, LogChunk, Run
+from tests.checkers.history import History, Run
+from tests.checkers.observation import CURSORS, note
 
-STREAMS = ("JOBS", "NODES", "FACTS", "LOGS", "KV_CURSORS")
+STREAMS = ("JOBS", "NODES", "FACTS", "LOGS", CURSORS)
 SETTLED_S = 3.0
-_DECODE: dict[str, Any] = {"JOBS": entry_decoder(JobFact), "NODES": entry_decoder(NodeFact)}
-_event = msgspec.json.Decoder(JobEvent).decode
-_refusal = msgspec.json.Decoder(RequestRefusal).decode
-_cursor = msgspec.json.Decoder(Cursor).decode
 KILLED = (9, 15)
 
 
@@ -80,47 +67,12 @@ class Observer:
                 self.seen[stream] = message.seq
 
     def _note(self, stream: str, message: StoredMessage) -> None:
-        history, at_ns = self._history, message.time_ns - self._offset_ns
-        if stream in _DECODE:
-            entry = _DECODE[stream](message)
-            if entry is None:
-                history.undecodable.add((stream, message.seq))
-                return
-            entries = history.jobs_entries if stream == "JOBS" else history.nodes_entries
-            entries.append(Entry(at_ns=at_ns, entry=entry))
-            if stream == "JOBS" and any(isinstance(fact, LeaseGranted) for fact in entry.facts):
-                self.placed.append((at_ns, entry.term))
-        elif stream == "FACTS":
-            history.facts.append(_fact(message))
-        elif stream == "LOGS":
-            *_, tenant, job_id, attempt, rank, name = message.subject.split(".")
-            offset = int((message.headers or {})["Penstock-Offset"])
-            key = (tenant, job_id, int(attempt), int(rank), name)
-            history.logs.setdefault(key, []).append(LogChunk(offset, message.payload))
-        elif message.payload:
-            _, of, reader = message.subject.rsplit(".", 2)
-            seq = _cursor(message.payload).seq
-            history.cursors.append(CursorSeen(at_ns=at_ns, stream=of, reader=reader, seq=seq))
-
-
-def _fact(message: StoredMessage) -> Fact:
-    headers = message.headers or {}
-    decode: Any = _refusal if ".refusal." in message.subject else _event
-    return Fact(
-        stream_seq=message.seq,
-        subject=message.subject,
-        ce_id=headers.get("ce-id", ""),
-        event=decode(message.payload),
-    )
-
-
-def ledger_lines(path: Path) -> list[Line]:
-    """Every line of a SQLite ledger."""
-    database = Database(f"sqlite:///{path}")
-    try:
-        return Library(database).books(frozenset(), 0, 0).lines
-    finally:
-        database.close()
+        at_ns = message.time_ns - self._offset_ns
+        entry = note(self._history, stream, message, at_ns)
+        if entry is None or stream != "JOBS":
+            return
+        if any(isinstance(fact, LeaseGranted) for fact in entry.facts):
+            self.placed.append((at_ns, entry.term))
 
 
 def add_unwitnessed(history: History) -> int:

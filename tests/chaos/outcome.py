@@ -17,7 +17,7 @@ import msgspec
 
 from chaos.load import Load, boottime_ns
 from chaos.mesh import ChaosMesh
-from chaos.observer import Observer, add_unwitnessed, ledger_lines
+from chaos.observer import Observer, add_unwitnessed
 from penstock_bus.nats import NatsBus
 from penstock_client.checking import Report, check
 from penstock_contracts.journal import (
@@ -27,7 +27,9 @@ from penstock_contracts.journal import (
     LeaseGranted,
     RankReleased,
 )
+from penstock_metering.database import Database
 from tests.checkers.history import Ending, History
+from tests.checkers.observation import ledger_lines
 from tests.checkers.story import story_of
 from tests.checkers.verdict import judge
 
@@ -88,7 +90,7 @@ def verdict(
     history: History, mesh: ChaosMesh, load: Load, observer: Observer, report: Report
 ) -> dict[str, Any]:
     """What the checkers and the audits say; stories of what was broken go to a file."""
-    history.ledger = ledger_lines(mesh.ledger)
+    history.ledger = ledger_lines(Database(f"sqlite:///{mesh.ledger}"))
     unwitnessed = add_unwitnessed(history)
     specs = {s.job_id: s.spec for s in history.submissions if s.spec is not None}
     for run in history.runs:

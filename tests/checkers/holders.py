@@ -12,7 +12,7 @@ from collections import defaultdict
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import LeaseGranted, NodeForgotten, NodeImaged, RankReleased
 from tests.checkers.history import History, Run, Violation
-from tests.checkers.leases import Lease, RankId, facts_of
+from tests.checkers.leases import Lease, RankId, facts_of, granted
 
 Place = tuple[str, str]
 """(node, device)."""
@@ -76,22 +76,10 @@ class _Capacity:
         return self.found
 
     def _grant(self, at_ns: int, seq: int, fact: LeaseGranted) -> None:
-        for place in fact.ranks:
-            key = (fact.job_id, fact.attempt, place.rank)
+        for key, lease in granted(at_ns, seq, fact):
             if key in self.held:
                 self._note(at_ns, "granted_twice", f"{_name(key)} was granted twice", fact.job_id)
-            self.held[key] = Lease(
-                lease_seq=seq,
-                job_id=fact.job_id,
-                attempt=fact.attempt,
-                rank=place.rank,
-                node=place.node,
-                devices=place.devices,
-                gpu_milli=fact.gpu_milli,
-                cpu_milli=fact.cpu_milli,
-                memory_mib=fact.memory_mib,
-                granted_ns=at_ns,
-            )
+            self.held[key] = lease
         for node in sorted({place.node for place in fact.ranks}):
             self._check_node(at_ns, seq, node, fact.job_id)
 

@@ -114,20 +114,28 @@ def _grant(found: Journaled, at_ns: int, seq: int, fact: LeaseGranted) -> None:
     job = found.jobs.get(fact.job_id)
     if job is not None:
         job.granted_ns.setdefault(fact.attempt, at_ns)
+    for key, lease in granted(at_ns, seq, fact):
+        found.leases.setdefault(key, lease)
+
+
+def granted(at_ns: int, seq: int, fact: LeaseGranted) -> Iterator[tuple[RankId, Lease]]:
+    """What each rank is given."""
     for place in fact.ranks:
-        lease = Lease(
-            lease_seq=seq,
-            job_id=fact.job_id,
-            attempt=fact.attempt,
-            rank=place.rank,
-            node=place.node,
-            devices=place.devices,
-            gpu_milli=fact.gpu_milli,
-            cpu_milli=fact.cpu_milli,
-            memory_mib=fact.memory_mib,
-            granted_ns=at_ns,
+        yield (
+            (fact.job_id, fact.attempt, place.rank),
+            Lease(
+                lease_seq=seq,
+                job_id=fact.job_id,
+                attempt=fact.attempt,
+                rank=place.rank,
+                node=place.node,
+                devices=place.devices,
+                gpu_milli=fact.gpu_milli,
+                cpu_milli=fact.cpu_milli,
+                memory_mib=fact.memory_mib,
+                granted_ns=at_ns,
+            ),
         )
-        found.leases.setdefault((fact.job_id, fact.attempt, place.rank), lease)
 
 
 def _step(found: Journaled, at_ns: int, fact: RankExited | RankReleased) -> None:

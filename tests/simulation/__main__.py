@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.simulation.campaign import Campaign, Outcome, seeds_of
+from tests.simulation.campaign import Campaign, seeds_of
 from tests.simulation.report import explain
+from tests.simulation.run import Result
 from tests.simulation.world import Size
 
 EXPLAINED_MAX = 3
@@ -28,13 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = Size(hosts=options.hosts, jobs=options.jobs)
     campaign = Campaign(size, workers=options.workers, faults_max=options.faults)
     begun_s, failed, done, cpu_s = time.monotonic(), 0, 0, 0.0
-    for outcome in campaign.run(seeds):
+    for result in campaign.run(seeds):
         done += 1
-        cpu_s += outcome.result.cpu_s
-        failed += not outcome.result.ok
-        _show(outcome, options, done, len(seeds), failed)
-        if not outcome.result.ok and options.explain and failed <= EXPLAINED_MAX:
-            print(explain(campaign, outcome.result, shrink=not options.no_shrink), flush=True)
+        cpu_s += result.cpu_s
+        failed += not result.ok
+        _show(result, options, done, len(seeds), failed)
+        if not result.ok and options.explain and failed <= EXPLAINED_MAX:
+            print(explain(campaign, result, shrink=not options.no_shrink), flush=True)
         if failed and options.stop_at_first:
             break
     campaign.close()
@@ -62,10 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _show(
-    outcome: Outcome, options: argparse.Namespace, done: int, total: int, failed: int
-) -> None:
-    result = outcome.result
+def _show(result: Result, options: argparse.Namespace, done: int, total: int, failed: int) -> None:
     if options.json:
         print(msgspec.json.encode(result).decode(), flush=True)
     elif not result.ok:

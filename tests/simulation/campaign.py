@@ -14,21 +14,16 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from tests.checkers.history import Violation
 from tests.simulation.ledger import empty_ledger
-from tests.simulation.run import Result, encode, run_seed
+from tests.simulation.run import Result, run_seed
 from tests.simulation.world import Size
 
 SEED_S_MAX = 600
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    result: Result
 
 
 def seeds_of(text: str) -> list[int]:
@@ -50,7 +45,7 @@ class Campaign:
         self._running: dict[int, tuple[int, IO[bytes]]] = {}
         gc.freeze()
 
-    def run(self, seeds: Sequence[int]) -> Iterator[Outcome]:
+    def run(self, seeds: Sequence[int]) -> Iterator[Result]:
         """In the order in which they end."""
         waiting = list(reversed(seeds))
         while waiting or self._running:
@@ -61,7 +56,7 @@ class Campaign:
     def run_one(self, seed: int, faults_max: int | None) -> Result:
         """One seed with another number of faults."""
         self._start(seed, faults_max)
-        return self._next().result
+        return self._next()
 
     def close(self) -> None:
         for pid in self._running:
@@ -92,21 +87,15 @@ class Campaign:
         answer.flush()
         os._exit(0)
 
-    def _next(self) -> Outcome:
+    def _next(self) -> Result:
         pid, status = os.wait()
         seed, answer = self._running.pop(pid)
         with answer:
             answer.seek(0)
             data = answer.read()
         if not data:
-            return Outcome(_broken(seed, f"the process ended with {status}"))
-        return Outcome(msgspec.json.decode(data, type=Result))
-
-
-def save_history(seed: int, path: Path, size: Size) -> None:
-    """Run one seed in this process and write its history."""
-    _, history = run_seed(seed, empty_ledger(), size=size)
-    path.write_bytes(encode(history))
+            return _broken(seed, f"the process ended with {status}")
+        return msgspec.json.decode(data, type=Result)
 
 
 def _broken(seed: int, why: str) -> Result:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from penstock_metering.core.accounts import Line
 from penstock_metering.database import Database
-from penstock_metering.reading import Library
+from tests.checkers.observation import ledger_lines
 
 MEMORY = Path("/dev/shm")
 
@@ -54,10 +54,7 @@ class Ledger:
 
     def lines(self) -> list[Line]:
         """Every line there is."""
-        database = Database(f"sqlite:///{self._path}")
-        lines = Library(database).books(frozenset(), 0, 0).lines
-        database.close()
-        return lines
+        return ledger_lines(Database(f"sqlite:///{self._path}"))
 
     def remove(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)

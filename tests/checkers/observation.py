@@ -1,0 +1,71 @@
+"""How does what lies in the broker and in the ledger become history?
+
+Writes down one stored message, or reads all lines of a ledger, for whoever watches: a simulation or
+a run on a real cluster. It does not know when messages are seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock_bus.port import StoredMessage
+from penstock_contracts.journal import JobFact
+from penstock_contracts.nodes import NodeFact
+from penstock_contracts.public import JobEvent, RequestRefusal
+from penstock_metering.database import Database
+from penstock_metering.reading import Library
+from penstock_runtime.cursors import Cursor
+from penstock_runtime.entries import Committed, entry_decoder
+from tests.checkers.history import CursorSeen, Entry, Fact, History, Line, LogChunk
+
+CURSORS = "KV_CURSORS"
+_JOURNALS: dict[str, Any] = {"JOBS": entry_decoder(JobFact), "NODES": entry_decoder(NodeFact)}
+_event = msgspec.json.Decoder(JobEvent).decode
+_refusal = msgspec.json.Decoder(RequestRefusal).decode
+_cursor = msgspec.json.Decoder(Cursor).decode
+
+
+def note(history: History, stream: str, message: StoredMessage, at_ns: int) -> Committed | None:
+    """Add a message of a journal, of FACTS, LOGS or the cursors; of another stream, nothing.
+    Returns the entry, when it is one."""
+    if stream in _JOURNALS:
+        entry: Committed | None = _JOURNALS[stream](message)
+        if entry is None:
+            history.undecodable.add((stream, message.seq))
+            return None
+        entries = history.jobs_entries if stream == "JOBS" else history.nodes_entries
+        entries.append(Entry(at_ns=at_ns, entry=entry))
+        return entry
+    if stream == "FACTS":
+        history.facts.append(_fact(message))
+    elif stream == "LOGS":
+        *_, tenant, job_id, attempt, rank, name = message.subject.split(".")
+        offset = int((message.headers or {})["Penstock-Offset"])
+        key = (tenant, job_id, int(attempt), int(rank), name)
+        history.logs.setdefault(key, []).append(LogChunk(offset, message.payload))
+    elif stream == CURSORS and message.payload:
+        _, of, reader = message.subject.rsplit(".", 2)
+        seq = _cursor(message.payload).seq
+        history.cursors.append(CursorSeen(at_ns=at_ns, stream=of, reader=reader, seq=seq))
+    return None
+
+
+def _fact(message: StoredMessage) -> Fact:
+    headers = message.headers or {}
+    decode: Any = _refusal if ".refusal." in message.subject else _event
+    return Fact(
+        stream_seq=message.seq,
+        subject=message.subject,
+        ce_id=headers.get("ce-id", ""),
+        event=decode(message.payload),
+    )
+
+
+def ledger_lines(database: Database) -> list[Line]:
+    """Every line there is; closes the database."""
+    try:
+        return Library(database).books(frozenset(), 0, 0).lines
+    finally:
+        database.close()
