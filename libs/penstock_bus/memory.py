@@ -126,7 +126,11 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
     ) -> MemorySubscription:
         wire.check_subject(subject)
         interest = Interest(subject, queue, self, handler)
-        await self._call(lambda: self._broker.add(interest))
+        try:
+            await self._call(lambda: self._broker.add(interest))
+        except Outage:
+            self._broker.remove(interest)
+            raise
         return MemorySubscription(self._broker, interest)
 
     # -- streams --------------------------------------------------------------------------------

@@ -10,11 +10,13 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
 from penstock_contracts.errors import InvariantError, Refusal
 from penstock_contracts.queries import Answer, Empty
 from penstock_runtime.entries import encode_json
+from penstock_runtime.outages import until_answered
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +59,11 @@ class Answers:
         """Call a plain handler at once, whatever state is in flight. Before `open`."""
         self._declared.append((subject, handler))
 
-    async def open(self) -> None:
+    async def open(self, stopping: Callable[[], bool]) -> None:
+        """Be asked from now on, once the broker hears of it. Raises Stopping."""
         for subject, receive in self._declared:
-            self._subscriptions.append(await self._bus.subscribe(subject, receive))
+            subscribe = partial(self._bus.subscribe, subject, receive)
+            self._subscriptions.append(await until_answered(subscribe, stopping))
 
     async def close(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []

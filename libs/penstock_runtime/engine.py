@@ -18,15 +18,10 @@ from penstock_runtime.clock import Clock
 from penstock_runtime.entries import Committed
 from penstock_runtime.folding import Recovered
 from penstock_runtime.inputs import Input, InputQueue
-from penstock_runtime.journal import (
-    JournalConflict,
-    JournalCut,
-    JournalWriter,
-    SteppedDown,
-    until_answered,
-)
+from penstock_runtime.journal import JournalConflict, JournalCut, JournalWriter, SteppedDown
 from penstock_runtime.journal_time import JournalTime
 from penstock_runtime.keeping import Keeper
+from penstock_runtime.outages import until_answered
 from penstock_runtime.recovery import Replica
 from penstock_runtime.transition import Core, Draft, Offer, Transition
 

@@ -12,16 +12,15 @@ import asyncio
 import logging
 import uuid
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 from penstock_bus.port import Bus, BusRefusal, Outage, StoredMessage, WrongSequence
 from penstock_runtime.entries import Committed, encode_entry
+from penstock_runtime.outages import RETRY_S, Stopping, until_answered
 from penstock_runtime.transition import Draft
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 0.1
 REFUSED_RETRY_S = 1.0
 APPEND_S_MAX = 5.0
 RECENT_MAX = 20_000
@@ -29,8 +28,6 @@ RECENT_BYTES_MAX = 16 * 1024 * 1024
 """Entries kept as they were sent: a broker that syncs every ten seconds loses no more than that."""
 PAD_BATCH = 256
 """Appends in flight while lost places are filled."""
-
-T = TypeVar("T")
 
 
 def new_id() -> str:
@@ -58,10 +55,6 @@ class JournalCut(JournalConflict):
 class JournalLost(Exception):
     """No snapshot reaches the journal's beginning. Starting would forget work, so a person must
     decide (restore the stream, or begin with a new one)."""
-
-
-class Stopping(Exception):
-    """The process was asked to stop while the broker did not answer."""
 
 
 class JournalWriter:
@@ -279,14 +272,3 @@ class JournalWriter:
     async def _entry_at(self, seq: int) -> Committed | None:
         message = await until_answered(lambda: self._bus.read(self._stream, seq), self._stopping)
         return None if message is None else self._decode(message)
-
-
-async def until_answered(ask: Callable[[], Awaitable[T]], stopping: Callable[[], bool]) -> T:
-    """Repeat an idempotent question to the broker through an outage; raises Stopping."""
-    while True:
-        try:
-            return await ask()
-        except Outage as error:
-            if stopping():
-                raise Stopping(str(error)) from error
-        await asyncio.sleep(RETRY_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock_bus.port import Bus, Message
@@ -19,10 +19,11 @@ from penstock_runtime.clock import Clock
 from penstock_runtime.engine import Engine, Outcome
 from penstock_runtime.entries import Committed, entry_decoder
 from penstock_runtime.inputs import Input
-from penstock_runtime.journal import JournalConflict, JournalWriter, SteppedDown, Stopping, new_id
+from penstock_runtime.journal import JournalConflict, JournalWriter, SteppedDown, new_id
 from penstock_runtime.keeping import Keeper
 from penstock_runtime.leadership import Holder, Leadership, this_process
 from penstock_runtime.offers import OfferTaker
+from penstock_runtime.outages import Stopping
 from penstock_runtime.pace import Pace
 from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN, StopSignal
 from penstock_runtime.standby import stand_by, unless_stopped
@@ -54,7 +55,6 @@ class JournaledService(OfferTaker):
         new_id: Callable[[], str] = new_id,
         on_commit: Callable[[Committed], None] = lambda _: None,
         on_recovered: Callable[[], None] = lambda: None,
-        on_active: Callable[[], Awaitable[None]] | None = None,
         on_raised: Callable[[], None] = lambda: None,
         snapshot_every: int = 20_000,
         owns: Sequence[str] = (),
@@ -64,8 +64,8 @@ class JournaledService(OfferTaker):
         pace: Pace | None = None,
     ) -> None:
         """`identify` says who a writer is on its host. `on_recovered` runs when state was read from
-        the journal: derive anew what is derived, repeat effects by reconciliation. `on_active` runs
-        once, when the service accepts input. `on_raised`: see `raise_to`."""
+        the journal: derive anew what is derived, repeat effects by reconciliation. `on_raised`: see
+        `raise_to`."""
         super().__init__()
         self.name = name
         self.writer = f"{name}-{new_id()}"
@@ -73,7 +73,6 @@ class JournaledService(OfferTaker):
         self._bus = bus
         self._on_commit = on_commit
         self._on_recovered = on_recovered
-        self._on_active = on_active
         self._on_raised = on_raised
         self._known_seq = 0
         self._stop: StopSignal | None = None
@@ -213,9 +212,7 @@ class JournaledService(OfferTaker):
     async def _activate(self) -> None:
         self.phase = "active"
         self._on_recovered()
-        await self._answers.open()
-        if self._on_active is not None:
-            await self._on_active()
+        await self._answers.open(self._is_stopping)
         log.info("active", extra={"term": self.term, "seq": self.last_seq})
 
     async def _work(self) -> None:

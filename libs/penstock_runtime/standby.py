@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from penstock_runtime.journal import Stopping
 from penstock_runtime.leadership import Leadership
+from penstock_runtime.outages import Stopping
 
 
 async def stand_by(

@@ -30,6 +30,7 @@ from penstock_metering.audit import Auditor
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
 from penstock_metering.threads import Run
+from penstock_runtime.outages import until_answered
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,14 @@ class Answers:
             "audit": (MeteringAuditQuery, auditor.audit),
         }
 
-    async def open(self) -> None:
+    async def open(self, stopping: Callable[[], bool]) -> None:
+        """Be asked from now on, once the broker hears of it. Raises Stopping."""
         for what, (question, handler) in self._handlers.items():
             decode: Callable[[bytes], Any] = msgspec.json.Decoder(question).decode
             subject = f"{ROOT}.query.metering.{what}"
             take = partial(self._take, decode, handler)
-            self._subscriptions.append(await self._bus.subscribe(subject, take))
+            subscribe = partial(self._bus.subscribe, subject, take)
+            self._subscriptions.append(await until_answered(subscribe, stopping))
 
     async def close(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []

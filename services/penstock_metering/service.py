@@ -30,6 +30,7 @@ from penstock_runtime.background import Background
 from penstock_runtime.clock import Clock
 from penstock_runtime.leadership import Holder, Leadership, this_process
 from penstock_runtime.metrics import Metric
+from penstock_runtime.outages import Stopping
 from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN, StopSignal
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Metering:
             self.phase = "opening the ledger"
             ingest = await self._open(ended)
             if ingest is not None:
-                await self._activate(ingest, background)
+                await self._activate(ingest, background, lambda: stop.requested)
                 await ended.wait()
             if background.failure is not None:
                 raise background.failure
@@ -114,6 +115,9 @@ class Metering:
         except Superseded as reason:
             log.warning("stepping down: %s", reason)
             return EXIT_STEPPED_DOWN
+        except Stopping as reason:
+            log.warning("ending with the broker away: %s", reason)
+            return EXIT_OK
         finally:
             self.phase = "ended"
             await background.end()
@@ -142,7 +146,9 @@ class Metering:
         except sa.exc.DBAPIError as error:
             log.error("who holds the ledger's lock is not known: %s", error)
 
-    async def _activate(self, ingest: Ingest, background: Background) -> None:
+    async def _activate(
+        self, ingest: Ingest, background: Background, stopping: Callable[[], bool]
+    ) -> None:
         self.ingest = ingest
         self.intake = Intake(self._bus, ingest, self.progress, self._write)
         for work in self.intake.work():
@@ -152,7 +158,7 @@ class Metering:
         background.spawn(recall.run())
         if self.tracing is not None:
             background.spawn(self.tracing.run())
-        await self._answers.open()
+        await self._answers.open(stopping)
         self.phase = "active"
         log.info("active", extra={"cursors": dict(ingest.cursors)})
 

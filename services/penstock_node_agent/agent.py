@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,6 +34,7 @@ from penstock_node_agent.journal import Journal
 from penstock_node_agent.outbox import Lane, Parcel
 from penstock_node_agent.packing import next_report
 from penstock_runtime.clock import Clock
+from penstock_runtime.outages import until_answered
 
 SEGMENT_S = 60.0
 USAGE_SPACING_S = 0.1
@@ -145,10 +147,12 @@ class Agent:
 
     # -- the bus -----------------------------------------------------------------------------------
     async def listen(self) -> None:
-        """Take orders from now on."""
-        await self.bus.subscribe(f"{self._subject}.audit", self._on_audit)
-        await self.bus.subscribe(f"{self._subject}.renewal", self._on_renewal)
-        await self.bus.subscribe(f"{self._subject}.desired", self._on_desired)
+        """Take orders from now on, once the broker hears of it."""
+        for what, take in (
+            ("audit", self._on_audit), ("renewal", self._on_renewal), ("desired", self._on_desired)
+        ):  # fmt: skip
+            subscribe = partial(self.bus.subscribe, f"{self._subject}.{what}", take)
+            await until_answered(subscribe, stopping=lambda: False)
 
     async def beat(self) -> None:
         """Heartbeats, and a cut of all segments once a minute, until cancelled."""

@@ -151,7 +151,7 @@ class LedgerQuestions:
         progress.advance({"JOBS": 1 << 62, "NODES": 1 << 62, "USAGE": 1 << 62})
         auditor = Auditor(service, library, progress, run_inline, VirtualClock())
         self._answers = Answers(service, library, auditor, run_inline, progress)
-        await self._answers.open()
+        await self._answers.open(lambda: False)
         return await memory.connect(broker, name="asker")
 
     def close(self) -> None:
