@@ -8,9 +8,8 @@ what the streams hold.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
@@ -47,21 +46,36 @@ _decode_cursor = msgspec.json.Decoder(Cursor).decode
 
 
 async def publish_cursor(
-    bus: Bus, stream: str, reader: str, seq: int, *, cut: bool = False
-) -> None:
-    """Say that `reader` needs nothing of `stream` up to `seq` any more. Raises Outage, BusRefusal.
+    bus: Bus,
+    stream: str,
+    reader: str,
+    seq: int,
+    *,
+    cut: bool = False,
+    confirm: Callable[[], Awaitable[None]] | None = None,
+) -> bool:
+    """Say that `reader` needs nothing of `stream` up to `seq` any more; False when somebody spoke
+    at the same moment, and it is to be said again. Raises Outage, BusRefusal.
 
     A cursor never goes back: an instance that was superseded has less to say. Only when the stream
-    was `cut`, or ends before the cursor, what it spoke of is lost and a lower one is true.
+    was `cut`, or ends before the cursor, what it spoke of is lost and a lower one is true. Before
+    it is written `confirm` raises if we were superseded: whoever supersedes us after that and
+    speaks changes what we have read, so that ours is refused.
     """
     key = cursor_key(stream, reader)
     found = await bus.kv_get(BUCKET, key)
     before = 0 if found is None else _seq_of(found)
-    if before > seq and not cut and before <= (await bus.stream_state(stream)).last_seq:
-        return
+    if before > seq:
+        if not cut and before <= (await bus.stream_state(stream)).last_seq:
+            return True
+        if confirm is not None:
+            await confirm()
     revision = 0 if found is None else found.revision
-    with contextlib.suppress(WrongRevision):  # somebody has just said something: next time
+    try:
         await bus.kv_put(BUCKET, key, encode_json(Cursor(seq)), expected_revision=revision)
+    except WrongRevision:
+        return False
+    return True
 
 
 def waited_for(
@@ -146,8 +160,7 @@ class Follower:
         if seq == self._seq_published:
             return
         try:
-            await publish_cursor(self._bus, self.stream, self.name, seq)
+            if await publish_cursor(self._bus, self.stream, self.name, seq):
+                self._seq_published = seq
         except (Outage, BusRefusal) as error:
             log.warning("cursor of %s on %s waits: %s", self.name, self.stream, error)
-            return
-        self._seq_published = seq

@@ -175,8 +175,9 @@ class Keeper:
             key = cursor_key(stream, self._service)
             before = published.get(key, 0)
             cut = stream in self._cut
-            if seq > before or (cut and 0 < seq < before):
-                await publish_cursor(self._bus, stream, self._service, seq, cut=cut)
+            if seq <= before and not (cut and 0 < seq < before):
+                continue
+            if await publish_cursor(self._bus, stream, self._service, seq, cut=cut):
                 published[key] = seq
                 self._cut.discard(stream)
 

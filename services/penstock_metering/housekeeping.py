@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_contracts.streams import OWNERS, READERS
+from penstock_metering.ingest import DatabaseBusy
 from penstock_metering.progress import Progress
 from penstock_runtime.cursors import (
     come_back,
@@ -30,14 +32,20 @@ PURGE_EVERY = 6
 
 
 class Housekeeper:
-    def __init__(self, bus: Bus, progress: Progress) -> None:
+    """`confirm` returns while this process may write the ledger; it raises DatabaseBusy and
+    Superseded."""
+
+    def __init__(
+        self, bus: Bus, progress: Progress, confirm: Callable[[], Awaitable[None]]
+    ) -> None:
         self._bus = bus
         self._progress = progress
+        self._confirm = confirm
         self._published: dict[str, int] = {}
         self._is_back = False
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Raises Superseded."""
         round_number = 0
         while True:
             if not self._is_back:
@@ -59,17 +67,20 @@ class Housekeeper:
             log.warning("cursors wait: %s", error)
 
     async def publish(self) -> None:
-        """Say what is committed, as far as the broker answers."""
+        """Say what is committed, as far as the broker answers. Raises Superseded."""
         try:
             for stream, seq in list(self._progress.committed.items()):
                 before = self._published.get(stream)
                 if before != seq:
                     # The first word of a life may be less than was said: the ledger is an older
-                    # copy, and what it has not read must not be discarded.
+                    # copy, and what it has not read must not be discarded. Spoken after a long
+                    # standstill it is a predecessor's: so less is said by the writer only.
                     cut = before is None or seq < before
-                    await publish_cursor(self._bus, stream, NAME, seq, cut=cut)
-                    self._published[stream] = seq
-        except (Outage, BusRefusal) as error:
+                    if await publish_cursor(
+                        self._bus, stream, NAME, seq, cut=cut, confirm=self._confirm
+                    ):
+                        self._published[stream] = seq
+        except (Outage, BusRefusal, DatabaseBusy) as error:
             log.warning("cursors wait: %s", error)
 
     async def _try_to_purge(self) -> None:

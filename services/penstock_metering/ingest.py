@@ -111,6 +111,15 @@ class Ingest:
             changes.usage = self._read_usage(arrived.get(USAGE, ()), rejected)
             changes.rejected = rejected
 
+    def confirm(self) -> None:
+        """Return while this process may write the ledger. Raises DatabaseBusy and Superseded."""
+        try:
+            self._store.confirm()
+        except DBAPIError as error:
+            if is_out(error):
+                raise DatabaseBusy(str(error)) from error
+            raise
+
     def position(self, stream: str) -> tuple[int, int]:
         """The cursor, and when the broker stored the message there (0 = not known)."""
         return self.cursors[stream], self._usage_time_ns if stream == USAGE else 0

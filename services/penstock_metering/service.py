@@ -68,7 +68,7 @@ class Metering:
         self.progress = Progress()
         self.ingest: Ingest | None = None
         self.intake: Intake | None = None
-        self.housekeeper = Housekeeper(bus, self.progress)
+        self.housekeeper = Housekeeper(bus, self.progress, self._confirm)
         self.auditor = Auditor(bus, Library(database), self.progress, read, clock)
         self.tracing = TracingFollower(bus, otlp_endpoint) if otlp_endpoint else None
         self._bus = bus
@@ -161,6 +161,10 @@ class Metering:
         await self._answers.open(stopping)
         self.phase = "active"
         log.info("active", extra={"cursors": dict(ingest.cursors)})
+
+    async def _confirm(self) -> None:
+        if self.ingest is not None:
+            await self._write(self.ingest.confirm)
 
     async def _hold_lock(self) -> None:
         raise Superseded(f"{await self._leadership.hold()} has the lock")

@@ -118,6 +118,11 @@ class Store:
             self._fence.check(connection)
             yield connection
 
+    def confirm(self) -> None:
+        """Raises Superseded when somebody else has the right to write."""
+        with self._transaction():
+            pass
+
     def load(self) -> Loaded:
         with self._transaction() as connection:
             for table in _NUMBERED:

@@ -53,7 +53,7 @@ async def test_a_stream_held_up_by_a_reader_that_is_gone_is_freed_and_it_states_
         await publish_cursor(metered_bus, "JOBS", reader, jobs)
     keeper = a_keeper(metered_bus)
     await keeper.tidy()
-    await Housekeeper(metered_bus, Progress()).purge()
+    await Housekeeper(metered_bus, Progress(), mesh.metering._confirm).purge()
     view = (await the_readers(metered_bus))["JOBS", "metering"]
     assert (view.behind, view.last_seq, view.dropped) == (jobs, jobs, False)
     assert view.held_bytes > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import Answer, JobQuery, JobView, NodesQuery, NodesView
 from penstock_mesh.backup_ledger import copy_ledger
 from penstock_metering import recall
+from penstock_metering.database import Database
+from penstock_metering.fence import Superseded, Writer
 from penstock_metering.housekeeping import Housekeeper
+from penstock_metering.ingest import Ingest, open_ledger
 from penstock_metering.progress import Progress
+from penstock_metering.threads import run_inline
 from penstock_runtime.cursors import publish_cursor, read_cursors
 
 __all__ = ["metered_bus", "real", "twin"]
@@ -118,6 +123,10 @@ async def test_a_lost_ledger_says_what_was_discarded_and_knows_the_nodes_from_in
         assert len((await successor.audit()).findings) == 3  # said once, and for ever
 
 
+def a_housekeeper(bus: Bus, ingest: Ingest) -> Housekeeper:
+    return Housekeeper(bus, Progress(), partial(run_inline, ingest.confirm))
+
+
 def an_older_copy(ledger: Ledger, directory: Path) -> Ledger:
     """As an operator puts a copy from yesterday back."""
     copy_ledger(ledger.url, directory)
@@ -152,8 +161,41 @@ async def test_what_an_older_copy_has_not_read_is_kept_for_it_from_its_first_wor
     metered_bus: Bus, ledger: Ledger
 ) -> None:
     await publish_cursor(metered_bus, "JOBS", "metering", 40)
-    keeper = Housekeeper(metered_bus, Progress())
+    keeper = a_housekeeper(metered_bus, ledger.ingest)
     keeper._progress.advance({"JOBS": 7})
+    await keeper.publish()
+    assert (await read_cursors(metered_bus))["JOBS.metering"] == 7
+
+
+async def test_whoever_stood_still_before_the_first_word_does_not_take_a_successor_s_back(
+    metered_bus: Bus, ledger: Ledger
+) -> None:
+    await publish_cursor(metered_bus, "JOBS", "metering", 470)
+    frozen = a_housekeeper(metered_bus, ledger.ingest)
+    frozen._progress.advance({"JOBS": 470})
+    database = Database(ledger.url)
+    successor = a_housekeeper(metered_bus, open_ledger(database, Writer(name="rival")))
+    for seq in (470, 471):
+        successor._progress.advance({"JOBS": seq})
+        await successor.publish()
+    with pytest.raises(Superseded):
+        await frozen.publish()
+    assert (await read_cursors(metered_bus))["JOBS.metering"] == 471
+    database.close()
+
+
+async def test_a_word_that_meets_another_s_is_said_again(metered_bus: Bus, ledger: Ledger) -> None:
+    await publish_cursor(metered_bus, "JOBS", "metering", 40)
+    rivals = [41]
+
+    async def confirm() -> None:
+        while rivals:
+            await publish_cursor(metered_bus, "JOBS", "metering", rivals.pop())
+
+    keeper = Housekeeper(metered_bus, Progress(), confirm)
+    keeper._progress.advance({"JOBS": 7})
+    await keeper.publish()
+    assert (await read_cursors(metered_bus))["JOBS.metering"] == 41
     await keeper.publish()
     assert (await read_cursors(metered_bus))["JOBS.metering"] == 7
 
