@@ -180,11 +180,11 @@ class MemoryBus(MemorySession, KeyValueOverStreams, ObjectsOverStreams):
         self._call_nowait(effect, on_done, subject, timeout_s, lossy=True)
 
     async def reader(self, stream: str, *, after_seq: int, subject: str = "") -> MemoryReader:
-        reader = MemoryReader(self._broker, self, stream, after_seq, subject, self._readers.remove)
+        reader = MemoryReader(self._broker, self, stream, after_seq, subject, self.readers.remove)
 
         def open_at_broker() -> None:
             reader.open()
-            self._readers.append(reader)
+            self.readers.append(reader)
 
         await self._call(open_at_broker)
         return reader

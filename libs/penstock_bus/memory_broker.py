@@ -7,7 +7,7 @@ virtual-time loop can drive it. It does not know the clients' half of the port (
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Literal
 
@@ -63,6 +63,7 @@ class MemoryBroker:
         self._exact: dict[str, list[Interest]] = {}  # by subject
         self._below: dict[str, list[Interest]] = {}  # `<key>.*` by key
         self._patterns: list[Interest] = []  # all others
+        self._routes: dict[str, tuple[Interest, ...]] = {}  # what was found, by subject
         self._stream_of: dict[str, MemoryStream | None] = {}
         self._turn = 0  # whose turn it is in queue groups
         self._inboxes = 0
@@ -132,16 +133,19 @@ class MemoryBroker:
 
     # -- routing --------------------------------------------------------------------------------
     def add(self, interest: Interest) -> None:
+        self._routes.clear()
         self._home_of(interest.pattern).append(interest)
 
     def remove(self, interest: Interest) -> None:
         home = self._home_of(interest.pattern)
         if interest in home:
+            self._routes.clear()
             home.remove(interest)
 
     def remove_client(self, client: MemorySession) -> None:
         if client in self.clients:
             self.clients.remove(client)
+        self._routes.clear()
         for index in (self._exact, self._below):
             for key in [k for k, found in index.items() if any(i.client is client for i in found)]:
                 index[key] = [i for i in index[key] if i.client is not client]
@@ -214,12 +218,15 @@ class MemoryBroker:
     def stored(self, stream: MemoryStream, seq: int) -> None:
         """A message is in its stream: whoever reads it hears of it."""
         for client in self.clients:
-            client.announce(stream.config.name, seq)
+            if client.readers:
+                client.announce(stream.config.name, seq)
 
     def _deliver(self, message: Message) -> bool:
         groups: dict[tuple[str, str], list[Interest]] = {}
         heard = False
         for interest in self._interested(message.subject):
+            if not interest.client.connected:
+                continue
             heard = True
             if interest.queue:
                 groups.setdefault((interest.pattern, interest.queue), []).append(interest)
@@ -231,12 +238,15 @@ class MemoryBroker:
             chosen.client.receive(chosen, message)
         return heard
 
-    def _interested(self, subject: str) -> Iterator[Interest]:
-        below = self._below.get(subject.rpartition(".")[0], ())
-        by_pattern = (i for i in self._patterns if matches(i.pattern, subject))
-        for interest in (*self._exact.get(subject, ()), *below, *by_pattern):
-            if interest.client.connected:
-                yield interest
+    def _interested(self, subject: str) -> Sequence[Interest]:
+        """Connected or not."""
+        if subject not in self._routes:
+            if len(self._routes) >= SUBJECTS_CACHED:
+                self._routes.clear()
+            below = self._below.get(subject.rpartition(".")[0], ())
+            by_pattern = (i for i in self._patterns if matches(i.pattern, subject))
+            self._routes[subject] = (*self._exact.get(subject, ()), *below, *by_pattern)
+        return self._routes[subject]
 
     # -- streams --------------------------------------------------------------------------------
     def stream_of(self, subject: str) -> MemoryStream | None:

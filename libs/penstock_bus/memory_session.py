@@ -50,7 +50,7 @@ class MemorySession:
         # number -> ends the call with an error; in the order of the calls
         self._pending: dict[int, Callable[[Exception], None]] = {}
         self._replies: dict[str, Callable[[Message], None]] = {}
-        self._readers: list[MemoryReader] = []
+        self.readers: list[MemoryReader] = []
         self._reconnect_handlers: list[Callable[[], Awaitable[None]]] = []
         self._reconnects: set[asyncio.Task[None]] = set()
 
@@ -67,7 +67,7 @@ class MemorySession:
         self._reconnect_handlers.append(handler)
 
     async def close(self) -> None:
-        for reader in list(self._readers):
+        for reader in list(self.readers):
             await reader.close()
         self._closed = True
         self._broker.remove_client(self)
@@ -90,7 +90,7 @@ class MemorySession:
         self.downlink.send(lambda: self._handle(interest.handler, message))
 
     def announce(self, stream: str, seq: int) -> None:
-        for reader in self._readers:
+        for reader in self.readers:
             if reader.stream == stream:
                 self.downlink.send(partial(reader.announce, seq), lossy=False)
 
@@ -111,7 +111,7 @@ class MemorySession:
     def _reconnect(self) -> None:
         if self._closed or not self._broker.up or self.uplink.cut or self.downlink.cut:
             return
-        for reader in self._readers:
+        for reader in self.readers:
             reader.resume()
         if self._connected:
             return  # a one-way partition went unnoticed
