@@ -183,7 +183,8 @@ class AgentProcess:
         self._argv = [
             *(sys.executable, "-P", "-m", "penstock_node_agent", "--node", NODE),
             *("--nats-url", url, "--state-dir", str(self.directory)),
-            *("--driver", "simulated:4xH100", "--port-range", "21000-21099", *flags),
+            *("--driver", "simulated:4xH100", "--port-range", "21000-21099"),
+            *("--heartbeat", "0.1", *flags),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

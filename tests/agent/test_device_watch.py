@@ -80,7 +80,10 @@ class Living:
 
 
 @pytest.fixture
-async def living(nats_server: Any, tmp_path: Path) -> AsyncIterator[Living]:
+async def living(
+    nats_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Living]:
+    monkeypatch.setattr(device_watch, "AGAIN_S", 0.02)
     agent = Living(tmp_path, nats_server.url)
     yield agent
     await agent.end()

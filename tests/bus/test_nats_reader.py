@@ -39,7 +39,7 @@ async def test_an_idle_reader_outlives_its_pulls_without_starting_anew(
     await bus.ensure_streams([a_stream()])
     reader = await bus.reader("EVENTS", after_seq=0)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.next_batch(), 2.6)
+        await asyncio.wait_for(reader.next_batch(), 1.6)
     await bus.append("event.a", b"1")
     assert len(await asyncio.wait_for(reader.next_batch(), 1.0)) == 1
     assert bus.counters["reader_restarts"] == 0

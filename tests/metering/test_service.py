@@ -55,6 +55,12 @@ def metered_bus(request: pytest.FixtureRequest) -> Bus:
 
 
 @pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks in this test, and what has arrived is committed all the same at once."""
+    monkeypatch.setattr(intake, "GATHER_S", 0.01)
+
+
+@pytest.fixture
 def mesh(metered_bus: Bus, world: World, ledger: Ledger) -> Mesh:
     for name in ("n1", "n2"):
         world.a_node(name, gpus=2)
@@ -145,6 +151,7 @@ async def test_a_bad_question_is_refused_with_a_code(
     assert said.code == code
 
 
+@pytest.mark.usefixtures("unasked")
 async def test_committed_cursors_are_published_when_it_stops(mesh: Mesh, eventually: Any) -> None:
     mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
     jobs = len(mesh.world.streams["JOBS"])
@@ -153,6 +160,7 @@ async def test_committed_cursors_are_published_when_it_stops(mesh: Mesh, eventua
     assert (await read_cursors(mesh.bus))["JOBS.metering"] == jobs
 
 
+@pytest.mark.usefixtures("unasked")
 async def test_it_begins_where_the_stream_begins_when_the_past_was_purged(
     mesh: Mesh, ledger: Ledger, eventually: Any
 ) -> None:
@@ -170,6 +178,7 @@ async def test_it_begins_where_the_stream_begins_when_the_past_was_purged(
     assert ledger.library.job(later.job_id) is not None
 
 
+@pytest.mark.usefixtures("unasked")
 async def test_a_busy_database_delays_and_loses_nothing(
     mesh: Mesh, ledger: Ledger, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

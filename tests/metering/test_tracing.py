@@ -18,7 +18,7 @@ from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Bus
 from penstock_contracts.ids import span_id, trace_id
-from penstock_metering import tracing
+from penstock_metering import otlp, tracing
 from penstock_metering.core.spans import PHASES
 
 
@@ -122,6 +122,7 @@ async def test_without_a_collector_metering_goes_on_and_spans_are_counted(
 ) -> None:
     monkeypatch.setattr(tracing, "EXPORT_S_MAX", 0.0)
     monkeypatch.setattr(tracing, "RETRY_S", 0.01)
+    monkeypatch.setattr(otlp, "TIMEOUT_S", 0.1)
     agent = world.a_node(gpus=1)
     world.a_run("n1", agent.devices)
     mesh = Mesh(traced_bus, world, ledger, "http://127.0.0.1:9")
