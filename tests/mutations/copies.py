@@ -15,14 +15,18 @@ from tests.mutations.mutation import Mutation, mutate
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("libs", "services")
 TREES = (*SOURCES, "tests")
+HALF_WRITTEN = shutil.ignore_patterns("*.pyc.*")
+"""Compiled code comes along, so that it need not be compiled again for each copy."""
 
 
 def copy_with(mutation: Mutation, directory: Path) -> Path:
     """Returns the copy's root, below `directory`. Raises Misplaced."""
     copy = directory / "copy"
     for tree in TREES:
-        shutil.copytree(ROOT / tree, copy / tree, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / tree, copy / tree, ignore=HALF_WRITTEN)
     file = copy / mutation.file
+    for compiled in file.parent.glob(f"__pycache__/{file.stem}.*"):
+        compiled.unlink()
     file.write_text(mutate(file.read_text("utf-8"), mutation), "utf-8")
     return copy
 
