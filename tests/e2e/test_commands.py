@@ -163,6 +163,7 @@ def test_two_settings_suffice_for_every_command(mesh: Mesh) -> None:
         mesh.cli(command[0], *flags, *command[1:], env=elsewhere)
 
 
+@pytest.mark.long
 def test_without_a_mesh_commands_say_where_they_looked(mesh: Mesh) -> None:
     elsewhere = {
         "HOME": str(mesh.home / "nowhere"),

@@ -54,7 +54,11 @@ def test_everything_listens_on_loopback_only(mesh: Mesh) -> None:
                 assert fields[1].startswith(loopback), row
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM],
+    ids=["SIGINT", "SIGTERM"],
+)
 async def test_a_later_up_continues_and_requeues_what_was_stopped(
     mesh_factory: MeshFactory, tmp_path: Path, eventually: Any, how: signal.Signals
 ) -> None:
