@@ -28,6 +28,7 @@ def check_cursors(history: History) -> list[Violation]:
     if not history.lossy_broker:
         found += _requests_once(history.jobs_entries)
         found += _published(history, entries)
+        found += _replayed(history)
     return found
 
 
@@ -123,6 +124,15 @@ def _published(history: History, entries: dict[str, list[Entry]]) -> list[Violat
             )
             found.append(Violation(code="published_ahead", sentence=sentence, at_ns=seen.at_ns))
     return found
+
+
+def _replayed(history: History) -> list[Violation]:
+    """Where each entry can be read, each is folded by everybody who replays a journal."""
+    ending = history.ending
+    if ending is None or not ending.entries_skipped or history.undecodable:
+        return []
+    sentence = f"{ending.entries_skipped} entries were skipped on replay, none of them was damaged"
+    return [Violation(code="entry_skipped", sentence=sentence, at_ns=ending.faults_stopped_ns)]
 
 
 def _journal_of(reader: str) -> str | None:

@@ -1,7 +1,7 @@
 """Did anything happen under a lease that was not there yet, or not any more?
 
-Lays what really ran beside the grants and releases of the journal. It does not count how much of a
-device was used.
+Lays what really ran beside the grants and releases of the journal; where the broker has lost
+entries since, beside the grants that it ever held. It does not count how much of a device was used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import defaultdict
 
 from penstock_contracts.journal import RankStarted
 from tests.checkers.history import History, Run, Violation
-from tests.checkers.leases import Job, Journaled, Lease, facts_of, fold_journal
+from tests.checkers.leases import Job, Journaled, Lease, ever_granted, facts_of, fold_journal
 
 VOUCHED = ("fenced", "node_removed")
 """Evidence of an operator: the device is free because somebody said so."""
@@ -21,6 +21,8 @@ can anything when its reaper has died."""
 
 def check_fencing(history: History) -> list[Violation]:
     """Every run, start and end that no lease stands for."""
+    if history.lossy_broker:
+        return _never_granted(history)
     journaled = fold_journal(history)
     runs = {(run.job_id, run.attempt, run.rank): run for run in history.runs}
     found: list[Violation] = []
@@ -34,6 +36,27 @@ def check_fencing(history: History) -> list[Violation]:
     found += _attempts_at_once(history, journaled)
     found += _told_and_untrue(history, journaled, runs)
     return found
+
+
+def _never_granted(history: History) -> list[Violation]:
+    """A grant is in the journal before anything runs under it, lost or not; one that was lost may
+    be given again, elsewhere."""
+    grants = ever_granted(history)
+    found = []
+    for run in history.runs:
+        leases = grants.get((run.job_id, run.attempt, run.rank), [])
+        if not any(_stands_for(history, lease, run) for lease in leases):
+            found.append(_of(run, "ran_without_lease", f"was never granted so on {run.node}"))
+    return found
+
+
+def _stands_for(history: History, lease: Lease, run: Run) -> bool:
+    return (
+        (lease.node, lease.devices) == (run.node, run.devices)
+        and (not run.devices or lease.gpu_milli == run.gpu_milli)
+        and run.lease_seq in (lease.lease_seq, None)
+        and lease.granted_ns <= run.began_ns + history.late_ns
+    )
 
 
 def _beside_lease(history: History, run: Run, lease: Lease) -> list[Violation]:

@@ -184,7 +184,8 @@ class AgentEnding(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ending(msgspec.Struct, kw_only=True):
     """What was left once faults had stopped and time had been given to drain. `drained_ns` None =
-    it did not drain within the bound."""
+    it did not drain within the bound. `entries_skipped`: by all recoveries from a journal, as they
+    could not be read or did not fit; None = nobody counted."""
 
     faults_stopped_ns: int
     drained_ns: int | None = None
@@ -194,6 +195,7 @@ class Ending(msgspec.Struct, kw_only=True):
     scheduler: SchedulerAudit | None = None
     inventory: InventoryAudit | None = None
     metering: MeteringAudit | None = None
+    entries_skipped: int | None = None
 
 
 class History(msgspec.Struct, kw_only=True):

@@ -110,6 +110,17 @@ def fold_journal(history: History) -> Journaled:
     return found
 
 
+def ever_granted(history: History) -> dict[RankId, list[Lease]]:
+    """What each rank was ever given, also by entries that the broker has lost since."""
+    found: dict[RankId, list[Lease]] = {}
+    for seen in history.jobs_entries:
+        for fact in seen.entry.facts:
+            if isinstance(fact, LeaseGranted):
+                for key, lease in granted(seen.at_ns, seen.entry.seq, fact):
+                    found.setdefault(key, []).append(lease)
+    return found
+
+
 def _grant(found: Journaled, at_ns: int, seq: int, fact: LeaseGranted) -> None:
     job = found.jobs.get(fact.job_id)
     if job is not None:

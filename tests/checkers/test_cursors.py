@@ -63,6 +63,11 @@ def _published_too_early(history: History) -> None:
     history.cursors.insert(0, CursorSeen(at_ns=at_ns, stream="REQUESTS", reader="scheduler", seq=1))
 
 
+def _skipped(history: History) -> None:
+    assert history.ending is not None
+    history.ending.entries_skipped = 1
+
+
 @pytest.mark.parametrize(
     ("tamper", "code"),
     [
@@ -78,6 +83,7 @@ def _published_too_early(history: History) -> None:
         (_published_back, "published_went_back"),
         (_published_ahead, "published_ahead"),
         (_published_too_early, "published_ahead"),
+        (_skipped, "entry_skipped"),
     ],
 )
 def test_what_goes_back_is_found(tamper: Tamper, code: str) -> None:
@@ -88,5 +94,13 @@ def test_an_entry_that_nobody_could_read_leaves_no_hole() -> None:
     def tamper(history: History) -> None:
         del history.jobs_entries[0]
         history.undecodable.add(("JOBS", 1))
+
+    assert codes_after(check_cursors, tamper) == set()
+
+
+def test_a_damaged_entry_may_be_skipped() -> None:
+    def tamper(history: History) -> None:
+        _skipped(history)
+        history.undecodable.add(("JOBS", 100))
 
     assert codes_after(check_cursors, tamper) == set()

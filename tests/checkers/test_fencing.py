@@ -107,3 +107,41 @@ def test_a_host_that_was_suspended_may_end_an_old_attempt_late() -> None:
         )
 
     assert codes_after(check_fencing, tamper) == set()
+
+
+def _lost_and_given_again_elsewhere(history: History) -> None:
+    """The broker has lost the first grant; the same rank was granted anew."""
+    place = entry_of(history, LeaseGranted)
+    lost = history.jobs_entries[place]
+
+    def move(fact: LeaseGranted) -> tuple[LeaseGranted]:
+        return (replace(fact, ranks=tuple(replace(rank, node="n2") for rank in fact.ranks)),)
+
+    edit_fact(history, LeaseGranted, move)
+    history.jobs_entries.insert(place, lost)
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        _on_another_device, _on_more_of_it, _under_another_lease, _before_the_commit,
+        _never_granted,
+    ],
+)  # fmt: skip
+def test_what_runs_without_a_grant_is_seen_also_when_the_broker_has_lost_data(
+    tamper: Tamper,
+) -> None:
+    def lossy(history: History) -> None:
+        history.lossy_broker = True
+        tamper(history)
+
+    assert codes_after(check_fencing, lossy) == {"ran_without_lease"}
+
+
+def test_a_grant_that_the_broker_has_lost_since_still_stands_for_its_run() -> None:
+    def lossy(history: History) -> None:
+        history.lossy_broker = True
+        _lost_and_given_again_elsewhere(history)
+
+    assert codes_after(check_fencing, lossy) == set()
+    assert codes_after(check_fencing, _lost_and_given_again_elsewhere) == {"ran_elsewhere"}

@@ -6,7 +6,7 @@ from penstock_contracts.journal import JobFinished
 from tests.checkers.builders import a_good_history
 from tests.checkers.history import Fault, OrderSeen, Violation
 from tests.checkers.story import story_of
-from tests.checkers.tampering import edit_entry, edit_fact
+from tests.checkers.tampering import edit_entry, edit_fact, replace
 from tests.checkers.verdict import judge
 
 
@@ -31,6 +31,14 @@ def test_what_rests_on_acknowledged_data_is_not_asked_of_a_broker_that_lost_some
     assert judge(history) == {}
     edit_entry(history, -1, term=0)
     assert sorted(judge(history)) == ["cursors"]
+
+
+def test_no_device_is_used_by_two_nor_without_a_grant_whatever_the_broker_has_lost() -> None:
+    history = a_good_history()
+    history.lossy_broker = True
+    run = history.runs[0]
+    history.runs.append(replace(run, job_id="OTHER", began_ns=run.began_ns + 1))
+    assert sorted(judge(history)) == ["fencing", "holders"]
 
 
 def test_the_story_of_a_job_is_told_in_the_order_of_time() -> None:

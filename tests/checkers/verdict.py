@@ -32,7 +32,7 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "public": check_public,
     "progress": check_progress,
 }
-WITHOUT_THE_BROKER = ("cursors", "progress")
+WITHOUT_THE_BROKER = ("holders", "fencing", "cursors", "progress")
 """What must hold even when the broker has lost what it had acknowledged."""
 
 

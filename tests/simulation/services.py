@@ -34,7 +34,8 @@ class Slot:
         self.process: Process | None = None
         self.bus: MemoryBus | None = None
         self.service: Any = None
-        """The shell of the instance that was started last."""
+        """The shell of the instance that runs."""
+        self._skipped_before = 0
         self._life = life
         self._stop: StopSignal | None = None
         self._wanted = False
@@ -70,8 +71,17 @@ class Slot:
     @property
     def is_active(self) -> bool:
         """Whether the instance believes to lead."""
-        shell = getattr(self.service, "service", self.service)
-        return getattr(shell, "phase", "") == "active"
+        return getattr(self._shell(), "phase", "") == "active"
+
+    @property
+    def entries_skipped(self) -> int:
+        """By all instances so far, when they replayed their journal."""
+        count = getattr(self._shell(), "count", None)
+        now: int = 0 if count is None else count().get("entries_skipped", 0)
+        return self._skipped_before + now
+
+    def _shell(self) -> Any:
+        return getattr(self.service, "service", self.service)
 
     async def _main(self) -> int:
         process = self.process
@@ -87,6 +97,7 @@ class Slot:
         return await self._life(self, bus, self._stop)
 
     def _on_exit(self, process: Process) -> None:
+        self._skipped_before, self.service = self.entries_skipped, None
         if process.error is not None:
             self.crashes.append(f"{self.name}: {process.error!r}")
         if self._wanted:

@@ -177,6 +177,7 @@ class World:
             live_jobs=tuple(sorted(state.jobs)) if state is not None else ("unknown",),
             leases=tuple(sorted(str(key) for key in state.leases)) if state is not None else (),
             agents=tuple(host.ending() for host in self.hosts),
+            entries_skipped=sum(slot.entries_skipped for slot in self.slots),
         )
 
     def crashes(self) -> list[str]:
