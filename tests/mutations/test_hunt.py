@@ -10,17 +10,6 @@ from tests.mutations.hunt import Catch, hunt_all, table_of
 from tests.mutations.mutation import Mutation
 from tests.mutations.table import FAST, MUTATIONS
 
-FAST_SEEDS = "1-3"
-SMALL = ("--hosts", "8", "--jobs", "80")
-
-
-@pytest.fixture(scope="module")
-def catches() -> dict[str, Catch]:
-    """Of the coarse bugs, hunted side by side on all cores."""
-    cores = len(os.sched_getaffinity(0))
-    found = hunt_all(FAST, seeds=FAST_SEEDS, options=SMALL, at_once=cores)
-    return {catch.mutation.name: catch for catch in found}
-
 
 @pytest.mark.parametrize("mutation", FAST, ids=lambda mutation: mutation.name)
 def test_a_coarse_bug_is_found_within_a_few_seeds(
