@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -88,6 +89,14 @@ class NatsServerLike(Protocol):
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every test of this folder runs on both loops that processes run on."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The twin leaves nothing to the loop but to call back: on uvloop it is tried seldom."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and "[uvloop-memory" in item.name:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(params=("nats", "memory"))
