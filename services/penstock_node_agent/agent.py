@@ -17,13 +17,7 @@ import msgspec
 from penstock_bus.port import Appended, Bus, Message, Outage
 from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
-from penstock_contracts.leases import (
-    Described,
-    DesiredAck,
-    LeaseRenewal,
-    NodeDesired,
-    lease_digest,
-)
+from penstock_contracts.leases import Described, DesiredAck, LeaseRenewal, NodeDesired, lease_digest
 from penstock_contracts.nodes import Device, Heartbeat
 from penstock_contracts.usage import AuditReply
 from penstock_node_agent.core import events
@@ -148,9 +142,8 @@ class Agent:
     # -- the bus -----------------------------------------------------------------------------------
     async def listen(self) -> None:
         """Take orders from now on, once the broker hears of it."""
-        for what, take in (
-            ("audit", self._on_audit), ("renewal", self._on_renewal), ("desired", self._on_desired)
-        ):  # fmt: skip
+        takers = {"audit": self._on_audit, "renewal": self._on_renewal, "desired": self._on_desired}
+        for what, take in takers.items():
             subscribe = partial(self.bus.subscribe, f"{self._subject}.{what}", take)
             await until_answered(subscribe, stopping=lambda: False)
 
