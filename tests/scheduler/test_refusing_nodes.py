@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from penstock_contracts import journal, nodes
+from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Declined, Prepared, Started
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.reports import DECLINES_MAX
 from penstock_scheduler.core.resting import REST_NS_FIRST, REST_NS_MAX, rest_ns
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
@@ -197,3 +199,90 @@ def test_an_attempt_that_was_lost_or_put_back_keeps_its_place_in_line() -> None:
     driver.start(first)
     driver.end(first, code=None, reason="stopped", signal=15)
     assert [lease.job_id for lease in driver.core.state.leases.values()] == [first.job_id]
+
+
+def test_a_job_goes_back_to_the_only_node_that_can_hold_it_although_that_refused_it() -> None:
+    driver, job = Driver(a_node("large", 8), a_node("small", 2)), a_job(gpus=8)
+    driver.submit(job)
+    driver.report(Declined, job, code="device_unhealthy", message="sick")
+    driver.tick(1)
+    driver.start(job)
+    driver.end(job)
+    assert driver.core.state.finished == {"succeeded": 1}
+
+
+def test_a_gang_that_needs_every_node_goes_back_to_the_one_that_refused_it() -> None:
+    driver, gang = Driver(a_node("n1", 2), a_node("n2", 2)), a_job(gpus=2, ranks=2)
+    driver.submit(gang)
+    driver.report(Declined, gang, 1, code="no_port", message="none")
+    driver.end(gang, 0, code=None, reason="cancelled")
+    driver.tick(1)
+    assert {lease.node for lease in driver.core.state.leases.values()} == {"n1", "n2"}
+
+
+def refused_while_the_other_is_busy() -> tuple[Driver, JobSpec, str, str]:
+    """A job that one node has refused and that the other, which works, could hold."""
+    driver = Driver(a_node("n1", 8), a_node("n2", 8))
+    first, job = a_job(1, gpus=8), a_job(2, gpus=8)
+    driver.submit(first, job)
+    driver.start(first)
+    busy, refusing = (driver.grant_of(x)[0].ranks[0].node for x in (first, job))
+    driver.report(Declined, job, code="no_port", message="none")
+    driver.tick(1)
+    assert driver.core.state.nodes[refusing].schedulable
+    return driver, job, busy, refusing
+
+
+def test_a_job_waits_for_a_node_that_is_busy_rather_than_ask_again_where_it_was_refused() -> None:
+    driver, job, busy, refusing = refused_while_the_other_is_busy()
+    driver.tick(3_600)
+    state = driver.core.state
+    waiting = explain(state, state.jobs[job.job_id])
+    assert waiting.code == "waiting_for_devices"
+    assert waiting.sentence.endswith(
+        f"not asked while others could hold it: {refusing} (refused it)"
+    )
+    driver.end(a_job(1, gpus=8))
+    assert [lease.node for lease in state.leases.values()] == [busy]
+
+
+@pytest.mark.parametrize("goes", ["lost", "cordoned", "removed", "sick"])
+def test_a_job_waits_for_no_node_that_takes_no_work_any_more(goes: str) -> None:
+    driver, job, busy, refusing = refused_while_the_other_is_busy()
+    description = a_node(busy, 8)
+    sick = msgspec.structs.replace(description.devices[3], healthy=False)
+    devices = (*description.devices[:3], sick, *description.devices[4:])
+    facts = {
+        "lost": nodes.NodeLivenessChanged(busy, "lost", ""),
+        "cordoned": nodes.NodeCordoned(busy),
+        "removed": nodes.NodeRemoved(busy),
+        "sick": nodes.NodeRegistered(msgspec.structs.replace(description, devices=devices)),
+    }
+    driver.feed(NodeChanged(facts[goes]))
+    assert driver.core.state.jobs[job.job_id].ranks[0].node == refusing
+
+
+def test_a_job_that_waits_for_a_node_goes_on_when_that_is_removed_with_nothing_on_it() -> None:
+    driver, job = Driver(a_node("n1", 8), a_node("n2", 8)), a_job(gpus=8)
+    driver.feed(NodeChanged(nodes.NodeLivenessChanged("n2", "suspect", "")))
+    driver.submit(job)
+    driver.report(Declined, job, code="no_port", message="none")
+    driver.tick(1)
+    assert not driver.core.state.leases
+    driver.feed(NodeChanged(nodes.NodeRemoved("n2")))
+    assert driver.core.state.jobs[job.job_id].ranks[0].node == "n1"
+
+
+def test_a_job_that_the_only_node_for_it_always_refuses_fails_and_says_why() -> None:
+    driver, job = Driver(a_node("large", 8), a_node("small", 2)), a_job(gpus=8)
+    driver.submit(job)
+    for _ in range(DECLINES_MAX):
+        assert len(driver.core.state.jobs[job.job_id].avoid) <= 1
+        driver.report(Declined, job, code="disk_full", message="no space")
+        driver.tick(REST_NS_MAX / SECOND_NS)
+    (end,) = [fact for fact in driver.facts if isinstance(fact, journal.JobFinished)]
+    assert (end.state, end.reason, end.message) == (
+        "failed",
+        "declined",
+        "large: no space (disk_full)",
+    )

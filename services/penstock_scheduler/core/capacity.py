@@ -29,12 +29,16 @@ def tightness(node: Node) -> Tightness:
 
 
 class Alike(msgspec.Struct):
-    """Nodes with the same hardware. `image`: such a node with all devices healthy. `count`: all of
+    """Nodes with the same hardware. `image`: such a node with all devices healthy. `names`: all of
     them; `open`: those that may get work, in order."""
 
     image: NodeImaged
-    count: int = 0
+    names: dict[str, None] = {}
     open: list[Tightness] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
 
     def tightest(self, need_milli: int) -> Iterator[Tightness]:
         """The nodes with at least so much free, tightest first."""
@@ -90,15 +94,15 @@ class Capacity:
         alike = self._alike.get(kind)
         if alike is None:
             alike = self._alike[kind] = Alike(_as_healthy(image))
-        alike.count += 1
+        alike.names[image.node] = None
         self._fits.clear()
         return alike
 
     def _leave(self, entry: _Entry) -> None:
         _move(entry, None)
-        entry.alike.count -= 1
+        del entry.alike.names[entry.image.node]
         self._fits.clear()
-        if not entry.alike.count:
+        if not entry.alike.names:
             del self._alike[_kind_of(entry.image)]
 
 

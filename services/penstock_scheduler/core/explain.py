@@ -9,8 +9,8 @@ from __future__ import annotations
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED
 from penstock_contracts.queries import Explanation
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.placement import ranks_on, usable_devices
-from penstock_scheduler.core.state import Job, Shape
+from penstock_scheduler.core.placement import fits_elsewhere, ranks_on, usable_devices
+from penstock_scheduler.core.state import Job, Node, Shape
 
 
 def explain(state: State, job: Job) -> Explanation:
@@ -75,8 +75,13 @@ def _waiting(state: State, job: Job) -> Explanation:
         states = sorted({_closed_because(n.image) for n in state.nodes.values()})
         sentence = f"no node takes work now: all {len(state.nodes)} are {' or '.join(states)}"
         return _explanation(job, "no_schedulable_node", sentence, needed, "", position)
-    fit = sum(len(ranks_on(shape, node, shape.ranks)) for node in open_nodes)
-    free = _free(shape, state)
+    elsewhere = shape.avoid and fits_elsewhere(shape, state.nodes, state.capacity)
+    left_out = shape.avoid if elsewhere else ()
+    asked = [node for node in open_nodes if node.image.node not in left_out]
+    fit = sum(len(ranks_on(shape, node, shape.ranks)) for node in asked)
+    free = _free(shape, asked)
+    if left_out:
+        free += f"; not asked while others could hold it: {', '.join(left_out)} (refused it)"
     ahead = f"; {position} job(s) ahead in line" if position else ""
     if fit >= shape.ranks:
         sentence = f"room is there ({free}); it is granted in the next round{ahead}"
@@ -96,9 +101,8 @@ def _closed_because(image: object) -> str:
     return str(getattr(image, "liveness", "unknown"))
 
 
-def _free(shape: Shape, state: State) -> str:
-    """What is free of what the shape could use, in words."""
-    nodes = [n for n in state.nodes.values() if n.schedulable]
+def _free(shape: Shape, nodes: list[Node]) -> str:
+    """What is free of what the shape could use on these nodes, in words."""
     if shape.gpus == 0:
         return f"{sum(n.cpu_free for n in nodes)} milli-CPU free on {len(nodes)} node(s)"
     most = whole = total = 0

@@ -154,7 +154,7 @@ class State:
             job.first_failure = fact.rank
         if fact.reason == "declined":
             job.declines += 1
-            job.avoid = (*job.avoid, job.ranks[fact.rank].node)
+            job.avoid = tuple(sorted({*job.avoid, job.ranks[fact.rank].node}))
 
     def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
         lease = self.leases.pop((fact.job_id, fact.attempt, fact.rank), None)
@@ -217,6 +217,7 @@ class State:
         node = self.nodes.pop(fact.node, None)
         self.capacity.update(fact.node, None)
         self.fleet_changed_ns = now_ns
+        self.passed_over.clear()
         if node is not None and node.leases:
             self._homeless[fact.node] = dict.fromkeys(sorted(node.leases))
 

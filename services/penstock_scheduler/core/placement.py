@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
 from penstock_scheduler.core.capacity import Alike, Capacity, Tightness
@@ -76,7 +78,21 @@ def place(
 ) -> tuple[RankPlacement, ...] | None:
     """Places every rank of a job of this shape, or none. `capacity` is the index of `nodes`.
 
-    Ranks are kept together: while one node can hold all that are left, the tightest such node
+    Nodes that have refused it are asked again only when the others could never hold it: a job
+    waits for room, not for a node that there is not.
+    """
+    ranks = _place(shape, nodes, capacity)
+    if ranks is None and shape.avoid:
+        ranks = _place(msgspec.structs.replace(shape, avoid=()), nodes, capacity)
+        if ranks is not None and fits_elsewhere(shape, nodes, capacity):
+            return None
+    return ranks
+
+
+def _place(
+    shape: Shape, nodes: dict[str, Node], capacity: Capacity
+) -> tuple[RankPlacement, ...] | None:
+    """Ranks are kept together: while one node can hold all that are left, the tightest such node
     takes them; else the node that holds most takes what it can.
     """
     if shape.ranks == 1:
@@ -176,4 +192,22 @@ def fits_when_empty(shape: Shape, kinds: Iterable[Alike]) -> bool:
         left -= len(ranks_on(shape, new_node(alike.image), left)) * alike.count
         if left <= 0:
             return True
+    return False
+
+
+def fits_elsewhere(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
+    """Whether a job of this shape could run, once they are empty, on nodes that have not refused
+    it and take work, if only after a rest. One that is lost, cordoned or draining may never again.
+    """
+    left = shape.ranks
+    for alike in capacity.kinds():
+        if not ranks_on(shape, new_node(alike.image), 1):
+            continue
+        for name in alike.names:
+            image = nodes[name].image
+            if name in shape.avoid or image.liveness == "lost" or image.cordoned or image.draining:
+                continue
+            left -= len(ranks_on(shape, new_node(image), left))
+            if left <= 0:
+                return True
     return False
