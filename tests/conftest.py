@@ -7,6 +7,7 @@ not know any service; builders of messages stand with the tests that need them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 import os
@@ -22,6 +23,11 @@ import pytest
 
 POLL_S = 0.005
 SERVER_START_TIMEOUT_S = 10.0
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collector need not look through it again."""
+    gc.freeze()
 
 
 class Eventually(Protocol):

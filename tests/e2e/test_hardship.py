@@ -17,7 +17,7 @@ from e2e.raw import RawClient, a_job
 
 SLOW_LINES = """
 import sys, time
-for number in range(300):
+for number in range(150):
     print(number, flush=True)
     time.sleep(0.01)
 sys.exit(9)
@@ -78,7 +78,7 @@ def test_a_run_goes_on_across_a_killed_broker_and_loses_no_line(rough_mesh: Mesh
     first = run.stdout.readline()
     rough_mesh.kill(rough_mesh.pid_of("nats-server"))
     rest, err = run.communicate(timeout=40)
-    assert (first + rest).split() == [str(number) for number in range(300)]
+    assert (first + rest).split() == [str(number) for number in range(150)]
     assert run.returncode == 9, err
 
 
