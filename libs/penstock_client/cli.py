@@ -57,6 +57,11 @@ COMMANDS: dict[str, Entry] = {
     "restore": Entry(
         MESH, "penstock_mesh.backup_command:restore", "Make a mesh of a backup, where none is."
     ),
+    "simulate": Entry(
+        MESH,
+        "penstock_scheduler.simulate.command:command",
+        "Try placement policies on a trace, in virtual time.",
+    ),
     "completion": Entry(
         MESH, f"{_HERE}.completion:completion", "Print a shell's completion script."
     ),

@@ -1,0 +1,170 @@
+"""What does every decision and every change cost, as loops that numba turns into machine code?
+
+Entry points that Python calls, a few times per decision. The same integers as `vectors.py`. It does
+not know what a score is made of.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from penstock_scheduler.core.packing.compiled import compiled
+from penstock_scheduler.core.packing.layout import (
+    CHANGED,
+    COUNT,
+    CPU,
+    FILL,
+    FIXED,
+    FREE,
+    GROUP_GPUS,
+    GROUP_KINDS,
+    GROUP_MILLI,
+    INFEASIBLE,
+    KIND,
+    LOSS,
+    MEMORY,
+    MILLI,
+    NO_DEVICE,
+    ORDER,
+    SUM,
+    TOTAL,
+    USABLE,
+    WHOLE,
+    Array,
+    Profile,
+    Room,
+    Row,
+)
+from penstock_scheduler.core.packing.scoring import score
+
+
+@compiled
+def refresh_all(
+    count: int,
+    nodes: Array,
+    devices: Array,
+    counts: Array,
+    groups: Array,
+    steps: Array,
+    cumulated: Array,
+    phi: Array,
+    thresholds: Array,
+    params: Array,
+    kinds: Array,
+    scores: Array,
+) -> None:
+    """Scores every node for the row."""
+    room = Room(nodes, devices, counts)
+    profile = Profile(groups, steps, cumulated, phi, thresholds)
+    row = Row(params, kinds, scores)
+    for n in range(count):
+        score(n, room, profile, row)
+
+
+@compiled
+def refresh_changed(
+    since: int,
+    version: int,
+    history: Array,
+    nodes: Array,
+    devices: Array,
+    counts: Array,
+    groups: Array,
+    steps: Array,
+    cumulated: Array,
+    phi: Array,
+    thresholds: Array,
+    params: Array,
+    kinds: Array,
+    scores: Array,
+) -> None:
+    """Scores the nodes that changed from version `since` on, each once."""
+    room = Room(nodes, devices, counts)
+    profile = Profile(groups, steps, cumulated, phi, thresholds)
+    row = Row(params, kinds, scores)
+    for change in range(since, version):
+        n = history[change % history.shape[0]]
+        if nodes[CHANGED, n] == change:
+            score(n, room, profile, row)
+
+
+@compiled
+def pick(
+    count: int, memory_mib: int, weight: int, closed: Array, nodes: Array, scores: Array
+) -> int:
+    """The node with the highest score that has the memory and is not closed to the shape; of equals
+    the first by name; -1 = none. `weight`: of the loss, in thousandths."""
+    best = 0
+    found = -1
+    for n in range(count):
+        fixed = scores[FIXED, n]
+        if fixed == INFEASIBLE:
+            continue
+        value = fixed - weight * scores[LOSS, n] // MILLI
+        if found >= 0 and (
+            value < best or (value == best and nodes[ORDER, n] > nodes[ORDER, found])
+        ):
+            continue
+        if nodes[MEMORY, n] >= memory_mib and not (closed.shape[0] and closed[n]):
+            best, found = value, n
+    return found
+
+
+@compiled
+def charge(
+    n: int,
+    cpu_milli: int,
+    memory_mib: int,
+    gpu_milli: int,
+    mask: int,
+    nodes: Array,
+    devices: Array,
+    counts: Array,
+    groups: Array,
+    steps: Array,
+    cumulated: Array,
+) -> None:
+    """Takes sizes off a node and the devices of a mask; negative ones give back."""
+    nodes[CPU, n] -= cpu_milli
+    nodes[MEMORY, n] -= memory_mib
+    for d in range(devices.shape[2]):
+        if (mask >> d) & 1:
+            devices[FREE, n, d] -= gpu_milli
+    summarize(n, nodes, devices, counts, groups, steps, cumulated)
+
+
+@compiled
+def summarize(
+    n: int,
+    nodes: Array,
+    devices: Array,
+    counts: Array,
+    groups: Array,
+    steps: Array,
+    cumulated: Array,
+) -> None:
+    """Writes everything about node `n` that follows from its free CPU and devices."""
+    total = usable = whole = 0
+    for d in range(devices.shape[2]):
+        if devices[KIND, n, d] != NO_DEVICE:
+            total += devices[FREE, n, d]
+            whole += devices[FREE, n, d] == MILLI
+            usable += 1
+    nodes[TOTAL, n], nodes[USABLE, n], nodes[WHOLE, n] = total, usable, whole
+    step = np.searchsorted(steps, nodes[CPU, n], side="right")
+    fill = 0
+    for g in range(groups.shape[1]):
+        count = room = 0
+        for d in range(devices.shape[2]):
+            kind, free = devices[KIND, n, d], devices[FREE, n, d]
+            if (
+                kind != NO_DEVICE
+                and free >= groups[GROUP_MILLI, g]
+                and groups[GROUP_KINDS + kind, g]
+            ):
+                count += 1
+                room += free
+        counts[COUNT, n, g], counts[SUM, n, g] = count, room
+        if count >= groups[GROUP_GPUS, g]:
+            fill += cumulated[step, g] * room
+    nodes[FILL, n] = fill

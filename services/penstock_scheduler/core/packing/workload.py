@@ -1,0 +1,110 @@
+"""Which shapes are expected, and what follows from that for every placement?
+
+A workload is plain data: shapes with counts, as a list states them or as they were learned. From
+it come the typical shapes, the worth of holes and the prices of models. It does not know nodes,
+except for the device kinds that shapes may use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from penstock_scheduler.core.packing.cutting import hole_values
+from penstock_scheduler.core.packing.layout import (
+    GROUP_GPUS,
+    GROUP_KINDS,
+    GROUP_MILLI,
+    MILLI,
+    WEIGHT_SUM,
+    Profile,
+)
+from penstock_scheduler.core.packing.policies import sigmoid_thresholds
+from penstock_scheduler.core.packing.shapes import PackShape, RowKey, row_key
+
+COVERED_PERCENT = 95
+TYPICAL_MAX = 256
+"""So many shapes at most count as typical; a decision's cost grows with them."""
+
+DeviceKind = tuple[str, int | None]
+"""(model, memory in MiB or None = unknown)."""
+
+
+class Workload(NamedTuple):
+    """How often each shape is asked for, in any unit. Written down, it gives the same prices."""
+
+    counts: tuple[tuple[RowKey, int], ...]
+    hole_values: tuple[int, ...]
+
+
+def workload_of(counts: Mapping[RowKey, int]) -> Workload:
+    """The facts of a workload, prices included. Costs some milliseconds."""
+    shares: Counter[int] = Counter()
+    for key, count in sorted(counts.items()):
+        if key.gpus == 1 and key.gpu_milli < MILLI:
+            shares[key.gpu_milli] += count
+    values = hole_values(shares)
+    return Workload(tuple(sorted(counts.items())), tuple(values.tolist()))
+
+
+def count_shapes(shapes: Iterable[PackShape]) -> Counter[RowKey]:
+    """How often each shape stands in a list."""
+    return Counter(map(row_key, shapes))
+
+
+def typical(counts: Sequence[tuple[RowKey, int]]) -> list[tuple[RowKey, int]]:
+    """The most popular shapes that make up 95 %, their counts scaled to WEIGHT_SUM in all. Of
+    equally popular ones the larger count (FGD's order: CPU, share, devices, model)."""
+    ordered = sorted(
+        counts,
+        key=lambda one: (one[1], one[0].cpu_milli, one[0].gpu_milli, one[0].gpus, one[0].models),
+        reverse=True,
+    )
+    total = sum(count for _, count in ordered)
+    chosen: list[tuple[RowKey, int]] = []
+    covered = 0
+    for key, count in ordered[:TYPICAL_MAX]:
+        if covered * 100 >= total * COVERED_PERCENT:
+            break
+        chosen.append((key, count))
+        covered += count
+    return [(key, count * WEIGHT_SUM // covered) for key, count in chosen]
+
+
+def may_use(key: RowKey, kind: DeviceKind) -> bool:
+    """Whether a rank of the shape may run on such a device; unknown memory is never enough."""
+    model, memory_mib = kind
+    if key.models and model not in key.models:
+        return False
+    return not key.device_memory_mib or (
+        memory_mib is not None and memory_mib >= key.device_memory_mib
+    )
+
+
+def profile_of(workload: Workload, kinds: Sequence[DeviceKind]) -> Profile:
+    """The arrays for a fleet with these kinds of devices."""
+    chosen = [(key, weight) for key, weight in typical(workload.counts) if key.gpus]
+    steps = sorted({key.cpu_milli for key, _ in chosen})
+    asks = sorted({(k.gpus, k.gpu_milli, k.models, k.device_memory_mib) for k, _ in chosen})
+    column = {ask: g for g, ask in enumerate(asks)}
+    groups = np.zeros((GROUP_KINDS + max(1, len(kinds)), len(asks)), np.int64)
+    weights = np.zeros((len(steps) + 1, len(asks)), np.int64)
+    for key, weight in chosen:
+        g = column[key.gpus, key.gpu_milli, key.models, key.device_memory_mib]
+        groups[GROUP_GPUS, g], groups[GROUP_MILLI, g] = key.gpus, key.gpu_milli
+        for i, kind in enumerate(kinds):
+            groups[GROUP_KINDS + i, g] = may_use(key, kind)
+        weights[steps.index(key.cpu_milli) + 1, g] += weight
+    return Profile(
+        groups,
+        np.array(steps, np.int64),
+        np.cumsum(weights, axis=0),
+        np.array(workload.hole_values, np.int64),
+        sigmoid_thresholds(),
+    )
+
+
+EMPTY = Workload((), tuple(hole_values({}).tolist()))

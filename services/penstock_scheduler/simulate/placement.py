@@ -1,0 +1,202 @@
+"""How much of a fleet does a policy fill with a list of jobs?
+
+One run: jobs arrive one at a time, none leaves, one that fits nowhere is gone. The packer decides;
+here is only counted. It does not know files, nor what is printed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from penstock_scheduler.core.packing.layout import MILLI
+from penstock_scheduler.core.packing.packer import Packer
+from penstock_scheduler.core.packing.policies import POLICIES
+from penstock_scheduler.core.packing.popularity import Popularity
+from penstock_scheduler.core.packing.shapes import PackShape
+from penstock_scheduler.core.packing.workload import Workload, count_shapes, workload_of
+from penstock_scheduler.simulate.arrivals import inflated
+from penstock_scheduler.simulate.traces import Nodes
+
+LIST, ONLINE = "list", "online"
+REPORTED_PERCENT = 100
+DIGITS = 4
+_BLOCK = 256
+"""Decisions between two looks at the clock and at the progress bar."""
+
+
+class Point(NamedTuple):
+    """The fleet when so much of it had been asked for; all in percent of its milli-GPU."""
+
+    arrived: int
+    allocated: float
+    fragmented: float
+
+
+class Run(NamedTuple):
+    """What came of one policy with one seed. `allocated_percent`: by percent arrived."""
+
+    seed: int
+    policy: str
+    allocated_percent: dict[str, float]
+    unallocated_gpus: float
+    decisions_per_s: float
+    points: tuple[Point, ...]
+
+    def line(self) -> dict[str, Any]:
+        """What is printed of it."""
+        return {
+            "seed": self.seed,
+            "policy": self.policy,
+            "allocated_percent": self.allocated_percent,
+            "unallocated_gpus": self.unallocated_gpus,
+            "decisions_per_s": self.decisions_per_s,
+        }
+
+
+class Experiment(NamedTuple):
+    """What is the same in all runs."""
+
+    nodes: Nodes
+    jobs: Sequence[PackShape]
+    inflate: float
+    workload: str
+
+    def total(self, seeds: int, policies: int) -> int:
+        """Decisions to come, roughly: for a progress bar."""
+        asked = sum(job.asked_milli for job in self.jobs)
+        share = self.inflate * self.nodes.capacity_milli / asked
+        return int(len(self.jobs) * share * seeds * policies)
+
+
+def runs(
+    experiment: Experiment,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    progress: Callable[[int], None],
+) -> Iterator[Run]:
+    """Every seed under every policy, seed by seed."""
+    expected = None
+    if experiment.workload == LIST:
+        expected = workload_of(count_shapes(experiment.jobs))
+    for seed in seeds:
+        order = inflated(experiment.jobs, seed, experiment.nodes.capacity_milli, experiment.inflate)
+        for policy in policies:
+            yield _run(experiment, policy, seed, order, expected, progress)
+
+
+def packer_for(nodes: Nodes, policy: str, workload: Workload | None, seed: int) -> Packer:
+    """A packer with these nodes, empty. None = nothing is known of the workload yet."""
+    packer = Packer(POLICIES[policy], seed=seed)
+    for name, room in nodes.rooms.items():
+        packer.put(name, room)
+    if workload is not None:
+        packer.expect(workload)
+    return packer
+
+
+def _run(
+    experiment: Experiment,
+    policy: str,
+    seed: int,
+    order: Sequence[PackShape],
+    expected: Workload | None,
+    progress: Callable[[int], None],
+) -> Run:
+    packer = packer_for(experiment.nodes, policy, expected, seed)
+    popularity = None if expected is not None else Popularity(packer.fleet.offer())
+    if popularity is not None:
+        packer.expect(popularity.workload())
+    packer.choose(order[0])  # loads the machine code
+    capacity = experiment.nodes.capacity_milli
+    points: list[Point] = []
+    arrived = allocated = 0
+    spent_s = 0.0
+    for start in range(0, len(order), _BLOCK):
+        begun_s = time.perf_counter()
+        for shape in order[start : start + _BLOCK]:
+            percent = (arrived + shape.asked_milli) * 100 // capacity
+            if percent > arrived * 100 // capacity:
+                points += _points(arrived, shape, allocated, capacity, packer)
+            arrived += shape.asked_milli
+            if popularity is not None and popularity.see(shape):
+                packer.expect(popularity.workload())
+            choice = packer.choose(shape)
+            if choice is not None:
+                packer.take(choice, shape)
+                allocated += shape.asked_milli
+        spent_s += time.perf_counter() - begun_s
+        progress(min(_BLOCK, len(order) - start))
+    last = round(experiment.inflate * 100)
+    points.append(_point(last, allocated, capacity, packer))
+    reported = {
+        str(p.arrived): round(p.allocated, DIGITS)
+        for p in points
+        if p.arrived in (REPORTED_PERCENT, last)
+    }
+    return Run(
+        seed,
+        policy,
+        reported,
+        round((capacity - allocated) / MILLI, DIGITS),
+        round(len(order) / spent_s, 1),
+        tuple(points),
+    )
+
+
+def _points(
+    arrived: int, shape: PackShape, allocated: int, capacity: int, packer: Packer
+) -> Iterator[Point]:
+    """The percents that this arrival passes, as the fleet is before it."""
+    first = arrived * 100 // capacity + 1
+    for percent in range(first, (arrived + shape.asked_milli) * 100 // capacity + 1):
+        yield _point(percent, allocated, capacity, packer)
+
+
+def _point(percent: int, allocated: int, capacity: int, packer: Packer) -> Point:
+    fragmented = packer.fragmented_milli() * 100 / capacity
+    return Point(percent, allocated * 100 / capacity, fragmented)
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation (n - 1) over seeds; `sd` is None with one seed."""
+
+    mean: float
+    sd: float | None
+
+
+def summary(found: Sequence[Run], policies: Sequence[str]) -> dict[str, Any]:
+    """Mean, spread and paired difference to the first policy, by policy and percent arrived."""
+    lines = []
+    first = {run.seed: run for run in found if run.policy == policies[0]}
+    for policy in policies:
+        own = [run for run in found if run.policy == policy]
+        line: dict[str, Any] = {"policy": policy, "seeds": len(own), "allocated_percent": {}}
+        for percent in own[0].allocated_percent:
+            line["allocated_percent"][percent] = _spread(
+                [run.allocated_percent[percent] for run in own]
+            )._asdict()
+        line["unallocated_gpus"] = _spread([run.unallocated_gpus for run in own])._asdict()
+        line["decisions_per_s"] = _spread([run.decisions_per_s for run in own])._asdict()
+        if policy != policies[0]:
+            line["paired_difference"] = {"to": policies[0]} | {
+                percent: _paired(own, first, percent) for percent in own[0].allocated_percent
+            }
+        lines.append(line)
+    return {"summary": lines}
+
+
+def _paired(own: Sequence[Run], first: dict[int, Run], percent: str) -> dict[str, Any]:
+    differences = [
+        run.allocated_percent[percent] - first[run.seed].allocated_percent[percent] for run in own
+    ]
+    spread = _spread(differences)
+    se = None if spread.sd is None else round(spread.sd / len(differences) ** 0.5, DIGITS)
+    return {**spread._asdict(), "se": se, "least": round(min(differences), DIGITS)}
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    sd = round(stdev(values), DIGITS) if len(values) > 1 else None
+    return Spread(round(fmean(values), DIGITS), sd)
