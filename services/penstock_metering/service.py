@@ -31,13 +31,12 @@ from penstock_runtime.clock import Clock
 from penstock_runtime.leadership import Holder, Leadership, this_process
 from penstock_runtime.metrics import Metric
 from penstock_runtime.outages import Stopping
+from penstock_runtime.pace import Pace
 from penstock_runtime.process import EXIT_OK, EXIT_STEPPED_DOWN, StopSignal
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 9.0
-REFRESH_S = 3.0
-POLL_S = 0.5
+PACE = Pace(refresh_s=3.0, silence_s=9.0, poll_s=0.5)
 """Nobody waits for the ledger: its lock is handed on at leisure."""
 OPEN_RETRY_S = 1.0
 FAREWELL_S_MAX = 5.0
@@ -59,7 +58,7 @@ class Metering:
         write: Run,
         read: Run,
         us: Holder | None = None,
-        leadership: Leadership | None = None,
+        pace: Pace | None = None,
         end_predecessor: Callable[[Writer, Writer], bool] | None = None,
         otlp_endpoint: str | None = None,
     ) -> None:
@@ -76,9 +75,10 @@ class Metering:
         self._clock = clock
         self._write = write
         self._end_predecessor = end_predecessor
-        self._leadership = leadership or Leadership(
+        pace = pace or PACE
+        self._leadership = Leadership(
             bus, service=NAME, us=us, clock=clock,
-            silence_s=SILENCE_S, refresh_s=REFRESH_S, poll_s=POLL_S,
+            silence_s=pace.silence_s, refresh_s=pace.refresh_s, poll_s=pace.poll_s,
         )  # fmt: skip
         self._writer = Writer(name=us.writer, host=us.host, pid=us.pid, pid_start=us.pid_start)
         self._answers = Answers(bus, Library(database), self.auditor, read, self.progress)

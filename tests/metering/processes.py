@@ -23,7 +23,8 @@ from penstock_bus.port import Bus
 from penstock_contracts.queries import MeteringAudit, MeteringAuditQuery
 
 QUICK = (
-    "import penstock_metering.service as s; s.SILENCE_S, s.REFRESH_S, s.POLL_S = 1.5, 0.3, 0.1; "
+    "import penstock_metering.service as s; from penstock_runtime.pace import Pace; "
+    "s.PACE = Pace(silence_s=1.5, refresh_s=0.3, poll_s=0.1); "
     "from penstock_metering.command import command; command()"
 )
 """The same process with a lock that is handed on sooner."""

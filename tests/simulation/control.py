@@ -75,6 +75,7 @@ def live_metering(ledger: Ledger) -> Life:
             write=_at_once,
             read=_at_once,
             us=_identify(slot, slot.kernel.new_id()),
+            pace=PACE,
         )
         slot.service = metering
         return await metering.run(stop)
