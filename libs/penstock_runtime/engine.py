@@ -80,7 +80,7 @@ class Engine:
         self._opened = False
         self._replica = self._new_replica()
         self._unsettled = True
-        self._now_ns = 0
+        self._entry_ns = 0  # of the newest entry: what a snapshot of it is as of, whenever taken
         self.time = JournalTime(clock)
         self._committed = Draft({})
         self._committed_at_ns = 0
@@ -102,10 +102,10 @@ class Engine:
         Raises SteppedDown, JournalLost, Stopping."""
         while not self._opened:
             known_seq = await self._recover()
-            self._now_ns = self.time.now_ns()
+            now_ns = self.time.now_ns()
             try:
-                await self._journal.commit(self._committed, self._now_ns)
-                self._opened = True
+                await self._journal.commit(self._committed, now_ns)
+                self._opened, self._entry_ns = True, now_ns
                 await self.raise_to(known_seq)
             except JournalConflict as conflict:
                 self._opened = False
@@ -145,10 +145,9 @@ class Engine:
 
     def decide(self) -> Transition:
         """Decide what was gathered, as far as one entry holds it. The state is speculative then."""
-        self._now_ns = self.time.now_ns()
         transition = Transition(
             self.core,
-            now_ns=self._now_ns,
+            now_ns=self.time.now_ns(),
             next_seq=self._journal.last_seq + 1,
             cursors=self.cursors,
             marks=self.marks,
@@ -197,6 +196,7 @@ class Engine:
         if outcome.entries:
             last = outcome.entries[-1]
             self._committed = Draft(dict(last.cursors), marks=dict(last.marks))
+            self._entry_ns = last.now_ns
             self._committed_at_ns = self._clock.monotonic_ns()
             self._messages_idle = 0
         return outcome
@@ -225,7 +225,7 @@ class Engine:
             return False
         self.counters["entries_lost"] += missing
         log.critical("%s has lost %d entries up to %d: filled", self._stream, missing, seq)
-        await self._journal.pad(seq, self._committed, self._now_ns)
+        await self._journal.pad(seq, self._committed, self._entry_ns)
         return True
 
     def snapshot_if_due(self, *, at_end: bool = False) -> None:
@@ -238,7 +238,7 @@ class Engine:
                 self.core,
                 seq=self._journal.last_seq,
                 term=self._journal.term,
-                now_ns=self._now_ns,
+                now_ns=self._entry_ns,
                 cursors=cursors,
                 marks=self._committed.marks,
                 entry_bytes=written,
@@ -269,6 +269,7 @@ class Engine:
         self._committed = Draft(dict(self.cursors), marks=dict(self.marks))
         self._committed_at_ns = self._clock.monotonic_ns()
         self._journal.last_seq = found.stream_seq
+        self._entry_ns = found.now_ns
         self.time.begin(found.now_ns)
         self._unsettled = True
         self.gap = found.entries_skipped

@@ -10,7 +10,14 @@ from conftest import Eventually
 from penstock_runtime.clock import VirtualClock
 from penstock_runtime.journal_time import LEAP_NS_MAX, JournalTime
 from runtime.conftest import Connect
-from runtime.tally import Deposit, Running, a_service
+from runtime.tally import (
+    JOURNAL_SUBJECT,
+    Deposit,
+    EverybodyLeads,
+    Running,
+    a_foreign_entry,
+    a_service,
+)
 
 SECOND_NS = 10**9
 YEAR_NS = 365 * 24 * 3600 * SECOND_NS
@@ -82,6 +89,28 @@ def test_whatever_is_done_to_the_clock_instants_never_go_back_and_never_leap(
         clock.advance(passed_ns)
         gone_ns = time.now_ns() - before_ns
         assert passed_ns // 2 <= gone_ns <= passed_ns + LEAP_NS_MAX
+
+
+async def test_a_snapshot_is_as_of_its_entry_whenever_it_is_taken(
+    twin: Connect, eventually: Eventually
+) -> None:
+    """Else what a rival committed meanwhile would be folded at other instants than it had."""
+    bus, clock = await twin("a"), VirtualClock()
+    running = Running(a_service(bus, clock=clock, leadership=EverybodyLeads()))
+    await eventually(lambda: running.active)
+    entry = await running.service.submit(Deposit("a", 1))
+    assert entry is not None
+    clock.advance(5 * SECOND_NS)
+    assert await running.service.submit(Deposit("nothing", 0)) is None
+    await running.end()
+
+    theirs = {"fact": "deposited", "name": "b", "amount": 1}
+    in_between = a_foreign_entry(1, theirs, now_ns=entry.now_ns + SECOND_NS)
+    await bus.append(JOURNAL_SUBJECT, in_between)
+    again = Running(a_service(bus, clock=clock, leadership=EverybodyLeads()))
+    await eventually(lambda: again.active)
+    assert again.held.now_ns == entry.now_ns + SECOND_NS
+    await again.end()
 
 
 async def test_entries_of_a_service_do_not_leap_with_its_clock(
