@@ -59,6 +59,15 @@ def test_a_single_rank_goes_straight_to_run_and_reports_in_order() -> None:
     assert state.counters["D0"].running_milli_ms == 1_000 * 1_000
 
 
+def test_the_axis_of_what_runs_does_not_move_whatever_is_said_of_its_grant_later() -> None:
+    state, order = a_node(), an_order(devices=("D0",))
+    follow(state, ordered(order), events.Began(at_ns=20 * SECOND_NS, key=order.key))
+    later = msgspec.structs.replace(order, granted_ns=order.granted_ns + 26 * SECOND_NS)
+    follow(state, ordered(later, as_of=2), an_end(order, at_ns=21 * SECOND_NS))
+    (segment,) = state.usage
+    assert segment.t1_ms - segment.t0_ms == 1_000
+
+
 def test_exited_comes_before_released_when_leftovers_take_time() -> None:
     state, order = a_node(), an_order()
     follow(state, ordered(order), events.Began(at_ns=20, key=order.key))

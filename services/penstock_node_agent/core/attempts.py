@@ -7,6 +7,8 @@ come from.
 
 from __future__ import annotations
 
+import msgspec
+
 from penstock_contracts.bounds import cut
 from penstock_contracts.leases import (
     PREPARE,
@@ -70,7 +72,8 @@ def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -
             return
     lease.desired = True
     if lease.stage not in (ENDED, OVER):
-        lease.order = order
+        # what runs is measured on its axis: that does not move, whatever is said later
+        lease.order = msgspec.structs.replace(order, granted_ns=lease.order.granted_ns)
         _advance(state, lease, at_ns, todo)
 
 
