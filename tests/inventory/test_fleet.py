@@ -25,7 +25,7 @@ from penstock_contracts.nodes import (
 )
 from penstock_inventory.core.audit import audit
 from penstock_inventory.core.events import Command, Described, Doubted, Returned, Silent
-from penstock_inventory.core.fleet import Fleet
+from penstock_inventory.core.fleet import FORMER_BOOTS_MAX, Fleet
 
 REGISTERED = NodeRegistered(a_description())
 REBOOTED = NodeRegistered(a_description(boot_id="boot-2"))
@@ -71,6 +71,28 @@ def test_a_repeated_description_changes_nothing() -> None:
 def test_a_changed_description_is_registered_anew(changes: dict[str, Any]) -> None:
     description = a_description(**changes)
     check([REGISTERED], Described(description), [NodeRegistered(description)])
+
+
+def test_a_boot_that_another_has_followed_never_comes_back() -> None:
+    """An old message told again would have the scheduler give up what runs."""
+    given = [REGISTERED, REBOOTED]
+    check(given, Described(REGISTERED.description), ())
+    check(given, Described(a_description(devices=())), ())
+    set_back = a_description(boot_id="boot-3", joined_ms=1)
+    check(given, Described(set_back), [NodeRegistered(set_back)])
+
+
+def test_a_journal_that_went_back_to_a_former_boot_comes_to_the_present_one_again() -> None:
+    given = [REGISTERED, REBOOTED, REGISTERED]
+    fleet = check(given, Described(REBOOTED.description), [REBOOTED])
+    assert fleet.decide(Described(REGISTERED.description), NOW_NS, 9) == ()
+
+
+def test_only_so_many_former_boots_are_remembered() -> None:
+    boots = [NodeRegistered(a_description(boot_id=f"b{n}")) for n in range(FORMER_BOOTS_MAX + 2)]
+    fleet = a_fleet(*boots)
+    assert fleet.nodes["n1"].former_boots[0] == "b1"
+    assert len(fleet.nodes["n1"].former_boots) == FORMER_BOOTS_MAX
 
 
 def test_a_reboot_keeps_cordon_and_liveness() -> None:

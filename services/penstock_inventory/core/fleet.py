@@ -40,11 +40,14 @@ from penstock_inventory.core.events import (
 
 NANOSECONDS = 1_000_000_000
 MILLISECONDS = 1_000
+FORMER_BOOTS_MAX = 32
+"""Boots of a node that are remembered as over; nobody keeps older messages than of so many."""
 
 
 class Node(msgspec.Struct, frozen=True):
     """What inventory holds of a node. `reason` is the operator's, for the cordon. `fenced`: an
-    operator has vouched for this boot since the node was last alive."""
+    operator has vouched for this boot since the node was last alive. `former_boots`: that are over,
+    oldest first."""
 
     description: NodeDescription
     liveness: str = ALIVE
@@ -53,6 +56,7 @@ class Node(msgspec.Struct, frozen=True):
     deadline_ns: int | None = None
     reason: str = ""
     fenced: bool = False
+    former_boots: tuple[str, ...] = ()
 
 
 _decode_nodes = msgspec.json.Decoder(dict[str, Node]).decode
@@ -101,9 +105,14 @@ class Fleet:
         return None
 
     def _describe(self, description: NodeDescription) -> Sequence[Any]:
+        """A boot that another has followed is over: who says that it is there repeats an old
+        message. The order tells so, not `joined_ms`: a host's clock may have been set back."""
         node = self.nodes.get(description.node)
-        known = node is not None and node.description == description
-        return () if known else (NodeRegistered(description),)
+        if node is not None:
+            known = node.description == description
+            if known or description.boot_id in node.former_boots:
+                return ()
+        return (NodeRegistered(description),)
 
     def _judge_silence(self, event: Silent) -> Sequence[Any]:
         node = self.nodes.get(event.node)
@@ -158,7 +167,10 @@ class Fleet:
             return
         same_boot = node.description.boot_id == description.boot_id
         self.nodes[description.node] = _replace(
-            node, description=description, fenced=node.fenced and same_boot
+            node,
+            description=description,
+            fenced=node.fenced and same_boot,
+            former_boots=_former(node, description.boot_id),
         )
 
     def snapshot(self) -> bytes:
@@ -183,6 +195,17 @@ class Fleet:
             seen_age_ms=seen_age_ms,
             schedulable=node.liveness == ALIVE and not node.cordoned,
         )
+
+
+def _former(node: Node, boot_id: str) -> tuple[str, ...]:
+    """The boots that are over now. A journal of before may go back to one of them: those that it
+    had left out of order may come again."""
+    former, present = node.former_boots, node.description.boot_id
+    if boot_id == present:
+        return former
+    if boot_id in former:
+        return former[: former.index(boot_id)]
+    return (*former, present)[-FORMER_BOOTS_MAX:]
 
 
 def _fold(node: Node, fact: Any) -> Node:
