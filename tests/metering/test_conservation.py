@@ -174,6 +174,26 @@ def test_segments_spooled_in_the_old_boot_are_accepted_after_the_new_one(
     assert clean(ledger, world).milli_ms["sold"] == 1_000_000
 
 
+def test_an_old_description_that_was_believed_once_more_counts_no_boot_twice(
+    ledger: Ledger, world: World
+) -> None:
+    old = world.a_node(gpus=2)
+    world.a_run("n1", old.devices, for_ms=1_000)
+    old.send()
+    world.reboot("n1", "boot-2", [])
+    world.a_run("n1", world.agents["n1"].devices, for_ms=700)
+    world.journal("NODES", old.describe(unhealthy=old.devices))
+    world.pass_ms(100)
+    world.journal("NODES", NodeLivenessChanged("n1", "lost", "no heartbeat for 10.0 s"))
+    world.pass_ms(100)
+    world.journal("NODES", world.agents["n1"].describe())
+    world.journal("NODES", NodeLivenessChanged("n1", "alive", "heartbeats are back"))
+    world.pass_ms(100)
+    spent = clean(ledger, world).milli_ms
+    assert spent["sold"] == 2 * 1_700_000
+    assert (spent["broken"], spent["unknown"]) == (0, 2 * (2_000_000 + 100_000))
+
+
 def test_a_silent_node_is_compared_up_to_its_last_report(ledger: Ledger, world: World) -> None:
     agent = world.a_node(gpus=1)
     world.a_run("n1", agent.devices, for_ms=100)

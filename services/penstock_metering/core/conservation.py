@@ -15,8 +15,8 @@ from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.queries import Finding
 from penstock_metering.core.accounts import Books, Counter, CounterKey, Line
 from penstock_metering.core.completeness import check_leases
-from penstock_metering.core.residence import Residence, residences
-from penstock_metering.core.rows import LeaseKey, LeaseRow
+from penstock_metering.core.residence import Residence, boots_in_order, residences
+from penstock_metering.core.rows import LeaseKey, LeaseRow, NodeChange
 from penstock_metering.core.timeline import STATES, UNKNOWN, DeviceLease, sweep
 
 
@@ -172,12 +172,13 @@ def _device_leases(
 
 def _boots(books: Books) -> dict[str, list[tuple[int, str]]]:
     """(joined_ms, boot id) of each node's boots, in their order."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    changes: dict[str, list[NodeChange]] = {}
     for change in books.changes:
-        boots = found.setdefault(change.node, [])
-        if not boots or boots[-1][1] != change.boot_id:
-            boots.append((change.joined_ms, change.boot_id))
-    return found
+        changes.setdefault(change.node, []).append(change)
+    return {
+        node: [(first.joined_ms, boot_id) for boot_id, first in boots_in_order(own).items()]
+        for node, own in changes.items()
+    }
 
 
 def _boot_of(lease: LeaseRow, boots: list[tuple[int, str]]) -> str:

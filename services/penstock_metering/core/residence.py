@@ -78,13 +78,27 @@ def residences(changes: Iterable[NodeChange]) -> Iterator[Residence]:
             yield from _in_boot(boot, standing, followed_ms)
 
 
+def boots_in_order(changes: Iterable[NodeChange]) -> dict[str, NodeChange]:
+    """The first change of each boot of one node. No boot comes back: where the journal returns to
+    one that was over, an old description was believed once more."""
+    first: dict[str, NodeChange] = {}
+    for change in changes:
+        first.setdefault(change.boot_id, change)
+    return first
+
+
 def _by_boot(changes: Sequence[NodeChange]) -> list[list[NodeChange]]:
-    """A node that was removed and came back in the same boot goes on in it."""
+    """A node that was removed and came back in the same boot goes on in it. What was said while an
+    old description was believed is of the newest boot, but for the devices."""
+    first = boots_in_order(changes)
     boots: list[list[NodeChange]] = []
     for change in changes:
-        if not boots or boots[-1][0].boot_id != change.boot_id:
-            boots.append([])
-        boots[-1].append(change)
+        if change is first[change.boot_id]:
+            boots.append([change])
+        elif change.boot_id == boots[-1][0].boot_id:
+            boots[-1].append(change)
+        elif change.kind not in ("boot", "devices"):
+            boots[-1].append(msgspec.structs.replace(change, devices=()))
     return boots
 
 
