@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 CURSOR_LAG_S = 150.0
 """FACTS is persisted with a delay: the journal keeps what may still have to be published again."""
-RETRY_S = 0.5
+LOOK_S = 0.5
+"""So long from one look at the stream to the next: a full broker refuses each fact at once."""
 STORED_S_MAX = 5.0
 """So long the broker may take to say that it has stored a fact."""
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Sequence"
@@ -69,6 +70,7 @@ class FactPublisher:
         self._run = 0  # answers to an earlier run mean nothing
         self._broken = False
         self._disconnects = 0
+        self._next_look_s = 0.0
         self._catching_up: asyncio.Task[None] | None = None
         self._passed: deque[tuple[float, int]] = deque()
         bus.on_reconnect(self._reconnected)
@@ -143,13 +145,15 @@ class FactPublisher:
         self.start()
 
     async def _catch_up(self) -> None:
+        loop = asyncio.get_running_loop()
         while not self._live:
+            if (wait_s := self._next_look_s - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            self._next_look_s = loop.time() + LOOK_S
             try:
                 await self._catch_up_once()
             except (Outage, BusRefusal, StreamRewound) as error:
                 log.warning("facts wait for the broker: %s", error)
-            if not self._live:
-                await asyncio.sleep(RETRY_S)
 
     async def _catch_up_once(self) -> None:
         self._disconnects = self._bus.counters.get("disconnects", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
@@ -14,9 +15,10 @@ from penstock_bus.memory_broker import MemoryBroker
 from penstock_contracts.ids import ROOT
 from penstock_contracts.streams import BUCKETS, STREAMS
 from penstock_runtime.entries import Committed, encode_entry
-from penstock_scheduler.fact_publisher import FactPublisher
+from penstock_scheduler.fact_publisher import LOOK_S, FactPublisher
 from tests.conftest import Eventually
 from tests.scheduler.driver import Driver, a_job, a_node
+from tests.simulation.kernel import Kernel
 
 
 class Journal:
@@ -158,6 +160,35 @@ async def test_a_fact_that_the_stream_did_not_take_is_told_again_before_what_fol
     await published(journal, publisher, eventually)
     assert await journal.told() == journal.expected()
     await publisher.stop()
+
+
+def test_a_full_broker_is_asked_again_now_and_then_and_not_without_a_pause() -> None:
+    kernel = Kernel(1)
+    missed: list[int] = []
+
+    async def live() -> int:
+        broker = MemoryBroker(lambda: kernel.now_ns, rng=kernel.rng)
+        bus = await memory.connect(broker, name="scheduler")
+        await bus.ensure_streams(STREAMS)
+        journal = Journal(broker, bus)
+        publisher = FactPublisher(bus, last_seq=lambda: journal.last_seq)
+        publisher.start()
+        await asyncio.sleep(1)
+        entry = await journal.commit()
+        broker.full = True
+        publisher.on_commit(entry)
+        await asyncio.sleep(20 * LOOK_S)
+        missed.append(publisher.counters["facts_missed"])
+        broker.full = False
+        await asyncio.sleep(2 * LOOK_S)
+        assert await journal.told() == journal.expected()
+        await publisher.stop()
+        return 0
+
+    process = kernel.spawn("scheduler", live)
+    kernel.loop.run_until(lambda: not process.alive, 60.0)
+    assert process.error is None
+    assert missed and 19 <= missed[0] <= 22
 
 
 async def test_the_last_facts_are_looked_after_when_nothing_follows_them(
