@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from tests.simulation.run import Result, run_seed
 from tests.simulation.world import Size
 
 SEED_S_MAX = 600
+SEED_BYTES_MAX = 6 * 1024**3
+"""A world that grows without end fails alone: it would take the machine with it."""
 
 
 def seeds_of(text: str) -> list[int]:
@@ -77,6 +80,7 @@ class Campaign:
     def _be_child(self, seed: int, faults_max: int | None, answer: IO[bytes]) -> None:
         """Never returns: what a killed process of the world had suspended must not be unwound."""
         signal.alarm(SEED_S_MAX)
+        resource.setrlimit(resource.RLIMIT_AS, (SEED_BYTES_MAX, resource.RLIM_INFINITY))
         logging.disable(logging.CRITICAL)
         gc.disable()
         try:
@@ -94,8 +98,16 @@ class Campaign:
             answer.seek(0)
             data = answer.read()
         if not data:
-            return _broken(seed, f"the process ended with {status}")
+            return _broken(seed, f"its process {_end(status)}")
         return msgspec.json.decode(data, type=Result)
+
+
+def _end(status: int) -> str:
+    if not os.WIFSIGNALED(status):
+        return f"ended with {os.WEXITSTATUS(status)} and no result"
+    if os.WTERMSIG(status) == signal.SIGALRM:
+        return f"had not ended after {SEED_S_MAX} s"
+    return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
 
 
 def _broken(seed: int, why: str) -> Result:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 """Whose code runs now; None: the world's own."""
+
+WINDOW_S = 60.0
+STEPS_IN_WINDOW_MAX = 250_000
+"""Far beyond what a busy world needs: somebody tries something again and again."""
+STEPS_WATCHED = 10_000
+BUSIEST_SHOWN = 5
+
+
+class Spinning(Exception):
+    """Time stands still, or nearly, and says who is so busy."""
 
 
 class Handle:
@@ -40,6 +50,14 @@ class Handle:
 
     def when(self) -> float:
         return self.when_s
+
+    def who(self) -> str:
+        """Its process and function, for a person."""
+        process = self.context.get(PROCESS)
+        owner = getattr(self.callback, "__self__", None)
+        what = owner.get_coro() if isinstance(owner, Task) else self.callback
+        name = getattr(what, "__qualname__", type(what).__name__)
+        return f"{process.name if process is not None else 'the world'}: {name}"
 
 
 class Task(asyncio.Task[Any]):
@@ -69,6 +87,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._serial = 0
         self._on_error = on_error
         self._stopping = False
+        self._window_s = 0.0
+        self._window_steps = 0  # what `steps` was when the window began
         self.steps = 0
 
     # -- what asyncio asks of a loop -----------------------------------------------------------
@@ -144,15 +164,31 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     # -- running -------------------------------------------------------------------------------
     def run_until(self, done: Callable[[], bool], until_s: float) -> None:
-        """Run until `done` or the loop's time has come to `until_s`."""
+        """Run until `done` or the loop's time has come to `until_s`. Raises Spinning."""
         asyncio._set_running_loop(self)
         try:
             while not done():
                 if not self._ready and not self._advance(until_s):
                     return
                 self._run_ready()
+                if self.steps - self._window_steps > STEPS_IN_WINDOW_MAX:
+                    self._check_window(until_s)
         finally:
             asyncio._set_running_loop(None)
+
+    def _check_window(self, until_s: float) -> None:
+        if self._now_s - self._window_s >= WINDOW_S:
+            self._window_s, self._window_steps = self._now_s, self.steps
+            return
+        steps, busy = self.steps, Counter[str]()
+        while self.steps < steps + STEPS_WATCHED and (self._ready or self._advance(until_s)):
+            busy.update(handle.who() for handle in self._ready if not handle.cancelled())
+            self._run_ready()
+        raise Spinning(
+            f"{self.steps - self._window_steps} steps from {self._window_s:.6f} s to "
+            f"{self._now_s:.6f} s; the busiest of the last {self.steps - steps}: "
+            + ", ".join(f"{who} ({times})" for who, times in busy.most_common(BUSIEST_SHOWN))
+        )
 
     def _advance(self, until_s: float) -> bool:
         """Move to the next timer's time and make what is due ready."""

@@ -16,6 +16,7 @@ import msgspec
 from tests.checkers.history import Ending, History, Violation
 from tests.checkers.verdict import judge
 from tests.simulation.adversary import Adversary
+from tests.simulation.loop import Spinning
 from tests.simulation.world import Size, World
 
 HOUR_S = 3_600.0
@@ -53,18 +54,9 @@ def run_seed(
     adversary = Adversary(world, rng, until_s=size.submitting_s, faults_max=faults_max)
     world.begin()
     adversary.begin()
-    loop = world.kernel.loop
-    loop.run_until(lambda: False, size.submitting_s + 1.0)
-    world.calm()
-    faults_stopped_ns = world.kernel.now_ns
-    drained_ns = _drain(world)
-    world.history.ending = _ending(world, faults_stopped_ns, drained_ns)
+    violations = _violations(world, size.submitting_s)
     world.ledger.remove()
-    history = world.history
-    violations = [
-        *(Violation(code="crashed", sentence=crash) for crash in world.crashes()),
-        *(violation for found in judge(history).values() for violation in found),
-    ]
+    history, loop = world.history, world.kernel.loop
     result = Result(
         seed=seed,
         ok=not violations,
@@ -79,6 +71,21 @@ def run_seed(
         lossy=history.lossy_broker,
     )
     return result, history
+
+
+def _violations(world: World, submitting_s: float) -> list[Violation]:
+    """Lets the world live to its end. One that spins never gets there, and is not judged."""
+    try:
+        world.kernel.loop.run_until(lambda: False, submitting_s + 1.0)
+        world.calm()
+        faults_stopped_ns = world.kernel.now_ns
+        drained_ns = _drain(world)
+        world.history.ending = _ending(world, faults_stopped_ns, drained_ns)
+    except Spinning as spinning:
+        found = [Violation(code="spinning", sentence=str(spinning), at_ns=world.kernel.now_ns)]
+    else:
+        found = [violation for of_one in judge(world.history).values() for violation in of_one]
+    return [*(Violation(code="crashed", sentence=crash) for crash in world.crashes()), *found]
 
 
 def encode(history: History) -> bytes:

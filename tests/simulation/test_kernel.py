@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.simulation import loop
 from tests.simulation.kernel import EXIT_CRASHED, EXIT_KILLED, Kernel, Process
 
 
@@ -99,3 +100,36 @@ def test_a_callback_that_fails_is_noted_with_its_process() -> None:
     run(kernel)
     assert len(kernel.bugs) == 1
     assert kernel.bugs[0].startswith("scheduler-1: ")
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.001])
+def test_a_world_in_which_time_stands_still_ends_and_names_the_busiest(
+    monkeypatch: pytest.MonkeyPatch, pause_s: float
+) -> None:
+    monkeypatch.setattr(loop, "STEPS_IN_WINDOW_MAX", 5_000)
+    kernel = Kernel(1)
+
+    async def hurry() -> int:
+        await asyncio.sleep(30)
+        for _ in range(1_000_000):
+            await asyncio.sleep(pause_s)
+        return 0
+
+    kernel.spawn("hasty", hurry)
+    with pytest.raises(loop.Spinning, match=r"steps from .* s to 3\d\..* s; .*hasty: .*hurry"):
+        run(kernel, 3_600)
+
+
+def test_a_world_that_is_busy_for_long_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STEPS_IN_WINDOW_MAX", 5_000)
+    kernel, seen = Kernel(1), []
+
+    async def work() -> int:
+        for _ in range(36_000):
+            await asyncio.sleep(0.1)
+        seen.append(kernel.loop.time())
+        return 0
+
+    kernel.spawn("busy", work)
+    run(kernel, 7_200)
+    assert seen == [pytest.approx(3_600)]
