@@ -189,10 +189,19 @@ class Keeper:
                 readers[self._service] = None
             cursors = {name: published.get(cursor_key(stream, name), 0) for name in readers}
             least = min(cursors.values(), default=0)
+            if stream == self._journal and least > self._purged.get(stream, 0):
+                least = min(least, await self._spanned_seq())
             if least > self._purged.get(stream, 0):
                 await self._bus.purge(stream, up_to_seq=least)
                 self._purged[stream] = least
             await self._watch_fill(stream, cursors)
+
+    async def _spanned_seq(self) -> int:
+        """From where the journal is still needed should the newest snapshot turn out damaged, going
+        by those that are there now: a broker that lost power may have lost what we have written,
+        and what the cursors rest on."""
+        seqs = await self.store.seqs()
+        return seqs[1] if len(seqs) > 1 else 0
 
     async def _watch_fill(self, stream: str, cursors: Mapping[str, int]) -> None:
         """An alert names who holds the stream up, once each time it gets that full."""

@@ -59,7 +59,7 @@ class SnapshotStore:
     ) -> None:
         """Store a snapshot and drop those that are older than the one at `before_seq`: the newest
         may turn out damaged, and the one before it, which was found whole or written by us, must
-        lead to the same state."""
+        lead to the same state. When the broker has lost that one, none is dropped."""
         header = SnapshotHeader(
             service=self._service,
             seq=seq,
@@ -73,9 +73,17 @@ class SnapshotStore:
         name = f"{self._service}.{seq:020d}"
         await self._bus.object_put(BUCKET, name, encode_json(header) + b"\n" + data)
         oldest = f"{self._service}.{before_seq:020d}"
-        for old in await self._names():
+        names = await self._names()
+        if oldest not in names:
+            return
+        for old in names:
             if old < oldest:
                 await self._bus.object_delete(BUCKET, old)
+
+    async def seqs(self) -> list[int]:
+        """What the snapshots that are there now stand for, newest first, damaged or not."""
+        tails = [name.rpartition(".")[2] for name in await self._names()]
+        return [int(tail) for tail in tails if tail.isdecimal()]
 
     async def newest_first(self) -> AsyncIterator[tuple[SnapshotHeader, bytes]]:
         """The snapshots that are whole; damaged ones are logged and passed over."""
