@@ -74,7 +74,7 @@ def measure_scheduler(nodes: int, queued: int, remembered: int) -> None:
         snapshot_bytes=len(data),
         snapshot_ms=cpu_ms(core.snapshot),
         restore_ms=cpu_ms(lambda: SchedulerCore().restore(data)),
-        tick_ms=cpu_ms(lambda: core.decide(Ticked(silence), later_ns, 2)),
+        tick_ms=cpu_ms(lambda: core.decide(Ticked(silence, 1), later_ns, 2)),
         place_one_ms=cpu_ms(lambda: place(one, core.state.nodes, core.state.capacity)),
         place_gang_ms=cpu_ms(lambda: place(gang, core.state.nodes, core.state.capacity)),
         thousand_impossible_jobs_ms=cpu_ms(

@@ -86,11 +86,14 @@ class NodeLinks:
         self._beats: dict[str, Heartbeat] = {}
         self._refused: set[str] = set()
         self._links: dict[str, Link] = {}
+        self.told_seq = 0
+        """The orders of all grants up to this entry have gone out."""
 
     def reset(self) -> None:
         """After a take-over, a reconnect, or a cut of the journal: renewal is assumed, every node
         is sent everything, and none gets anything new before it has answered."""
         self._links = {name: Link() for name in self._state().nodes}
+        self.told_seq = self._seq()
         self._believed_seq = 0
         self.assume_contact()
         self._state().begin_to_speak()
@@ -111,6 +114,7 @@ class NodeLinks:
 
     def push_changes(self) -> None:
         """Sends what the last committed transition changed."""
+        self.told_seq = self._seq()
         state = self._state()
         if not state.touches:
             return

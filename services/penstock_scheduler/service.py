@@ -164,7 +164,7 @@ class Scheduler:
             self._gap_ticks -= 1
             if self._gap_ticks == 0:
                 self.service.offer(GapFound())
-            self.service.offer(Ticked(self.links.silence_ns()))
+            self.service.offer(Ticked(self.links.silence_ns(), self.links.told_seq))
             if ticks % CURSOR_EVERY_TICKS == 0:
                 try:
                     await self.publisher.publish_cursor(self._clock.monotonic_ns() / 1e9)

@@ -243,7 +243,7 @@ class CutWorld:
                 host.beat()
             self.links.judge()
             self.now_ns += SECOND_NS
-            self.feed(Ticked({}))
+            self.feed(Ticked({}, 0))
 
     # -- faults ------------------------------------------------------------------------------------
     def cut(self, entries: int, reports: int) -> int:

@@ -56,7 +56,7 @@ class Driver:
         for node in nodes:
             self.feed(NodeChanged(NodeRegistered(node)))
         self.now_ns += 10 * SECOND_NS
-        self.feed(Ticked({}))
+        self.feed(Ticked({}, 0))
 
     def feed(self, *events: object) -> list[Any]:
         """One transition: all events, then settling. Returns its facts."""
@@ -89,7 +89,8 @@ class Driver:
         for lease in self.core.state.leases.values():
             if lease.node in heard_ns:
                 heard_ns[lease.node] = max(heard_ns[lease.node], lease.granted_ns)
-        return self.feed(Ticked({name: self.now_ns - at_ns for name, at_ns in heard_ns.items()}))
+        silence_ns = {name: self.now_ns - at_ns for name, at_ns in heard_ns.items()}
+        return self.feed(Ticked(silence_ns, self.seq))
 
     def report(self, kind: type, job: JobSpec, rank: int = 0, **fields: Any) -> list[Any]:
         return self.feed(self.reported(kind, job, rank, **fields))

@@ -7,7 +7,7 @@ import pytest
 
 from penstock_contracts import journal, nodes
 from penstock_contracts.leases import Released
-from penstock_scheduler.core.events import NodeChanged
+from penstock_scheduler.core.events import NodeChanged, Ticked
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
 
@@ -87,6 +87,17 @@ def test_contact_lost_longer_than_allowed_loses_the_attempt_but_frees_nothing() 
     driver.tick(2, contact)
     assert driver.grant_of(job)[0].attempt == 2
     assert (job.job_id, 1, 0) in driver.core.state.leases, "silence is not release"
+
+
+def test_a_silence_measured_before_a_grant_says_nothing_of_it() -> None:
+    """It may be decided late: while the broker takes no entries, measurements wait."""
+    driver = Driver(a_node("n1", 1))
+    before = Ticked({"n1": 40 * SECOND_NS}, driver.seq)
+    job = a_job(gpus=1, disconnect_s=30)
+    driver.submit(job)
+    assert driver.feed(before) == []
+    (lost, *_) = driver.feed(Ticked({"n1": 40 * SECOND_NS}, driver.seq))
+    assert isinstance(lost, journal.RankExited) and lost.reason == "lost"
 
 
 def test_the_devices_of_a_lost_attempt_come_back_with_the_proof() -> None:

@@ -97,6 +97,17 @@ def test_a_change_goes_out_as_a_delta_over_the_last_one_sent(site: Site) -> None
     assert site.last().base == first.as_of, "not waiting for the answer"
 
 
+def test_what_is_told_is_what_was_committed_when_orders_last_went_out(site: Site) -> None:
+    assert site.links.told_seq == site.driver.seq
+    site.driver.submit(a_job(1, gpus=1))
+    assert site.links.told_seq == site.driver.seq - 1, "committed, and not sent yet"
+    site.links.push_changes()
+    assert site.links.told_seq == site.driver.seq
+    site.driver.tick()
+    site.links.push_changes()
+    assert site.links.told_seq == site.driver.seq, "also when nothing had to be sent"
+
+
 def test_what_is_released_is_dropped(site: Site) -> None:
     site.submit(1)
     key = site.last().leases[0].key

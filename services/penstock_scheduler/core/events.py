@@ -55,10 +55,12 @@ class NodeChanged(msgspec.Struct, frozen=True):
 
 
 class Ticked(msgspec.Struct, frozen=True):
-    """About a second has passed. `silence_ns`: for how long each node was not heard, measured on a
-    clock that nobody sets."""
+    """About a second has passed. `silence_ns`: for how long each node was neither heard nor given
+    anything, measured on a clock that nobody sets, when the orders of all grants up to entry
+    `told_seq` had gone out; it is decided later, and says nothing of grants behind that."""
 
     silence_ns: dict[str, int]
+    told_seq: int
 
 
 class Nudged(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from penstock_contracts.nodes import (
     NodeUncordoned,
 )
 from penstock_scheduler.core import resting
+from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks, may_stop
@@ -125,7 +126,7 @@ def _by_job(state: State, leases: list[Lease]) -> list[tuple[Job, list[Lease]]]:
     return [(state.jobs[job_id], held) for job_id, held in groups.items()]
 
 
-def decide_tick(state: State, silence_ns: dict[str, int], now_ns: int) -> list[JobFact]:
+def decide_tick(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
     """What time alone causes: overdue drains, lost contact, impossible jobs, forgotten ids."""
     facts: list[JobFact] = []
     for name in sorted(state.nodes):
@@ -133,7 +134,7 @@ def decide_tick(state: State, silence_ns: dict[str, int], now_ns: int) -> list[J
         image = state.nodes[name].image
         if image.drain_deadline_ns is not None and now_ns >= image.drain_deadline_ns:
             facts += _stop_all_on(state, name)
-    facts += _lost_contact(state, silence_ns, now_ns)
+    facts += _lost_contact(state, tick, now_ns)
     facts += decide_impossible(state, now_ns)
     before_ms = forget_before_ms(state, now_ns)
     if before_ms is not None:
@@ -150,12 +151,15 @@ def _stop_all_on(state: State, name: str) -> list[JobFact]:
     ]
 
 
-def _lost_contact(state: State, silence_ns: dict[str, int], now_ns: int) -> list[JobFact]:
+def _lost_contact(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
+    """A lease whose order had not gone out when silence was measured is not overdue: its node holds
+    it from when it is told."""
     overdue = [
         lease
         for lease in state.leases.values()
         if lease.spec.disconnect_s is not None
-        and silence_ns.get(lease.node, 0)
+        and lease.lease_seq <= tick.told_seq
+        and tick.silence_ns.get(lease.node, 0)
         > lease.spec.disconnect_s * 1_000_000_000 + DISCONNECT_MARGIN_NS
     ]
     facts: list[JobFact] = []

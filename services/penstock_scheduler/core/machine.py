@@ -62,7 +62,7 @@ class SchedulerCore:
         if isinstance(event, CancelAsked):
             return decide_cancel(self.state, event)
         if isinstance(event, Ticked):
-            return decide_tick(self.state, event.silence_ns, now_ns)
+            return decide_tick(self.state, event, now_ns)
         if isinstance(event, NodeChanged):
             return decide_node(self.state, event.fact, now_ns)
         if isinstance(event, Nudged):
