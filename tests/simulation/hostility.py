@@ -14,12 +14,17 @@ import msgspec
 
 from penstock_bus.memory_stream import MemoryStream
 from penstock_bus.port import Message
+from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
+from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Exited, NodeReport, Released
+from tests.checkers.history import Submission
 from tests.checkers.leases import fold_journal
 from tests.simulation.world import World
 
 STRANGER = "stranger"
+MALLORY = "mallory"
+"""A tenant whose credential is in order."""
 MESSAGES_MAX = 12
 _RUBBISH = (b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"jobs":[{}]}', b'{"node":7}', b"[" * 5000)
 
@@ -36,16 +41,16 @@ def _rubbish(world: World, rng: random.Random) -> None:
     node = rng.choice([host.name for host in world.hosts] + [STRANGER])
     subject = rng.choice(
         (
-            f"{ROOT}.request.job.mallory.submit",
-            f"{ROOT}.request.job.mallory.cancel",
-            f"{ROOT}.request.job.mallory.dance",
+            f"{ROOT}.request.job.{MALLORY}.submit",
+            f"{ROOT}.request.job.{MALLORY}.cancel",
+            f"{ROOT}.request.job.{MALLORY}.dance",
             f"{ROOT}.node.{node}.report",
             f"{ROOT}.node.{node}.description",
             f"{ROOT}.node.{node}.heartbeat",
             f"{ROOT}.usage.{node}",
         )
     )
-    _send(world, subject, rng.choice(_RUBBISH))
+    send(world, subject, rng.choice(_RUBBISH))
 
 
 def _damaged(world: World, rng: random.Random) -> None:
@@ -60,21 +65,21 @@ def _damaged(world: World, rng: random.Random) -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
     if rng.random() < 0.3:
         del data[rng.randrange(len(data) + 1) :]
-    _send(world, _from_another(world, rng, found[0]), bytes(data))
+    send(world, _from_another(world, rng, found[0]), bytes(data))
 
 
 def _again(world: World, rng: random.Random) -> None:
     """A true message, late and once more."""
     found = _some_message(world, rng)
     if found is not None:
-        _send(world, *found)
+        send(world, *found)
 
 
 def _forged(world: World, rng: random.Random) -> None:
     """A true message of one node or tenant, as if another (or a stranger) had sent it."""
     found = _some_message(world, rng)
     if found is not None:
-        _send(world, _from_another(world, rng, found[0]), found[1])
+        send(world, _from_another(world, rng, found[0]), found[1])
 
 
 def _lie(world: World, rng: random.Random) -> None:
@@ -95,13 +100,13 @@ def _lie(world: World, rng: random.Random) -> None:
     }
     end = Exited(**step, reason="exited", exit_code=0, started_ms=step["at_ms"])
     report = NodeReport(node=node, boot_id="", items=(end, Released(**step)))
-    _send(world, f"{ROOT}.node.{node}.report", msgspec.json.encode(report))
+    send(world, f"{ROOT}.node.{node}.report", msgspec.json.encode(report))
 
 
 def _from_another(world: World, rng: random.Random, subject: str) -> str:
     tokens = subject.split(".")
     if tokens[2] == "request":
-        tokens[4] = "mallory"
+        tokens[4] = MALLORY
         return ".".join(tokens)
     at = 3 if tokens[2] == "node" else len(tokens) - 1
     others = [host.name for host in world.hosts if host.name != tokens[at]]
@@ -119,6 +124,37 @@ def _some_message(world: World, rng: random.Random) -> tuple[str, bytes] | None:
     return None if message is None else (message.subject, message.payload)
 
 
-def _send(world: World, subject: str, payload: bytes) -> None:
-    if world.broker.up:
-        world.broker.route(Message(subject, payload, "", None))
+def send(world: World, subject: str, payload: bytes) -> None:
+    """A hostile tenant may ask for jobs as any other: what is well-formed after all, it has asked
+    for."""
+    if not world.broker.up:
+        return
+    *_, tenant, verb = subject.split(".")
+    if verb == "submit":
+        world.history.submissions += [
+            Submission(
+                at_ns=world.kernel.now_ns,
+                tenant=tenant,
+                job_id=spec.job_id,
+                request_seq=None,
+                spec=spec,
+            )
+            for spec in _jobs_in(payload)
+        ]
+    world.broker.route(Message(subject, payload, "", None))
+
+
+def _jobs_in(payload: bytes) -> list[JobSpec]:
+    """Those of a submit that can be read."""
+    try:
+        body = msgspec.json.decode(payload)
+    except MALFORMED:
+        return []
+    jobs = body.get("jobs", [body]) if isinstance(body, dict) else []
+    found = []
+    for job in jobs if isinstance(jobs, list) else []:
+        try:
+            found.append(msgspec.json.decode(msgspec.json.encode(job), type=JobSpec))
+        except MALFORMED:
+            continue
+    return found
