@@ -80,7 +80,7 @@ def runs(
     """Every seed under every policy, seed by seed."""
     expected = None
     if experiment.workload == LIST:
-        expected = workload_of(count_shapes(experiment.jobs))
+        expected = workload_of(count_shapes(experiment.jobs), experiment.nodes.models)
     for seed in seeds:
         order = inflated(experiment.jobs, seed, experiment.nodes.capacity_milli, experiment.inflate)
         for policy in policies:
@@ -106,9 +106,9 @@ def _run(
     progress: Callable[[int], None],
 ) -> Run:
     packer = packer_for(experiment.nodes, policy, expected, seed)
-    popularity = None if expected is not None else Popularity(packer.fleet.offer())
+    popularity = None if expected is not None else Popularity()
     if popularity is not None:
-        packer.expect(popularity.workload())
+        packer.expect(popularity.workload(experiment.nodes.models))
     packer.choose(order[0])  # loads the machine code
     capacity = experiment.nodes.capacity_milli
     points: list[Point] = []
@@ -122,7 +122,7 @@ def _run(
                 points += _points(arrived, shape, allocated, capacity, packer)
             arrived += shape.asked_milli
             if popularity is not None and popularity.see(shape):
-                packer.expect(popularity.workload())
+                packer.expect(popularity.workload(experiment.nodes.models))
             choice = packer.choose(shape)
             if choice is not None:
                 packer.take(choice, shape)

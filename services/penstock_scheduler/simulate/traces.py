@@ -22,10 +22,10 @@ SPEC_SEPARATOR = "|"
 
 
 class Nodes(NamedTuple):
-    """A fleet: rooms by name, models, and milli-GPU in all."""
+    """A fleet: rooms and devices by name and model, and milli-GPU in all."""
 
     rooms: dict[str, NodeRoom]
-    models: frozenset[str]
+    models: dict[str, int]
     capacity_milli: int
 
 
@@ -41,7 +41,7 @@ class Timed(NamedTuple):
 def read_nodes(path: Path) -> Nodes:
     """Every node, empty. Raises BadTable."""
     found: dict[str, NodeRoom] = {}
-    models: set[str] = set()
+    models: dict[str, int] = {}
     devices = 0
     for row in rows(path, NODE_COLUMNS):
         name = row.name("sn")
@@ -55,10 +55,10 @@ def read_nodes(path: Path) -> Nodes:
         found[name] = empty_node(row.size("cpu_milli"), row.size("memory_mib"), kinds)
         devices += count
         if count:
-            models.add(model)
+            models[model] = models.get(model, 0) + count
     if not devices:
         raise BadTable(f"{path}, line 2, column gpu: no node has a device")
-    return Nodes(found, frozenset(models), devices * MILLI)
+    return Nodes(found, models, devices * MILLI)
 
 
 def read_jobs(path: Path, nodes: Nodes) -> list[PackShape]:
@@ -116,6 +116,6 @@ def _models(row: Row, nodes: Nodes) -> tuple[str, ...]:
     asked = tuple(
         sorted({one.strip() for one in row.text("gpu_spec").split(SPEC_SEPARATOR)} - {""})
     )
-    if asked and nodes.models.isdisjoint(asked):
+    if asked and not any(model in nodes.models for model in asked):
         raise row.problem("gpu_spec", f"no node has the model {shown(SPEC_SEPARATOR.join(asked))}")
     return asked

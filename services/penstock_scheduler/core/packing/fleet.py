@@ -24,7 +24,6 @@ from penstock_scheduler.core.packing.layout import (
     NODE_ROWS,
     OPEN,
     ORDER,
-    USABLE,
 )
 from penstock_scheduler.core.packing.workload import DeviceKind
 
@@ -114,10 +113,15 @@ class Fleet:
             bool(self.nodes[OPEN, column]),
         )
 
-    def offer(self) -> int:
-        """Free milli-CPU per usable device, over all nodes; 0 without devices."""
-        usable = int(self.nodes[USABLE].sum())
-        return int(self.nodes[CPU].sum()) // usable if usable else 0
+    def models(self) -> dict[str, int]:
+        """Usable devices by model, whatever is on them."""
+        kinds, numbers = np.unique(self.devices[KIND], return_counts=True)
+        found: dict[str, int] = {}
+        for kind, number in zip(kinds.tolist(), numbers.tolist(), strict=True):
+            if kind != NO_DEVICE:
+                model = self.kinds[kind][0]
+                found[model] = found.get(model, 0) + number
+        return found
 
     def _kind(self, kind: DeviceKind) -> int:
         index = self._kind_index.get(kind)

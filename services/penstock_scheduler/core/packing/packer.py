@@ -7,18 +7,26 @@ does not know who asks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from penstock_scheduler.core.packing import loops
+from penstock_scheduler.core.packing import loops, scoring, vectors
+from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.fleet import Fleet, NodeRoom
 from penstock_scheduler.core.packing.layout import (
     CHANGED,
     DEVICE,
     FILL,
+    FIXED,
+    INFEASIBLE,
+    LOSS,
+    MEMORY,
+    MILLI,
     NO_DEVICE,
     OPEN,
+    ORDER,
     RANDOM,
     TOTAL,
     USABLE,
@@ -27,8 +35,7 @@ from penstock_scheduler.core.packing.layout import (
     Array,
 )
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
-from penstock_scheduler.core.packing.rows import Rows
-from penstock_scheduler.core.packing.scoring import whole_devices
+from penstock_scheduler.core.packing.rows import KeptRow, Rows
 from penstock_scheduler.core.packing.shapes import PackShape, row_key
 from penstock_scheduler.core.packing.tombola import Tombola
 from penstock_scheduler.core.packing.workload import EMPTY, Workload, profile_of
@@ -46,21 +53,31 @@ class Choice(NamedTuple):
 
 
 class Packer:
-    """`take` after every choice that is kept, and `give` when it ends, keep it true."""
+    """`take` after every choice that is kept, and `give` when it ends, keep it true.
+
+    `machine_code`: numba's loops or numpy's arrays; both choose the same.
+    """
 
     def __init__(
-        self, policy: Policy = DEFAULT, workload: Workload = EMPTY, *, seed: int = 0
+        self,
+        policy: Policy = DEFAULT,
+        workload: Workload = EMPTY,
+        *,
+        seed: int = 0,
+        machine_code: bool = HAS_NUMBA,
     ) -> None:
         self.fleet = Fleet()
         self.policy = policy
         self.workload = workload
         self.usable = self.whole = 0
+        self._engine: Any = loops if machine_code else vectors
+        self._whole_devices: Any = (scoring if machine_code else vectors).whole_devices
         self._version = 0
         self._history = np.zeros(HISTORY_MAX, np.int64)
-        self._rows = Rows(policy)
         self._tombola = Tombola(seed) if policy.number == RANDOM else None
         self._use_profile()
 
+    # -- what changes
     def expect(self, workload: Workload) -> None:
         """Takes the workload as what will come; all scores are computed anew when asked for."""
         self.workload = workload
@@ -71,47 +88,28 @@ class Packer:
         known = self.fleet.columns.get(name)
         if known is not None:
             self._count(known, -1)
-        columns, devices = self.fleet.devices.shape[1:]
+        size = self.fleet.devices.shape
         column = self.fleet.put(name, room)
         if len(self.fleet.kinds) != self._kinds:
             self._use_profile()
-        elif self.fleet.devices.shape[1:] != (columns, devices):
+        elif self.fleet.devices.shape != size:
             self._use_arrays()
-        self._touch(column)
+        self._engine.summarize(column, *self._arrays[:6])
+        self._note(column)
 
     def remove(self, name: str) -> None:
         """The node is no more."""
         self._count(self.fleet.columns[name], -1)
-        self._touch(self.fleet.remove(name))
+        column = self.fleet.remove(name)
+        self._engine.summarize(column, *self._arrays[:6])
+        self._note(column)
 
-    def choose(self, shape: PackShape, closed: Array = NOBODY) -> Choice | None:
-        """The best place for one rank now, or None. `closed`: nodes it must not use, by column."""
-        row = self._rows.row(row_key(shape), self.fleet)
-        if row.version != self._version:
-            behind = self._version - row.version
-            if row.version < 0 or behind > HISTORY_MAX:
-                loops.refresh_all(self.fleet.count, *self._arrays, *row.arrays)
-            else:
-                loops.refresh_changed(
-                    row.version, self._version, self._history, *self._arrays, *row.arrays
-                )
-            row.version = self._version
-        nodes, scores = self.fleet.nodes, row.arrays.scores
-        if self._tombola is not None:
-            column = self._tombola.draw(self.fleet.count, shape.memory_mib, closed, nodes, scores)
-        else:
-            weight = self._loss_weight()
-            column = loops.pick(self.fleet.count, shape.memory_mib, weight, closed, nodes, scores)
-        if column < 0:
-            return None
-        if not shape.gpus:
-            return Choice(self.fleet.names[column], ())
-        device = int(scores[DEVICE, column])
-        if device != NO_DEVICE:
-            return Choice(self.fleet.names[column], (device,))
-        mask = whole_devices(column, shape.gpus, self.fleet.devices, row.arrays.kinds)
-        devices = tuple(d for d in range(self.fleet.devices.shape[2]) if mask >> d & 1)
-        return Choice(self.fleet.names[column], devices)
+    def open(self, name: str, is_open: bool) -> None:
+        """Whether the node may get work; what is on it stays."""
+        column = self.fleet.columns[name]
+        self._count(column, -1)
+        self.fleet.nodes[OPEN, column] = is_open
+        self._note(column)
 
     def take(self, choice: Choice, shape: PackShape) -> None:
         """The rank holds what was chosen."""
@@ -121,31 +119,83 @@ class Packer:
         """The rank no longer holds it."""
         self._charge(choice, shape, -1)
 
+    # -- what is asked
+    def choose(self, shape: PackShape, closed: Array = NOBODY) -> Choice | None:
+        """The best place for one rank now, or None. `closed`: nodes it must not use, see `mask`."""
+        row = self._row(shape)
+        nodes, scores = self.fleet.nodes, row.arrays.scores
+        count, memory_mib = self.fleet.count, shape.memory_mib
+        if self._tombola is not None:
+            column = self._tombola.draw(count, memory_mib, closed, nodes, scores)
+        else:
+            weight = self._loss_weight()
+            column = self._engine.pick(count, memory_mib, weight, closed, nodes, scores)
+        return None if column < 0 else self._choice(row, column, shape)
+
+    def ranking(
+        self, shape: PackShape, most: int, closed: Array = NOBODY
+    ) -> list[tuple[int, Choice]]:
+        """The best places with their scores, best first: what `choose` has to choose from."""
+        row = self._row(shape)
+        count = self.fleet.count
+        nodes, scores = self.fleet.nodes[:, :count], row.arrays.scores[:, :count]
+        fits = (scores[FIXED] != INFEASIBLE) & (nodes[MEMORY] >= shape.memory_mib)
+        if closed.size:
+            fits &= ~closed[:count]
+        columns = np.flatnonzero(fits)
+        values = scores[FIXED, columns] - self._loss_weight() * scores[LOSS, columns] // MILLI
+        best = np.lexsort((nodes[ORDER, columns], -values))[:most]
+        return [(int(values[i]), self._choice(row, int(columns[i]), shape)) for i in best]
+
+    def mask(self, names: Iterable[str]) -> Array:
+        """Nodes as `choose` wants them closed; unknown ones are left out. True until a node comes
+        or goes."""
+        closed = np.zeros(self.fleet.nodes.shape[1], np.bool_)
+        for name in names:
+            column = self.fleet.columns.get(name)
+            if column is not None:
+                closed[column] = True
+        return closed
+
     def fragmented_milli(self) -> int:
         """F of all nodes: the free milli-GPU that the workload, on average, could not use."""
         nodes = self.fleet.nodes[:, : self.fleet.count]
         return int(nodes[TOTAL].sum()) - (int(nodes[FILL].sum()) >> WEIGHT_SUM_BITS)
 
     # -- parts
+    def _row(self, shape: PackShape) -> KeptRow:
+        row = self._rows.row(row_key(shape), self.fleet)
+        if row.version != self._version:
+            if row.version < 0 or self._version - row.version > HISTORY_MAX:
+                self._engine.refresh_all(self.fleet.count, *self._arrays, *row.arrays)
+            else:
+                self._engine.refresh_changed(
+                    row.version, self._version, self._history, *self._arrays, *row.arrays
+                )
+            row.version = self._version
+        return row
+
+    def _choice(self, row: KeptRow, column: int, shape: PackShape) -> Choice:
+        name = self.fleet.names[column]
+        if not shape.gpus:
+            return Choice(name, ())
+        device = int(row.arrays.scores[DEVICE, column])
+        if device != NO_DEVICE:
+            return Choice(name, (device,))
+        devices = self.fleet.devices
+        mask = int(self._whole_devices(column, shape.gpus, devices, row.arrays.kinds))
+        return Choice(name, tuple(d for d in range(mask.bit_length()) if mask >> d & 1))
+
     def _charge(self, choice: Choice, shape: PackShape, sign: int) -> None:
         column = self.fleet.columns[choice.node]
         mask = 0
         for device in choice.devices:
             mask |= 1 << device
         self._count(column, -1)
-        loops.charge(
-            column,
-            sign * shape.cpu_milli,
-            sign * shape.memory_mib,
-            sign * shape.gpu_milli,
-            mask,
-            *self._arrays[:6],
+        cpu_milli, memory_mib = sign * shape.cpu_milli, sign * shape.memory_mib
+        self._engine.charge(
+            column, cpu_milli, memory_mib, sign * shape.gpu_milli, mask, *self._arrays[:6]
         )
-        self._note(column)
-
-    def _touch(self, column: int) -> None:
-        """Everything that follows from what a node has."""
-        loops.summarize(column, *self._arrays[:6])
         self._note(column)
 
     def _note(self, column: int) -> None:
@@ -165,6 +215,7 @@ class Packer:
 
     def _use_profile(self) -> None:
         self._profile = profile_of(self.workload, self.fleet.kinds)
+        self._rows = Rows(self.policy, self.workload)
         self._kinds = len(self.fleet.kinds)
         self._use_arrays()
 
@@ -175,4 +226,4 @@ class Packer:
         counts = np.zeros((2, columns, self._profile.groups.shape[1]), np.int64)
         self._arrays = (self.fleet.nodes, self.fleet.devices, counts, *self._profile)
         for column in range(self.fleet.count):
-            loops.summarize(column, *self._arrays[:6])
+            self._engine.summarize(column, *self._arrays[:6])

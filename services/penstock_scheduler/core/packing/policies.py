@@ -36,7 +36,7 @@ class Policy(NamedTuple):
     loss_slope: int = 0
     loss_power: float = 1.0
     loss_reference: int = 0
-    ratio_milli_per_gpu: int = 10_700
+    ratio_percent: int = 100
 
     def loss_weight(self, free_share: float) -> int:
         """What a poor pattern counts when this share of the fleet's devices is wholly free."""

@@ -7,11 +7,11 @@ clock, so that the same jobs teach the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from penstock_scheduler.core.packing.layout import MILLI
 from penstock_scheduler.core.packing.shapes import PackShape, RowKey, row_key
-from penstock_scheduler.core.packing.workload import Workload, workload_of
+from penstock_scheduler.core.packing.workload import CPU_MILLI_PER_GPU, Workload, workload_of
 
 FADE_EVERY = 20_000
 """After so many jobs all counts are halved: of a month's workload the last weeks decide."""
@@ -30,12 +30,12 @@ PRIOR = ((1, 1000, 16), (1, 500, 8), (1, 250, 4), (2, 1000, 2), (4, 1000, 1), (8
 class Popularity:
     """`see` every job once when it is submitted."""
 
-    def __init__(self, cpu_milli_per_gpu: int) -> None:
+    def __init__(self, cpu_milli_per_gpu: int = CPU_MILLI_PER_GPU) -> None:
         self.counts: dict[RowKey, int] = {}
         self.seen = 0
         self._next = LEARN_FIRST
         for gpus, milli, jobs in PRIOR:
-            cpu_milli = cpu_milli_per_gpu * gpus * milli // MILLI // 2
+            cpu_milli = cpu_milli_per_gpu * gpus * milli // MILLI
             key = RowKey(cpu_milli, gpus, milli, 0, ())
             self.counts[key] = jobs * SEEN_WEIGHT // 8
 
@@ -53,14 +53,16 @@ class Popularity:
         self._next = self.seen + min(LEARN_EVERY, max(LEARN_FIRST, self.seen // 2))
         return True
 
-    def workload(self, waiting: Iterable[tuple[PackShape, int]] = ()) -> Workload:
-        """The facts as they are now. `waiting`: shapes in the queue with their numbers; these will
-        be asked for next, so they count once more."""
+    def workload(
+        self, devices: Mapping[str, int], waiting: Iterable[tuple[PackShape, int]] = ()
+    ) -> Workload:
+        """The facts as they are now. `devices`: by model. `waiting`: shapes in the queue with
+        their numbers; these will be asked for next, so they count once more."""
         counts = dict(self.counts)
         for shape, jobs in waiting:
             key = row_key(shape)
             counts[key] = counts.get(key, 0) + jobs * SEEN_WEIGHT
-        return workload_of(counts)
+        return workload_of(counts, devices)
 
     def _fade(self) -> None:
         halved = ((key, count // 2) for key, count in self.counts.items())

@@ -24,13 +24,14 @@ from penstock_scheduler.core.packing.layout import (
     P_STRANDED,
     P_TIGHT,
     PARAMETERS,
+    PRICE,
     ROW_LAYERS,
     Array,
     Row,
 )
 from penstock_scheduler.core.packing.policies import Policy
 from penstock_scheduler.core.packing.shapes import RowKey
-from penstock_scheduler.core.packing.workload import may_use
+from penstock_scheduler.core.packing.workload import Workload, may_use
 
 BYTES_MAX = 256 * 2**20
 """All rows together, whatever the size of the fleet; at least `ROWS_MIN`."""
@@ -51,8 +52,9 @@ class KeptRow:
 class Rows:
     """The rows in the order in which they were asked for last."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, workload: Workload) -> None:
         self._policy = policy
+        self._workload = workload
         self._rows: dict[RowKey, KeptRow] = {}
 
     def clear(self) -> None:
@@ -63,7 +65,7 @@ class Rows:
         row = self._rows.pop(key, None)
         if row is None:
             scores = np.full((ROW_LAYERS, fleet.nodes.shape[1]), INFEASIBLE, np.int64)
-            row = KeptRow(Row(self._params(key), _kinds(key, fleet), scores))
+            row = KeptRow(Row(self._params(key), self._kinds(key, fleet), scores))
             most = max(ROWS_MIN, min(ROWS_MAX, BYTES_MAX // scores.nbytes))
             while len(self._rows) >= most:
                 del self._rows[next(iter(self._rows))]
@@ -75,7 +77,7 @@ class Rows:
         params[P_CPU], params[P_GPUS], params[P_MILLI] = key.cpu_milli, key.gpus, key.gpu_milli
         policy = self._policy
         params[P_POLICY] = policy.number
-        params[P_RATIO] = policy.ratio_milli_per_gpu
+        params[P_RATIO] = self._workload.cpu_milli_per_gpu * policy.ratio_percent // 100 or 1
         params[P_FRAGMENT] = policy.fragment
         params[P_TIGHT] = policy.tight
         params[P_STRANDED] = policy.stranded
@@ -84,9 +86,10 @@ class Rows:
         params[P_REFERENCE] = policy.loss_reference
         return params
 
-
-def _kinds(key: RowKey, fleet: Fleet) -> Array:
-    kinds = np.zeros((2, max(1, len(fleet.kinds))), np.int64)
-    for index, kind in enumerate(fleet.kinds):
-        kinds[ALLOWED, index] = may_use(key, kind)
-    return kinds
+    def _kinds(self, key: RowKey, fleet: Fleet) -> Array:
+        prices = dict(self._workload.prices)
+        kinds = np.zeros((2, max(1, len(fleet.kinds))), np.int64)
+        for index, kind in enumerate(fleet.kinds):
+            kinds[ALLOWED, index] = may_use(key, kind)
+            kinds[PRICE, index] = prices.get(kind[0], 0)
+        return kinds

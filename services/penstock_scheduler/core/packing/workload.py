@@ -29,25 +29,59 @@ COVERED_PERCENT = 95
 TYPICAL_MAX = 256
 """So many shapes at most count as typical; a decision's cost grows with them."""
 
+CPU_MILLI_PER_GPU = 10_000
+"""Where nothing is known yet."""
+
 DeviceKind = tuple[str, int | None]
 """(model, memory in MiB or None = unknown)."""
 
 
 class Workload(NamedTuple):
-    """How often each shape is asked for, in any unit. Written down, it gives the same prices."""
+    """What is expected, as facts. `counts`: how often each shape is asked for, in any unit;
+    `hole_values`: worth of a hole of 0, 1, ... 1000 milli-GPU in millionths of a device;
+    `prices`: scarcity of each model in thousandths; `cpu_milli_per_gpu`: what goes with a GPU."""
 
     counts: tuple[tuple[RowKey, int], ...]
     hole_values: tuple[int, ...]
+    prices: tuple[tuple[str, int], ...]
+    cpu_milli_per_gpu: int
 
 
-def workload_of(counts: Mapping[RowKey, int]) -> Workload:
-    """The facts of a workload, prices included. Costs some milliseconds."""
+def workload_of(counts: Mapping[RowKey, int], devices: Mapping[str, int]) -> Workload:
+    """The facts of a workload on a fleet with so many devices of each model. Costs some
+    milliseconds."""
+    ordered = tuple(sorted(counts.items()))
     shares: Counter[int] = Counter()
-    for key, count in sorted(counts.items()):
+    cpu = milli = 0
+    for key, count in ordered:
         if key.gpus == 1 and key.gpu_milli < MILLI:
             shares[key.gpu_milli] += count
-    values = hole_values(shares)
-    return Workload(tuple(sorted(counts.items())), tuple(values.tolist()))
+        if key.gpus:
+            cpu += key.cpu_milli * count
+            milli += key.gpus * key.gpu_milli * count
+    return Workload(
+        ordered,
+        tuple(hole_values(shares).tolist()),
+        _prices(ordered, devices),
+        cpu * MILLI // milli if milli else CPU_MILLI_PER_GPU,
+    )
+
+
+def _prices(
+    counts: Sequence[tuple[RowKey, int]], devices: Mapping[str, int]
+) -> tuple[tuple[str, int], ...]:
+    """Of each model the part that those will need who accept only some models, when as much is
+    asked for as there is; a shape's demand is spread over its models by their numbers."""
+    total = sum(key.gpus * key.gpu_milli * count for key, count in counts)
+    everything = sum(devices.values())
+    needed: dict[str, float] = {}
+    for key, count in counts:
+        accepted = sum(devices.get(model, 0) for model in key.models)
+        if accepted and accepted < everything:
+            part = key.gpus * key.gpu_milli * count * everything / total
+            for model in key.models:
+                needed[model] = needed.get(model, 0.0) + part / accepted
+    return tuple((model, min(MILLI, int(MILLI * needed[model]))) for model in sorted(needed))
 
 
 def count_shapes(shapes: Iterable[PackShape]) -> Counter[RowKey]:
@@ -107,4 +141,4 @@ def profile_of(workload: Workload, kinds: Sequence[DeviceKind]) -> Profile:
     )
 
 
-EMPTY = Workload((), tuple(hole_values({}).tolist()))
+EMPTY = workload_of({}, {})

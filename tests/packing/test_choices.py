@@ -1,0 +1,115 @@
+"""Does each policy choose as it says, and does a shape only go where it may?"""
+
+from __future__ import annotations
+
+import pytest
+
+from packing.builders import a_node, a_packer, a_workload
+from penstock_scheduler.core.packing.fleet import NodeRoom, empty_node
+from penstock_scheduler.core.packing.packer import Choice, Packer
+from penstock_scheduler.core.packing.policies import POLICIES
+from penstock_scheduler.core.packing.rows import ROWS_MIN
+from penstock_scheduler.core.packing.shapes import PackShape
+
+HALF = PackShape(1_000, 100, 1, 500)
+WHOLE = PackShape(1_000, 100, 1, 1000)
+
+
+def free(*milli: int, cpu_milli: int = 64_000) -> NodeRoom:
+    return NodeRoom(cpu_milli, 64_000, (("A", 16_000),) * len(milli), milli)
+
+
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name != "random"])
+def test_equals_go_to_the_first_name(policy: str) -> None:
+    nodes = {name: a_node() for name in ("n2", "n10", "n1")}
+    for shape in (HALF, WHOLE, PackShape(1_000, 100)):
+        assert a_packer(policy, nodes=nodes).choose(shape) == Choice("n1", (0,) * bool(shape.gpus))
+
+
+@pytest.mark.parametrize("policy", ["penstock", "fgd", "best_fit", "gpu_packing"])
+def test_a_share_fills_the_hole_that_it_fits(policy: str) -> None:
+    nodes = {"a": free(1000, 1000), "b": free(1000, 500)}
+    assert a_packer(policy, nodes=nodes).choose(HALF) == Choice("b", (1,))
+
+
+def test_chance_draws_from_its_seed_only() -> None:
+    nodes = {f"n{i}": a_node() for i in range(9)}
+    drawn = []
+    for _ in range(2):
+        packer = a_packer("random", nodes=nodes)
+        drawn.append([packer.choose(HALF) for _ in range(40)])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) > 5
+
+
+@pytest.mark.parametrize(
+    ("shape", "nodes"),
+    [
+        (PackShape(0, 0, 1, 1000, None, ("B",)), ["b"]),
+        (PackShape(0, 0, 1, 500, 20_000), []),
+        (PackShape(0, 0, 1, 500, 8_000), ["a", "c"]),
+        (PackShape(0, 0, 1, 500, 8_001), []),
+        (PackShape(0, 0, 2, 1000), ["a", "b"]),
+        (PackShape(0, 0, 3, 1000), []),
+        (PackShape(64_001, 0), []),
+        (PackShape(0, 64_001), []),
+    ],
+)
+def test_a_shape_goes_only_where_it_may(shape: PackShape, nodes: list[str]) -> None:
+    packer = a_packer(
+        nodes={
+            "a": empty_node(64_000, 64_000, [("A", 16_000)] * 2),
+            "b": empty_node(64_000, 64_000, [("B", None)] * 2),
+            "c": empty_node(64_000, 64_000, [("A", 16_000), None]),
+        }
+    )
+    assert sorted(choice.node for _, choice in packer.ranking(shape, 9)) == nodes
+
+
+def test_a_node_closed_to_one_shape_is_open_to_the_next() -> None:
+    packer = a_packer(nodes={"a": a_node(), "b": a_node()})
+    assert packer.choose(HALF, packer.mask(["a", "unknown"])) == Choice("b", (0,))
+    assert packer.choose(HALF, packer.mask(["a", "b"])) is None
+    assert packer.choose(HALF) == Choice("a", (0,))
+
+
+def test_a_closed_node_keeps_what_is_on_it() -> None:
+    packer = a_packer(nodes={"a": a_node(1)})
+    choice = packer.choose(HALF)
+    assert choice is not None
+    packer.take(choice, HALF)
+    packer.open("a", False)
+    assert packer.choose(HALF) is None
+    packer.open("a", True)
+    assert packer.fleet.room("a").free_milli[0] == 500
+    assert packer.choose(HALF) == choice
+
+
+def test_a_scarce_model_is_left_to_those_that_need_it() -> None:
+    needs_b = PackShape(1_000, 100, 1, 1000, None, ("B",))
+    nodes = {"a": a_node(1, model="B"), "b": a_node(1, model="A")}
+    packer = Packer(POLICIES["penstock"], a_workload((needs_b, WHOLE)))
+    for name, room in nodes.items():
+        packer.put(name, room)
+    assert packer.choose(WHOLE) == Choice("b", (0,))
+    assert packer.choose(needs_b) == Choice("a", (0,))
+
+
+def test_more_shapes_than_are_kept_are_placed_all_the_same() -> None:
+    packer = a_packer(nodes={"a": a_node(8)})
+    for cpu_milli in range(2_000):
+        assert packer.choose(PackShape(cpu_milli, 0, 1, 100)) is not None
+    assert ROWS_MIN < len(packer._rows._rows) <= 1024
+
+
+def test_a_node_with_too_many_devices_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 62"):
+        a_packer(nodes={"a": a_node(63)})
+
+
+def test_names_that_leave_no_gap_in_the_order_are_ordered_anew() -> None:
+    packer = a_packer()
+    for length in range(1, 120):  # each between the last and the one before
+        packer.put("a" * length + "b", a_node(1))
+    expected = sorted(packer.fleet.columns)
+    assert [choice.node for _, choice in packer.ranking(WHOLE, 200)] == expected
