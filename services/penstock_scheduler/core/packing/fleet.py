@@ -54,7 +54,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.nodes = np.zeros((NODE_ROWS, COLUMNS_FIRST), np.int64)
-        self.devices = np.zeros((2, COLUMNS_FIRST, DEVICES_FIRST), np.int64)
+        self.devices = np.zeros((2, COLUMNS_FIRST, DEVICES_FIRST), np.int32)
         self.devices[KIND] = NO_DEVICE
         self.columns: dict[str, int] = {}
         self.names: list[str] = []
@@ -167,6 +167,6 @@ class Fleet:
 
     def _widen(self, devices: int) -> None:
         shape = (2, self.devices.shape[1], devices - self.devices.shape[2])
-        more = np.zeros(shape, np.int64)
+        more = np.zeros(shape, np.int32)
         more[KIND] = NO_DEVICE
         self.devices = np.concatenate([self.devices, more], axis=2)

@@ -21,6 +21,8 @@ NODE_ROWS = 9
 FREE, KIND = range(2)
 NO_DEVICE = -1
 """Kind of a device that is not there or not usable."""
+MIXED = -2
+"""Said of devices of several kinds."""
 
 # Layers of the count array [layer, node, group]: usable devices with enough free, and what is free
 # on these.
@@ -44,7 +46,7 @@ P_CPU, P_GPUS, P_MILLI, P_POLICY, P_RATIO = range(5)
 P_FRAGMENT, P_TIGHT, P_STRANDED, P_SPARE, P_PRICE, P_REFERENCE = range(5, 11)
 PARAMETERS = 11
 
-# Policies by number.
+# Policies by number; the first two look at fragmentation.
 PENSTOCK, FGD, BEST_FIT, GPU_PACKING, RANDOM = range(5)
 
 MILLI = 1000

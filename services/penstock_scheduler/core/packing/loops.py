@@ -6,9 +6,7 @@ not know what a score is made of.
 
 from __future__ import annotations
 
-import numpy as np
-
-from penstock_scheduler.core.packing.compiled import compiled
+from penstock_scheduler.core.packing.compiled import compiled_in_place
 from penstock_scheduler.core.packing.layout import (
     CHANGED,
     COUNT,
@@ -31,14 +29,14 @@ from penstock_scheduler.core.packing.layout import (
     USABLE,
     WHOLE,
     Array,
-    Profile,
-    Room,
-    Row,
 )
-from penstock_scheduler.core.packing.scoring import score
+from penstock_scheduler.core.packing.scoring import score, step_of
+
+SCORING = "0810674f081b"
+"""Digest of the file whose functions are compiled in; a test compares."""
 
 
-@compiled
+@compiled_in_place
 def refresh_all(
     count: int,
     nodes: Array,
@@ -54,14 +52,24 @@ def refresh_all(
     scores: Array,
 ) -> None:
     """Scores every node for the row."""
-    room = Room(nodes, devices, counts)
-    profile = Profile(groups, steps, cumulated, phi, thresholds)
-    row = Row(params, kinds, scores)
     for n in range(count):
-        score(n, room, profile, row)
+        score(
+            n,
+            nodes,
+            devices,
+            counts,
+            groups,
+            steps,
+            cumulated,
+            phi,
+            thresholds,
+            params,
+            kinds,
+            scores,
+        )
 
 
-@compiled
+@compiled_in_place
 def refresh_changed(
     since: int,
     version: int,
@@ -79,16 +87,26 @@ def refresh_changed(
     scores: Array,
 ) -> None:
     """Scores the nodes that changed from version `since` on, each once."""
-    room = Room(nodes, devices, counts)
-    profile = Profile(groups, steps, cumulated, phi, thresholds)
-    row = Row(params, kinds, scores)
     for change in range(since, version):
         n = history[change % history.shape[0]]
         if nodes[CHANGED, n] == change:
-            score(n, room, profile, row)
+            score(
+                n,
+                nodes,
+                devices,
+                counts,
+                groups,
+                steps,
+                cumulated,
+                phi,
+                thresholds,
+                params,
+                kinds,
+                scores,
+            )
 
 
-@compiled
+@compiled_in_place
 def pick(
     count: int, memory_mib: int, weight: int, closed: Array, nodes: Array, scores: Array
 ) -> int:
@@ -110,7 +128,7 @@ def pick(
     return found
 
 
-@compiled
+@compiled_in_place
 def charge(
     n: int,
     cpu_milli: int,
@@ -133,7 +151,7 @@ def charge(
     summarize(n, nodes, devices, counts, groups, steps, cumulated)
 
 
-@compiled
+@compiled_in_place
 def summarize(
     n: int,
     nodes: Array,
@@ -151,7 +169,7 @@ def summarize(
             whole += devices[FREE, n, d] == MILLI
             usable += 1
     nodes[TOTAL, n], nodes[USABLE, n], nodes[WHOLE, n] = total, usable, whole
-    step = np.searchsorted(steps, nodes[CPU, n], side="right")
+    step = step_of(nodes[CPU, n], steps)
     fill = 0
     for g in range(groups.shape[1]):
         count = room = 0

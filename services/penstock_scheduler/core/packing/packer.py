@@ -223,7 +223,7 @@ class Packer:
         """After the arrays have another size, or another workload: nothing kept is of use."""
         self._rows.clear()
         columns = self.fleet.nodes.shape[1]
-        counts = np.zeros((2, columns, self._profile.groups.shape[1]), np.int64)
+        counts = np.zeros((2, columns, self._profile.groups.shape[1]), np.int32)
         self._arrays = (self.fleet.nodes, self.fleet.devices, counts, *self._profile)
         for column in range(self.fleet.count):
             self._engine.summarize(column, *self._arrays[:6])

@@ -1,14 +1,12 @@
 """How good is one node for one shape, as loops that numba turns into machine code?
 
 The same integers as `vectors.py`; docs/placement.md has the formulas. It does not know which nodes
-are asked, nor which wins.
+are asked, nor which wins. Arrays are passed one by one: in tuples they cost more than the work.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
-from penstock_scheduler.core.packing.compiled import compiled
+from penstock_scheduler.core.packing.compiled import compiled_in_place
 from penstock_scheduler.core.packing.layout import (
     ALLOWED,
     BEST_FIT,
@@ -27,6 +25,7 @@ from penstock_scheduler.core.packing.layout import (
     KIND,
     LOSS,
     MILLI,
+    MIXED,
     NO_DEVICE,
     OPEN,
     P_CPU,
@@ -49,75 +48,80 @@ from penstock_scheduler.core.packing.layout import (
     WEIGHT_SUM_BITS,
     WHOLE,
     Array,
-    Profile,
-    Room,
-    Row,
 )
 
+LAYOUT = "b53b72bd1df9"
+"""Digest of the file whose numbers are compiled in; a test compares."""
 
-@compiled
-def score(n: int, room: Room, profile: Profile, row: Row) -> None:
+
+@compiled_in_place
+def score(
+    n: int,
+    nodes: Array,
+    devices: Array,
+    counts: Array,
+    groups: Array,
+    steps: Array,
+    cumulated: Array,
+    phi: Array,
+    thresholds: Array,
+    params: Array,
+    kinds: Array,
+    scores: Array,
+) -> None:
     """Writes the score of node `n`, and its best device for a share, into the row."""
-    params, scores = row.params, row.scores
     scores[FIXED, n] = INFEASIBLE
     scores[LOSS, n] = 0
     scores[DEVICE, n] = NO_DEVICE
-    if room.nodes[CPU, n] < params[P_CPU] or not room.nodes[OPEN, n]:
+    policy, gpus, milli = params[P_POLICY], params[P_GPUS], params[P_MILLI]
+    cpu_after = nodes[CPU, n] - params[P_CPU]
+    if cpu_after < 0 or not nodes[OPEN, n] or nodes[TOTAL, n] < gpus * milli:
         return
-    if params[P_GPUS] and params[P_MILLI] < MILLI:
-        _score_share(n, room, profile, row)
+    is_share = gpus == 1 and milli < MILLI
+    mask = whole_devices(n, gpus, devices, kinds) if gpus and not is_share else 0
+    if gpus and not is_share and not mask:
         return
-    mask = 0
-    if params[P_GPUS]:
-        mask = whole_devices(n, params[P_GPUS], room.devices, row.kinds)
-        if not mask:
-            return
-    fill = _fill_after_mask(n, mask, room, profile, params)
-    scores[FIXED, n] = _value(n, MILLI, fill, mask, room, profile, row)
-
-
-@compiled
-def _score_share(n: int, room: Room, profile: Profile, row: Row) -> None:
-    """The best device for a share; of equals the first."""
-    params, devices = row.params, room.devices
-    policy, milli = params[P_POLICY], params[P_MILLI]
-    best = 0
+    base = _base(n, nodes, params)
+    step = step_of(cpu_after, steps)
+    before = nodes[FILL, n] - gpus * milli * WEIGHT_SUM
+    if not is_share:
+        growth = price = 0
+        if policy <= FGD:
+            price = _price(n, mask, devices, kinds) * milli
+            kind = _only_kind(n, mask, devices)
+            if kind != MIXED:
+                growth = before - _fill_after(
+                    n, MILLI, kind, MILLI, gpus, step, counts, groups, cumulated
+                )
+            else:
+                growth = before - _fill_after_mask(
+                    n, mask, step, devices, counts, groups, cumulated
+                )
+        scores[FIXED, n] = _value(base, growth, price, MILLI, params, thresholds)
+        return
+    best = growth = loss = 0
+    last_kind, last_free = NO_DEVICE, 0
     for d in range(devices.shape[2]):
         kind, free = devices[KIND, n, d], devices[FREE, n, d]
-        if kind == NO_DEVICE or free < milli or not row.kinds[ALLOWED, kind]:
+        if kind == NO_DEVICE or free < milli or not kinds[ALLOWED, kind]:
             continue
-        if _seen_before(n, d, devices):
-            continue
-        fill = _fill_after(n, free, kind, room, profile, params)
-        value = _value(n, free, fill, 1 << d, room, profile, row)
-        loss = 0
+        if kind == last_kind and free == last_free:
+            continue  # as good as the one before, which comes first
+        last_kind, last_free = kind, free
+        if policy <= FGD:
+            growth = before - _fill_after(n, free, kind, milli, 1, step, counts, groups, cumulated)
+        value = _value(base, growth, kinds[PRICE, kind] * milli, free, params, thresholds)
         if policy == PENSTOCK:
-            loss = profile.phi[free] - profile.phi[free - milli] - profile.phi[milli]
+            loss = phi[free] - phi[free - milli] - phi[milli]
             rank = value - params[P_REFERENCE] * loss // MILLI
-        elif policy == FGD:
-            rank = value
         else:
-            rank = -free
-        if row.scores[DEVICE, n] == NO_DEVICE or rank > best:
+            rank = value if policy == FGD else -free
+        if scores[DEVICE, n] == NO_DEVICE or rank > best:
             best = rank
-            row.scores[FIXED, n] = value
-            row.scores[LOSS, n] = loss
-            row.scores[DEVICE, n] = d
+            scores[FIXED, n], scores[LOSS, n], scores[DEVICE, n] = value, loss, d
 
 
-@compiled
-def _seen_before(n: int, d: int, devices: Array) -> bool:
-    """Whether a device before this one is the same to every shape."""
-    for e in range(d):
-        if (
-            devices[FREE, n, e] == devices[FREE, n, d]
-            and devices[KIND, n, e] == devices[KIND, n, d]
-        ):
-            return True
-    return False
-
-
-@compiled
+@compiled_in_place
 def whole_devices(n: int, gpus: int, devices: Array, kinds: Array) -> int:
     """The first wholly free devices that may be used, as a bit mask; 0 = not enough."""
     mask = 0
@@ -132,96 +136,125 @@ def whole_devices(n: int, gpus: int, devices: Array, kinds: Array) -> int:
     return 0
 
 
-@compiled
-def _fill_after(n: int, free: int, kind: int, room: Room, profile: Profile, params: Array) -> int:
-    """FILL of a node after a device of this kind with `free` has lost the share asked for."""
-    groups, counts = profile.groups, room.counts
-    step = np.searchsorted(profile.steps, room.nodes[CPU, n] - params[P_CPU], side="right")
-    rest = free - params[P_MILLI]
+@compiled_in_place
+def _only_kind(n: int, mask: int, devices: Array) -> int:
+    """The kind of the devices of a mask; NO_DEVICE without any, MIXED with several kinds."""
+    only = NO_DEVICE
+    for d in range(devices.shape[2]):
+        if (mask >> d) & 1:
+            kind = devices[KIND, n, d]
+            if only != NO_DEVICE and only != kind:
+                return MIXED
+            only = kind
+    return only
+
+
+@compiled_in_place
+def step_of(cpu: int, steps: Array) -> int:
+    """How many of the rising CPU demands are at most this."""
+    low, high = 0, steps.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if steps[middle] <= cpu:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled_in_place
+def _fill_after(
+    n: int,
+    free: int,
+    kind: int,
+    taken: int,
+    times: int,
+    step: int,
+    counts: Array,
+    groups: Array,
+    cumulated: Array,
+) -> int:
+    """FILL of a node after `times` devices of a kind with so much `free` have each lost `taken`."""
+    rest = free - taken
     fill = 0
     for g in range(groups.shape[1]):
         count, usable = counts[COUNT, n, g], counts[SUM, n, g]
         least = groups[GROUP_MILLI, g]
-        if free >= least and groups[GROUP_KINDS + kind, g]:
+        if times and free >= least and groups[GROUP_KINDS + kind, g]:
             if rest >= least:
-                usable -= free - rest
+                usable -= times * taken
             else:
-                usable -= free
-                count -= 1
+                usable -= times * free
+                count -= times
         if count >= groups[GROUP_GPUS, g]:
-            fill += profile.cumulated[step, g] * usable
+            fill += cumulated[step, g] * usable
     return fill
 
 
-@compiled
-def _fill_after_mask(n: int, mask: int, room: Room, profile: Profile, params: Array) -> int:
+@compiled_in_place
+def _fill_after_mask(
+    n: int, mask: int, step: int, devices: Array, counts: Array, groups: Array, cumulated: Array
+) -> int:
     """FILL of a node after the devices of the mask, all wholly free, are taken."""
-    groups, counts = profile.groups, room.counts
-    step = np.searchsorted(profile.steps, room.nodes[CPU, n] - params[P_CPU], side="right")
     fill = 0
     for g in range(groups.shape[1]):
         count, usable = counts[COUNT, n, g], counts[SUM, n, g]
-        for d in range(room.devices.shape[2]):
-            if (mask >> d) & 1 and groups[GROUP_KINDS + room.devices[KIND, n, d], g]:
+        for d in range(devices.shape[2]):
+            if (mask >> d) & 1 and groups[GROUP_KINDS + devices[KIND, n, d], g]:
                 count -= 1
                 usable -= MILLI
         if count >= groups[GROUP_GPUS, g]:
-            fill += profile.cumulated[step, g] * usable
+            fill += cumulated[step, g] * usable
     return fill
 
 
-@compiled
-def _value(n: int, free: int, fill: int, mask: int, room: Room, profile: Profile, row: Row) -> int:
-    """The part of a score that stays while the node does. `free`: on the device of a share."""
-    params = row.params
-    policy = params[P_POLICY]
-    asked = params[P_GPUS] * params[P_MILLI]
-    growth = room.nodes[FILL, n] - fill - asked * WEIGHT_SUM
-    value: int = 0
-    if policy == PENSTOCK:
-        value = _default_value(n, growth, mask, room, row)
-    elif policy == FGD:
-        value = int(np.searchsorted(profile.thresholds, -growth, side="right"))
-    elif policy == BEST_FIT:
-        left = room.nodes[CPU, n] - params[P_CPU] + 16 * (room.nodes[TOTAL, n] - asked)
-        value = (25_600_000 - 100 * left) // 256_000
-    elif policy == GPU_PACKING:
-        value = _gpu_packing(free, params[P_GPUS], room.nodes[USABLE, n], room.nodes[WHOLE, n])
-    return value
-
-
-@compiled
-def _default_value(n: int, growth: int, mask: int, room: Room, row: Row) -> int:
-    """The default policy, but for the loss against a perfect pattern; in millionths of a GPU."""
-    params = row.params
-    cpu, total = room.nodes[CPU, n], room.nodes[TOTAL, n]
-    cpu_after = cpu - params[P_CPU]
-    total_after = total - params[P_GPUS] * params[P_MILLI]
-    reach = cpu * MILLI // params[P_RATIO]
-    reach_after = cpu_after * MILLI // params[P_RATIO]
-    stranded = max(0, total_after - reach_after) - max(0, total - reach)
-    spare = max(0, reach_after - total_after) - max(0, reach - total)
+@compiled_in_place
+def _price(n: int, mask: int, devices: Array, kinds: Array) -> int:
+    """The prices of the models of a mask's devices together."""
     price = 0
-    for d in range(room.devices.shape[2]):
+    for d in range(devices.shape[2]):
         if (mask >> d) & 1:
-            price += row.kinds[PRICE, room.devices[KIND, n, d]] * params[P_MILLI]
-    value: int = (
-        -((params[P_FRAGMENT] * growth) >> WEIGHT_SUM_BITS)
-        - params[P_TIGHT] * cpu_after // 128_000
-        - params[P_STRANDED] * stranded
-        - params[P_SPARE] * spare
-        - params[P_PRICE] * price // MILLI
-    )
+            price += kinds[PRICE, devices[KIND, n, d]]
+    return price
+
+
+@compiled_in_place
+def _value(base: int, growth: int, price: int, free: int, params: Array, thresholds: Array) -> int:
+    """The part of a score that stays while the node does. `free`: on the device taken from."""
+    value: int = base
+    if params[P_POLICY] == PENSTOCK:
+        fragment = (params[P_FRAGMENT] * growth) >> WEIGHT_SUM_BITS
+        value = base - fragment - params[P_PRICE] * price // MILLI
+    elif params[P_POLICY] == FGD:
+        value = step_of(-growth, thresholds)
+    elif params[P_POLICY] == GPU_PACKING and base < 0:
+        if free == MILLI:
+            value = max(50 - params[P_GPUS], 33)
+        else:
+            value = max(100 - free * 100 // MILLI // 10, 50)
     return value
 
 
-@compiled
-def _gpu_packing(free: int, gpus: int, usable: int, whole: int) -> int:
-    """Shared devices first, then free devices of a used node, then a free node."""
-    if gpus == 0:
-        return 0
-    if whole == usable:
-        return max(33 - whole, whole)
-    if free == MILLI:
-        return max(50 - gpus, 33)
-    return max(100 - free * 100 // MILLI // 10, 50)
+@compiled_in_place
+def _base(n: int, nodes: Array, params: Array) -> int:
+    """What of a score is the same for all devices of a node; in millionths of a GPU for the default
+    policy. For GPU packing -1 where it is not."""
+    policy, gpus = params[P_POLICY], params[P_GPUS]
+    cpu, total = nodes[CPU, n], nodes[TOTAL, n]
+    cpu_after, total_after = cpu - params[P_CPU], total - gpus * params[P_MILLI]
+    base: int = 0
+    if policy == PENSTOCK:
+        reach, reach_after = cpu * MILLI // params[P_RATIO], cpu_after * MILLI // params[P_RATIO]
+        stranded = max(0, total_after - reach_after) - max(0, total - reach)
+        spare = max(0, reach_after - total_after) - max(0, reach - total)
+        base = -(
+            params[P_TIGHT] * cpu_after // 128_000
+            + params[P_STRANDED] * stranded
+            + params[P_SPARE] * spare
+        )
+    elif policy == BEST_FIT:
+        base = (25_600_000 - 100 * (cpu_after + 16 * total_after)) // 256_000
+    elif policy == GPU_PACKING and gpus:
+        whole = nodes[WHOLE, n]
+        base = max(33 - whole, whole) if whole == nodes[USABLE, n] else -1
+    return base

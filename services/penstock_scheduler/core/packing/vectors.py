@@ -58,7 +58,7 @@ from penstock_scheduler.core.packing.layout import (
 
 NODES_AT_ONCE = 1024
 """Bounds what the intermediate arrays take."""
-LEAST = np.iinfo(np.int64).min
+LEAST = np.int64(np.iinfo(np.int64).min)
 
 
 def refresh_all(count: int, *arrays: Array) -> None:
