@@ -51,7 +51,7 @@ def parts_of(packer: Packer, shape: PackShape, choice: Choice) -> Parts:
         -((policy.fragment * growth) >> WEIGHT_SUM_BITS),
         -(policy.tight * after.cpu_milli // CPU_UNIT_MILLI),
         -policy.stranded * stranded,
-        -policy.spare * spare,
+        -(policy.spare if shape.gpus else policy.spare_cpu_only) * spare,
         -(policy.price * price // MILLI),
         -(_loss_weight(packer, policy) * _loss(packer, room, shape, choice) // MILLI),
     )

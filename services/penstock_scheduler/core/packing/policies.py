@@ -31,6 +31,7 @@ class Policy(NamedTuple):
     tight: int = 0
     stranded: int = 0
     spare: int = 0
+    spare_cpu_only: int = 0
     price: int = 0
     loss_floor: int = 0
     loss_slope: int = 0
@@ -46,15 +47,17 @@ class Policy(NamedTuple):
 DEFAULT = Policy(
     "penstock",
     PENSTOCK,
-    fragment=1300,
-    tight=120_000,
-    stranded=650,
-    spare=950,
-    price=400,
-    loss_floor=1800,
-    loss_slope=15_000,
-    loss_power=0.8,
-    loss_reference=3000,
+    fragment=1142,
+    tight=18_000,
+    stranded=1062,
+    spare=930,
+    spare_cpu_only=1674,
+    price=600,
+    loss_floor=3500,
+    loss_slope=37_900,
+    loss_power=0.447,
+    loss_reference=2680,
+    ratio_percent=105,
 )
 POLICIES = {
     policy.name: policy

@@ -81,7 +81,7 @@ class Rows:
         params[P_FRAGMENT] = policy.fragment
         params[P_TIGHT] = policy.tight
         params[P_STRANDED] = policy.stranded
-        params[P_SPARE] = policy.spare
+        params[P_SPARE] = policy.spare if key.gpus else policy.spare_cpu_only
         params[P_PRICE] = policy.price
         params[P_REFERENCE] = policy.loss_reference
         return params
