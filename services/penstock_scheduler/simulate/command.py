@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ EXIT_REFUSED = 2
 SEEDS_MAX = 10_000
 SEED_DIGITS_MAX = 18
 INFLATE_MAX = 100.0
+COMPRESS_MAX = 1e9
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -47,6 +48,12 @@ def _seeds(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 
 def _is_seed(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= SEED_DIGITS_MAX
+
+
+def _inflate(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not 0 < value <= INFLATE_MAX:  # nor is it when it is not a number
+        raise click.BadParameter(f"{value} is not above 0 and at most {INFLATE_MAX}", ctx, param)
+    return value
 
 
 @click.group("simulate")
@@ -90,7 +97,8 @@ def _trace_options(function: Command) -> Command:
 )
 @click.option(
     "--inflate",
-    type=click.FloatRange(0, INFLATE_MAX, min_open=True),
+    type=float,
+    callback=_inflate,
     default=1.3,
     show_default=True,
     help="How much arrives, as a multiple of the fleet's devices.",
@@ -138,22 +146,77 @@ def placement_command(
     else:
         _print_table(found, result)
     if draw is not None and plot is not None:
-        draw(found, plot)
+        try:
+            draw(found, plot)
+        except OSError as error:
+            raise Refused(f"--plot {plot}: cannot be written: {error.strerror}") from error
+
+
+@command.command("replay")
+@_trace_options
+@click.option(
+    "--compress",
+    type=click.FloatRange(0, COMPRESS_MAX, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Divide the times between arrivals by this; durations stay.",
+)
+def replay_command(
+    nodes: Path,
+    jobs: Path,
+    policies: tuple[str, ...],
+    workload: str,
+    compress: float,
+    json_output: bool,
+) -> None:
+    """Let jobs come and go at their times, and see how long they wait.
+
+    The file of jobs needs the columns creation_time and deletion_time, in seconds. Jobs that do not
+    fit wait in order of arrival; whoever fits may overtake.
+    """
+    from penstock_scheduler.simulate.replay import replays
+    from penstock_scheduler.simulate.tables import BadTable
+    from penstock_scheduler.simulate.traces import read_nodes, read_timed_jobs
+
+    chosen = tuple(dict.fromkeys(policies)) or (DEFAULT.name,)
+    try:
+        fleet = read_nodes(nodes)
+        timed = read_timed_jobs(jobs, fleet)
+    except BadTable as error:
+        raise Refused(str(error)) from error
+    lines: list[dict[str, Any]] = []
+    with _progress(len(timed) * len(chosen)) as progress:
+        for found in replays(fleet, timed, chosen, compress, workload, progress):
+            lines.append(found.line())
+            if json_output:
+                _print_json(lines[-1])
+    if not json_output:
+        _print_replays(lines)
+
+
+def _print_replays(lines: Sequence[dict[str, Any]]) -> None:
+    heads = ["POLICY", "WAITED", "MEAN S", "P50 S", "P99 S", "MAX S", "ALLOCATED", "FRAGMENTED"]
+    rows = [heads]
+    for line in lines:
+        waits = ("-" if s is None else f"{s:,.1f}" for s in line["queueing_s"].values())
+        shares = (f"{line[part]:.2f} %" for part in ("allocated_percent", "fragmented_percent"))
+        rows.append([line["policy"], f"{line['waited']} of {line['jobs']}", *waits, *shares])
+    print_aligned(rows)
+    click.echo(f"Who waits starts {lines[0]['waiting_rule']}.")
 
 
 def _plotter(plot: Path | None) -> Callable[[Sequence[Run], Path], None] | None:
     """Asked for before anything runs: a missing library is told at once."""
     if plot is None:
         return None
+    if not plot.parent.is_dir():
+        raise Refused(f"--plot {plot}: the folder is not there")
     try:
         from penstock_scheduler.simulate.plot import draw
     except ImportError as error:
-        _refuse_plot(error)
+        sentence = f"--plot needs matplotlib ({error}): pip install 'penstock[plot]'"
+        raise Refused(sentence) from error
     return draw
-
-
-def _refuse_plot(error: ImportError) -> NoReturn:
-    raise Refused(f"--plot needs matplotlib ({error}): pip install 'penstock[plot]'") from error
 
 
 @contextmanager

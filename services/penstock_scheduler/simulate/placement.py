@@ -117,8 +117,7 @@ def _run(
     for start in range(0, len(order), _BLOCK):
         begun_s = time.perf_counter()
         for shape in order[start : start + _BLOCK]:
-            percent = (arrived + shape.asked_milli) * 100 // capacity
-            if percent > arrived * 100 // capacity:
+            if _passed(arrived + shape.asked_milli, capacity) > _passed(arrived, capacity):
                 points += _points(arrived, shape, allocated, capacity, packer)
             arrived += shape.asked_milli
             if popularity is not None and popularity.see(shape):
@@ -130,6 +129,8 @@ def _run(
         spent_s += time.perf_counter() - begun_s
         progress(min(_BLOCK, len(order) - start))
     last = round(experiment.inflate * 100)
+    for percent in range(_passed(arrived, capacity) + 1, last):
+        points.append(_point(percent, allocated, capacity, packer))
     points.append(_point(last, allocated, capacity, packer))
     reported = {
         str(p.arrived): round(p.allocated, DIGITS)
@@ -150,9 +151,14 @@ def _points(
     arrived: int, shape: PackShape, allocated: int, capacity: int, packer: Packer
 ) -> Iterator[Point]:
     """The percents that this arrival passes, as the fleet is before it."""
-    first = arrived * 100 // capacity + 1
-    for percent in range(first, (arrived + shape.asked_milli) * 100 // capacity + 1):
+    first = _passed(arrived, capacity) + 1
+    for percent in range(first, _passed(arrived + shape.asked_milli, capacity) + 1):
         yield _point(percent, allocated, capacity, packer)
+
+
+def _passed(arrived: int, capacity: int) -> int:
+    """The last percent that has been passed; -1 before the first arrival."""
+    return (arrived * 100 - 1) // capacity
 
 
 def _point(percent: int, allocated: int, capacity: int, packer: Packer) -> Point:

@@ -88,7 +88,7 @@ def _rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
             _check_header(path, line, header, columns)
             continue
         if len(fields) != len(header):
-            at = header[min(len(fields), len(header)) - 1]
+            at = header[min(len(fields), len(header) - 1)]
             raise BadTable(
                 f"{path}, line {line}, column {at}: the line has {len(fields)} fields, "
                 f"the header {len(header)}"
