@@ -1,0 +1,211 @@
+"""How long do the jobs of a trace wait under a policy, and how full is the fleet meanwhile?
+
+Jobs come and end at their times, in virtual time. Those that do not fit wait in the order in which
+they came; whenever something ends the line is gone through from the front, and each job that fits
+starts, so later ones may overtake (backfill without reservation). The packer decides; here is only
+counted. It does not know files, nor what is printed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from penstock_scheduler.core.packing.packer import Choice, Packer
+from penstock_scheduler.core.packing.popularity import Popularity
+from penstock_scheduler.core.packing.shapes import PackShape
+from penstock_scheduler.core.packing.workload import count_shapes, workload_of
+from penstock_scheduler.simulate.placement import DIGITS, LIST, packer_for
+from penstock_scheduler.simulate.traces import Nodes, Timed
+
+WAITING_RULE = "in order of arrival, and whoever fits may overtake"
+POINTS_MAX = 200
+"""Of the course over time so many points are told."""
+
+
+class Moment(NamedTuple):
+    """The fleet at a time after the first arrival; shares in percent of its milli-GPU."""
+
+    at_s: float
+    allocated: float
+    fragmented: float
+    waiting: int
+
+
+class Replay(NamedTuple):
+    """What came of one policy. Shares are means over time, from the first arrival to the last, and
+    to the last end; `queueing_s`: of all jobs that could ever run, sorted."""
+
+    policy: str
+    compress: float
+    never_fitted: int
+    queueing_s: tuple[float, ...]
+    allocated: float
+    allocated_to_end: float
+    fragmented: float
+    ended_s: float
+    moments: tuple[Moment, ...]
+
+    def line(self) -> dict[str, Any]:
+        """What is printed of it."""
+        waits = self.queueing_s
+        return {
+            "policy": self.policy,
+            "compress": self.compress,
+            "waiting_rule": WAITING_RULE,
+            "jobs": len(waits),
+            "never_fitted": self.never_fitted,
+            "waited": sum(wait > 0 for wait in waits),
+            "queueing_s": {
+                "mean": round(fmean(waits), DIGITS) if waits else None,
+                "p50": _quantile(waits, 50),
+                "p99": _quantile(waits, 99),
+                "max": _quantile(waits, 100),
+            },
+            "allocated_percent": round(self.allocated, DIGITS),
+            "allocated_percent_to_last_end": round(self.allocated_to_end, DIGITS),
+            "fragmented_percent": round(self.fragmented, DIGITS),
+            "ended_s": round(self.ended_s, DIGITS),
+            "over_time": [
+                [*(round(value, DIGITS) for value in moment[:3]), moment.waiting]
+                for moment in self.moments
+            ],
+        }
+
+
+def replays(
+    nodes: Nodes,
+    jobs: Sequence[Timed],
+    policies: Sequence[str],
+    compress: float,
+    workload: str,
+    progress: Callable[[int], None],
+) -> Iterator[Replay]:
+    """The trace under each policy. `compress`: times between arrivals are divided by it, durations
+    are not."""
+    for policy in policies:
+        yield _World(nodes, jobs, policy, compress, workload).run(progress)
+
+
+class _World:
+    """The fleet, who runs, who waits, and what was counted so far."""
+
+    def __init__(
+        self, nodes: Nodes, jobs: Sequence[Timed], policy: str, compress: float, workload: str
+    ) -> None:
+        shapes = [job.shape for job in jobs]
+        expected = None
+        if workload == LIST:
+            expected = workload_of(count_shapes(shapes), nodes.models)
+        self._packer: Packer = packer_for(nodes, policy, expected, 0)
+        self._popularity = None if expected is not None else Popularity()
+        if self._popularity is not None:
+            self._packer.expect(self._popularity.workload(nodes.models))
+        self._nodes = nodes
+        self._jobs = jobs
+        self._policy = policy
+        self._compress = compress
+        distinct = dict.fromkeys(shapes)
+        self._never = {shape for shape in distinct if self._packer.choose(shape) is None}
+        self._ends: list[tuple[float, int]] = []
+        self._choices: dict[int, Choice] = {}
+        self._line: dict[int, float] = {}
+        self._waits: list[float] = []
+        self._now_s = self._allocated = self._fragmented = 0.0
+        self._area = self._fragmented_area = 0.0
+        self._moments: list[Moment] = []
+
+    def run(self, progress: Callable[[int], None]) -> Replay:
+        first_s = self._jobs[0].arrival_s
+        last_s = (self._jobs[-1].arrival_s - first_s) / self._compress
+        for index, job in enumerate(self._jobs):
+            at_s = (job.arrival_s - first_s) / self._compress
+            self._end_until(at_s)
+            self._pass_time(at_s)
+            self._arrive(index, job.shape)
+            self._note(at_s, last_s)
+            progress(1)
+        area, fragmented = self._area, self._fragmented_area
+        self._end_until(float("inf"))
+        return Replay(
+            self._policy,
+            self._compress,
+            len(self._jobs) - len(self._waits),
+            tuple(sorted(self._waits)),
+            area / last_s if last_s else self._allocated,
+            self._area / self._now_s if self._now_s else self._allocated,
+            fragmented / last_s if last_s else self._fragmented,
+            self._now_s,
+            tuple(self._moments),
+        )
+
+    # -- parts
+    def _arrive(self, index: int, shape: PackShape) -> None:
+        if self._popularity is not None and self._popularity.see(shape):
+            self._packer.expect(self._popularity.workload(self._nodes.models))
+        if shape not in self._never and not self._start(index, self._now_s):
+            self._line[index] = self._now_s
+
+    def _end_until(self, until_s: float) -> None:
+        """Ends what ends by then; after each time something ended the line is gone through."""
+        while self._ends and self._ends[0][0] <= until_s:
+            at_s = self._ends[0][0]
+            self._pass_time(at_s)
+            while self._ends and self._ends[0][0] == at_s:
+                index = heapq.heappop(self._ends)[1]
+                shape = self._jobs[index].shape
+                self._packer.give(self._choices.pop(index), shape)
+                self._allocated -= self._percent(shape)
+            self._go_through_line()
+
+    def _go_through_line(self) -> None:
+        refused: set[PackShape] = set()
+        for index, since_s in list(self._line.items()):
+            shape = self._jobs[index].shape
+            if shape in refused:
+                continue
+            if self._start(index, since_s):
+                del self._line[index]
+            else:
+                refused.add(shape)
+
+    def _start(self, index: int, since_s: float) -> bool:
+        job = self._jobs[index]
+        choice = self._packer.choose(job.shape)
+        if choice is None:
+            return False
+        self._packer.take(choice, job.shape)
+        self._choices[index] = choice
+        heapq.heappush(self._ends, (self._now_s + job.duration_s, index))
+        self._waits.append(self._now_s - since_s)
+        self._allocated += self._percent(job.shape)
+        return True
+
+    def _percent(self, shape: PackShape) -> float:
+        return shape.asked_milli * 100 / self._nodes.capacity_milli
+
+    def _pass_time(self, at_s: float) -> None:
+        passed_s = at_s - self._now_s
+        if passed_s > 0:
+            self._fragmented = self._packer.fragmented_milli() * 100 / self._nodes.capacity_milli
+            self._area += self._allocated * passed_s
+            self._fragmented_area += self._fragmented * passed_s
+            self._now_s = at_s
+
+    def _note(self, at_s: float, last_s: float) -> None:
+        """A point of the course, where one is due."""
+        if at_s >= last_s * len(self._moments) / POINTS_MAX and len(self._moments) < POINTS_MAX:
+            moment = Moment(at_s, self._allocated, self._fragmented_percent(), len(self._line))
+            self._moments.append(moment)
+
+    def _fragmented_percent(self) -> float:
+        return self._packer.fragmented_milli() * 100 / self._nodes.capacity_milli
+
+
+def _quantile(ordered: Sequence[float], percent: int) -> float | None:
+    """Of sorted values the least that so many percent do not exceed."""
+    if not ordered:
+        return None
+    return round(ordered[max(0, -(-len(ordered) * percent // 100) - 1)], DIGITS)

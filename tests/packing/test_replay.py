@@ -1,0 +1,111 @@
+"""Do jobs of a trace come, wait and end as the waiting rule says?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from penstock_scheduler.core.packing.policies import POLICIES
+from penstock_scheduler.core.packing.shapes import PackShape
+from penstock_scheduler.simulate.command import command
+from penstock_scheduler.simulate.replay import Replay, replays
+from penstock_scheduler.simulate.traces import Nodes, Timed
+from tests.packing.builders import a_node
+from tests.packing.traces import JOB_HEAD, JOB_LINES, jobs_file, nodes_file
+
+WHOLE = PackShape(1_000, 1_000, 1, 1000)
+PAIR = PackShape(1_000, 1_000, 2, 1000)
+HUGE = PackShape(1_000, 1_000, 3, 1000)
+
+
+def a_replay(jobs: list[tuple[PackShape, int, int]], **options: Any) -> Replay:
+    """(shape, arrival, duration) on a node with two devices."""
+    nodes = Nodes({"n": a_node(2)}, {"A": 2}, 2_000)
+    timed = [Timed(f"j{i}", *job) for i, job in enumerate(jobs)]
+    policy = options.get("policy", "penstock")
+    workload = options.get("workload", "list")
+    compress = options.get("compress", 1.0)
+    (found,) = replays(nodes, timed, [policy], compress, workload, lambda done: None)
+    return found
+
+
+def test_a_job_waits_until_what_is_in_its_way_has_ended() -> None:
+    found = a_replay([(PAIR, 0, 10), (PAIR, 4, 10), (PAIR, 5, 10)])
+    assert found.queueing_s == (0.0, 6.0, 15.0)
+    assert found.ended_s == 30.0
+
+
+def test_a_smaller_job_overtakes_one_that_does_not_fit() -> None:
+    found = a_replay([(WHOLE, 0, 10), (PAIR, 1, 10), (WHOLE, 2, 3)])
+    assert found.queueing_s == (0.0, 0.0, 9.0)
+
+
+def test_one_in_line_that_still_does_not_fit_holds_nobody_behind_it() -> None:
+    jobs = [(WHOLE, 0, 5), (WHOLE, 0, 10), (PAIR, 1, 10), (WHOLE, 2, 3)]
+    found = a_replay(jobs)
+    assert found.queueing_s == (0.0, 0.0, 3.0, 9.0)
+
+
+def test_a_job_of_no_duration_takes_nothing_from_those_after_it() -> None:
+    found = a_replay([(PAIR, 0, 0), (PAIR, 0, 5), (PAIR, 5, 1)])
+    assert found.queueing_s == (0.0, 0.0, 0.0)
+
+
+def test_a_job_that_could_never_run_is_counted_and_does_not_wait() -> None:
+    found = a_replay([(HUGE, 0, 5), (WHOLE, 1, 5)])
+    assert found.never_fitted == 1
+    assert found.queueing_s == (0.0,)
+    assert [moment.waiting for moment in found.moments] == [0, 0]
+
+
+def test_compressed_arrivals_come_sooner_and_last_as_long() -> None:
+    found = a_replay([(PAIR, 100, 10), (PAIR, 140, 10)], compress=20.0)
+    assert found.queueing_s == (0.0, 8.0)
+    assert found.ended_s == 20.0
+    assert found.allocated == 100.0
+
+
+def test_shares_are_means_over_time() -> None:
+    found = a_replay([(WHOLE, 0, 5), (WHOLE, 10, 10)])
+    assert found.allocated == 25.0
+    assert found.allocated_to_end == 37.5
+
+
+def test_every_job_starts_under_every_policy_and_also_while_learning() -> None:
+    jobs = [((WHOLE, PAIR)[i % 3 == 0], i // 2, i % 7) for i in range(90)]
+    for policy in POLICIES:
+        for workload in ("list", "online"):
+            found = a_replay(jobs, policy=policy, workload=workload)
+            assert len(found.queueing_s) == 90
+            assert found.line() == a_replay(jobs, policy=policy, workload=workload).line()
+
+
+def test_nothing_was_asked_where_nothing_could_run() -> None:
+    line = a_replay([(HUGE, 0, 5)]).line()
+    assert line["queueing_s"] == {"mean": None, "p50": None, "p99": None, "max": None}
+
+
+def a_command(folder: Path, *options: str) -> str:
+    lines = [f"{line},{i * 10},{i * 10 + 25}" for i, line in enumerate(JOB_LINES)]
+    jobs = jobs_file(folder, lines, f"{JOB_HEAD},creation_time,deletion_time")
+    files = ["--nodes", str(nodes_file(folder)), "--jobs", str(jobs)]
+    result = CliRunner().invoke(command, ["replay", *files, *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_prints_one_line_a_policy(tmp_path: Path) -> None:
+    printed = a_command(tmp_path, "--json", "--policy", "penstock", "--policy", "fgd")
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert [line["policy"] for line in lines] == ["penstock", "fgd"]
+    assert [line["jobs"] for line in lines] == [6, 6]
+    assert lines[0]["over_time"][0][:2] == [0.0, 10.0]
+
+
+def test_the_command_prints_a_table_and_the_waiting_rule_for_people(tmp_path: Path) -> None:
+    printed = a_command(tmp_path, "--compress", "10", "--workload", "online")
+    assert "0 of 6" in printed
+    assert "whoever fits may overtake" in printed
