@@ -6,6 +6,7 @@ import pytest
 
 from packing.builders import a_node, a_packer, a_workload
 from penstock_scheduler.core.packing.fleet import NodeRoom, empty_node
+from penstock_scheduler.core.packing.obstacles import Obstacles, obstacles
 from penstock_scheduler.core.packing.packer import Choice, Packer
 from penstock_scheduler.core.packing.policies import POLICIES
 from penstock_scheduler.core.packing.rows import ROWS_MIN
@@ -113,3 +114,46 @@ def test_names_that_leave_no_gap_in_the_order_are_ordered_anew() -> None:
         packer.put("a" * length + "b", a_node(1))
     expected = sorted(packer.fleet.columns)
     assert [choice.node for _, choice in packer.ranking(WHOLE, 200)] == expected
+
+
+def test_units_are_a_size_like_memory() -> None:
+    packer = a_packer(nodes={"a": a_node()._replace(units=5), "b": a_node()._replace(units=2)})
+    shape = PackShape(0, 0, units=2)
+    placed = []
+    while (choice := packer.choose(shape)) is not None:
+        packer.take(choice, shape)
+        placed.append(choice.node)
+    assert sorted(placed) == ["a", "a", "b"]
+    packer.give(Choice("a", ()), shape)
+    assert packer.choose(shape) == Choice("a", ())
+
+
+def test_ranks_are_planned_together_or_not_at_all() -> None:
+    packer = a_packer(nodes={"a": a_node(2), "b": a_node(1)})
+    rooms = {name: packer.fleet.room(name) for name in "ab"}
+    plan = packer.plan(WHOLE, 3)
+    assert plan is not None
+    assert sorted(plan) == [Choice("a", (0,)), Choice("a", (1,)), Choice("b", (0,))]
+    assert packer.plan(WHOLE, 4) is None
+    assert {name: packer.fleet.room(name) for name in "ab"} == rooms
+
+
+def test_what_is_in_the_way_is_counted_node_by_node() -> None:
+    packer = a_packer(
+        nodes={
+            "closed": a_node()._replace(open=False),
+            "other model": a_node(model="B"),
+            "small": a_node(1),
+            "busy": free(1000, 990),
+            "cpu": free(1000, 1000, cpu_milli=10),
+            "memory": a_node()._replace(memory_mib=10),
+            "units": a_node()._replace(units=0),
+            "fits": a_node(),
+            "gone": a_node(),
+        }
+    )
+    packer.remove("gone")
+    shape = PackShape(1_000, 100, 2, 1000, None, ("A",), 1)
+    assert obstacles(packer, shape) == Obstacles(1, 2, 1, 1, 1, 1, 1, 4)
+    assert obstacles(packer, shape, packer.mask(["fits"])) == Obstacles(2, 2, 1, 1, 1, 1, 0, 4)
+    assert obstacles(a_packer(), shape) == Obstacles(0, 0, 0, 0, 0, 0, 0, 0)

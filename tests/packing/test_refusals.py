@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from packing.traces import JOB_HEAD, JOB_LINES, NODE_HEAD, jobs_file, nodes_file
+from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.simulate.tables import LINE_BYTES_MAX, BadTable
 from penstock_scheduler.simulate.traces import read_jobs, read_nodes, read_timed_jobs
 
@@ -139,4 +140,4 @@ def test_what_is_meant_is_read(tmp_path: Path) -> None:
     assert list(nodes.rooms) == ["a", "b"]
     assert nodes.models == {"A": 1}
     jobs = read_jobs(jobs_file(tmp_path, ["j,1,2,1,500,A|B"]), nodes)
-    assert jobs[0] == (1, 2, 1, 500, None, ("A", "B"))
+    assert jobs[0] == PackShape(1, 2, 1, 500, None, ("A", "B"))

@@ -24,9 +24,12 @@ from penstock_scheduler.core.packing.layout import (
     NODE_ROWS,
     OPEN,
     ORDER,
+    UNITS,
 )
 from penstock_scheduler.core.packing.workload import DeviceKind
 
+UNITS_PLENTY = 1 << 40
+"""Of units, where nobody counts them."""
 COLUMNS_FIRST = 64
 DEVICES_FIRST = 8
 ORDER_MAX = 1 << 62
@@ -42,6 +45,7 @@ class NodeRoom(NamedTuple):
     devices: tuple[DeviceKind | None, ...]
     free_milli: tuple[int, ...]
     open: bool = True
+    units: int = UNITS_PLENTY
 
 
 def empty_node(cpu_milli: int, memory_mib: int, devices: Sequence[DeviceKind | None]) -> NodeRoom:
@@ -79,6 +83,7 @@ class Fleet:
             self._widen(len(room.devices))
         self.nodes[CPU, column] = room.cpu_milli
         self.nodes[MEMORY, column] = room.memory_mib
+        self.nodes[UNITS, column] = room.units
         self.nodes[OPEN, column] = room.open
         self.devices[FREE, column] = 0
         self.devices[KIND, column] = NO_DEVICE
@@ -111,6 +116,7 @@ class Fleet:
             tuple(None if kind == NO_DEVICE else self.kinds[kind] for kind in kinds),
             tuple(self.devices[FREE, column].tolist()),
             bool(self.nodes[OPEN, column]),
+            int(self.nodes[UNITS, column]),
         )
 
     def models(self) -> dict[str, int]:

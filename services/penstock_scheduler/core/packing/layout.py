@@ -11,11 +11,11 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Rows of the node array, one column a node: free milli-CPU and MiB · 1 = may get work · place in
-# the order of names · milli-GPU free on usable devices · usable devices, and those wholly free ·
-# free GPU that the workload could use, weighted · the version at which the node last changed.
-CPU, MEMORY, OPEN, ORDER, TOTAL, USABLE, WHOLE, FILL, CHANGED = range(9)
-NODE_ROWS = 9
+# Rows of the node array, one column a node: free milli-CPU, MiB and units · 1 = may get work ·
+# place in the order of names · milli-GPU free on usable devices · usable devices, and those wholly
+# free · free GPU that the workload could use, weighted · the version at which it last changed.
+CPU, MEMORY, UNITS, OPEN, ORDER, TOTAL, USABLE, WHOLE, FILL, CHANGED = range(10)
+NODE_ROWS = 10
 
 # Layers of the device array [layer, node, device].
 FREE, KIND = range(2)

@@ -26,13 +26,14 @@ from penstock_scheduler.core.packing.layout import (
     ORDER,
     SUM,
     TOTAL,
+    UNITS,
     USABLE,
     WHOLE,
     Array,
 )
 from penstock_scheduler.core.packing.scoring import score, step_of
 
-SCORING = "0810674f081b"
+SCORING = "e899950e6f70"
 """Digest of the file whose functions are compiled in; a test compares."""
 
 
@@ -108,10 +109,16 @@ def refresh_changed(
 
 @compiled_in_place
 def pick(
-    count: int, memory_mib: int, weight: int, closed: Array, nodes: Array, scores: Array
+    count: int,
+    memory_mib: int,
+    units: int,
+    weight: int,
+    closed: Array,
+    nodes: Array,
+    scores: Array,
 ) -> int:
-    """The node with the highest score that has the memory and is not closed to the shape; of equals
-    the first by name; -1 = none. `weight`: of the loss, in thousandths."""
+    """The node with the highest score that has memory and units and is not closed to the shape; of
+    equals the first by name; -1 = none. `weight`: of the loss, in thousandths."""
     best = 0
     found = -1
     for n in range(count):
@@ -123,7 +130,9 @@ def pick(
             value < best or (value == best and nodes[ORDER, n] > nodes[ORDER, found])
         ):
             continue
-        if nodes[MEMORY, n] >= memory_mib and not (closed.shape[0] and closed[n]):
+        if nodes[MEMORY, n] < memory_mib or nodes[UNITS, n] < units:
+            continue
+        if not (closed.shape[0] and closed[n]):
             best, found = value, n
     return found
 
@@ -133,6 +142,7 @@ def charge(
     n: int,
     cpu_milli: int,
     memory_mib: int,
+    units: int,
     gpu_milli: int,
     mask: int,
     nodes: Array,
@@ -145,6 +155,7 @@ def charge(
     """Takes sizes off a node and the devices of a mask; negative ones give back."""
     nodes[CPU, n] -= cpu_milli
     nodes[MEMORY, n] -= memory_mib
+    nodes[UNITS, n] -= units
     for d in range(devices.shape[2]):
         if (mask >> d) & 1:
             devices[FREE, n, d] -= gpu_milli

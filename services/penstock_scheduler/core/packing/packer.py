@@ -20,9 +20,7 @@ from penstock_scheduler.core.packing.layout import (
     DEVICE,
     FILL,
     FIXED,
-    INFEASIBLE,
     LOSS,
-    MEMORY,
     MILLI,
     NO_DEVICE,
     OPEN,
@@ -124,25 +122,39 @@ class Packer:
         """The best place for one rank now, or None. `closed`: nodes it must not use, see `mask`."""
         row = self._row(shape)
         nodes, scores = self.fleet.nodes, row.arrays.scores
-        count, memory_mib = self.fleet.count, shape.memory_mib
+        count, memory_mib, units = self.fleet.count, shape.memory_mib, shape.units
         if self._tombola is not None:
-            column = self._tombola.draw(count, memory_mib, closed, nodes, scores)
+            columns = vectors.fitting(count, memory_mib, units, closed, nodes, scores)
+            column = self._tombola.draw(columns, nodes)
         else:
             weight = self._loss_weight()
-            column = self._engine.pick(count, memory_mib, weight, closed, nodes, scores)
+            column = self._engine.pick(count, memory_mib, units, weight, closed, nodes, scores)
         return None if column < 0 else self._choice(row, column, shape)
+
+    def plan(
+        self, shape: PackShape, ranks: int, closed: Array = NOBODY
+    ) -> tuple[Choice, ...] | None:
+        """Places for that many ranks together, or None; nothing is taken."""
+        found: list[Choice] = []
+        while len(found) < ranks:
+            choice = self.choose(shape, closed)
+            if choice is None:
+                break
+            self.take(choice, shape)
+            found.append(choice)
+        for choice in reversed(found):
+            self.give(choice, shape)
+        return tuple(found) if len(found) == ranks else None
 
     def ranking(
         self, shape: PackShape, most: int, closed: Array = NOBODY
     ) -> list[tuple[int, Choice]]:
         """The best places with their scores, best first: what `choose` has to choose from."""
         row = self._row(shape)
-        count = self.fleet.count
-        nodes, scores = self.fleet.nodes[:, :count], row.arrays.scores[:, :count]
-        fits = (scores[FIXED] != INFEASIBLE) & (nodes[MEMORY] >= shape.memory_mib)
-        if closed.size:
-            fits &= ~closed[:count]
-        columns = np.flatnonzero(fits)
+        nodes, scores = self.fleet.nodes, row.arrays.scores
+        columns = vectors.fitting(
+            self.fleet.count, shape.memory_mib, shape.units, closed, nodes, scores
+        )
         values = scores[FIXED, columns] - self._loss_weight() * scores[LOSS, columns] // MILLI
         best = np.lexsort((nodes[ORDER, columns], -values))[:most]
         return [(int(values[i]), self._choice(row, int(columns[i]), shape)) for i in best]
@@ -192,9 +204,14 @@ class Packer:
         for device in choice.devices:
             mask |= 1 << device
         self._count(column, -1)
-        cpu_milli, memory_mib = sign * shape.cpu_milli, sign * shape.memory_mib
         self._engine.charge(
-            column, cpu_milli, memory_mib, sign * shape.gpu_milli, mask, *self._arrays[:6]
+            column,
+            sign * shape.cpu_milli,
+            sign * shape.memory_mib,
+            sign * shape.units,
+            sign * shape.gpu_milli,
+            mask,
+            *self._arrays[:6],
         )
         self._note(column)
 

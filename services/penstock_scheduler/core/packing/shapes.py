@@ -13,7 +13,8 @@ from penstock_contracts.jobs import GPU_MILLI_WHOLE
 
 class PackShape(NamedTuple):
     """`gpu_milli` is per device, below 1000 only with one device; 0 with none. `gpu_memory_mib`:
-    what the rank needs on each device, None = no limit. `models`: any of these; empty = any."""
+    what the rank needs on each device, None = no limit. `models`: any of these; empty = any.
+    `units`: of whatever else a node has a number of."""
 
     cpu_milli: int
     memory_mib: int
@@ -21,6 +22,7 @@ class PackShape(NamedTuple):
     gpu_milli: int = 0
     gpu_memory_mib: int | None = None
     models: tuple[str, ...] = ()
+    units: int = 0
 
     @property
     def asked_milli(self) -> int:
@@ -41,7 +43,7 @@ class PackShape(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """What of a shape decides its scores; main memory only decides whether it fits."""
+    """What of a shape decides its scores; main memory and units only decide whether it fits."""
 
     cpu_milli: int
     gpus: int
@@ -55,22 +57,7 @@ def row_key(shape: PackShape) -> RowKey:
     return RowKey(
         shape.cpu_milli,
         shape.gpus,
-        shape.gpu_milli,
-        shape.device_memory_mib,
+        shape.gpu_milli if shape.gpus else 0,
+        shape.device_memory_mib if shape.gpus else 0,
         tuple(sorted(set(shape.models))) if shape.gpus else (),
     )
-
-
-def problem_of(shape: PackShape) -> str:
-    """What is wrong with a shape, in words; empty = nothing."""
-    if min(shape.cpu_milli, shape.memory_mib, shape.gpus, shape.gpu_milli) < 0:
-        return "a size is negative"
-    if shape.gpu_milli > GPU_MILLI_WHOLE:
-        return f"gpu_milli is {shape.gpu_milli}, but a device has {GPU_MILLI_WHOLE}"
-    if shape.gpus and not shape.gpu_milli:
-        return "gpu_milli is 0, but a device is asked for"
-    if shape.gpu_milli and not shape.gpus:
-        return "gpu_milli is given, but no device is asked for"
-    if shape.gpus > 1 and shape.gpu_milli < GPU_MILLI_WHOLE:
-        return f"a share of {shape.gpu_milli} milli-GPU can only be had of one device"
-    return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penstock_scheduler.core.packing.layout import FIXED, INFEASIBLE, MEMORY, ORDER, Array
+from penstock_scheduler.core.packing.layout import ORDER, Array
 
 FACTOR, STEP, MASK = 6364136223846793005, 1442695040888963407, 2**64 - 1
 """Knuth's MMIX generator, of which the upper bits are used."""
@@ -21,12 +21,8 @@ class Tombola:
     def __init__(self, seed: int) -> None:
         self._state = seed
 
-    def draw(self, count: int, memory_mib: int, closed: Array, nodes: Array, scores: Array) -> int:
-        """The column of a node; -1 = none fits."""
-        fits = (scores[FIXED, :count] != INFEASIBLE) & (nodes[MEMORY, :count] >= memory_mib)
-        if closed.size:
-            fits &= ~closed[:count]
-        columns = np.flatnonzero(fits)
+    def draw(self, columns: Array, nodes: Array) -> int:
+        """One of these columns; -1 = there is none."""
         if not columns.size:
             return -1
         self._state = (self._state * FACTOR + STEP) & MASK

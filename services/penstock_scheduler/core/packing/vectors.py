@@ -46,6 +46,7 @@ from penstock_scheduler.core.packing.layout import (
     PRICE,
     SUM,
     TOTAL,
+    UNITS,
     USABLE,
     WEIGHT_SUM,
     WEIGHT_SUM_BITS,
@@ -79,13 +80,16 @@ def refresh_changed(since: int, version: int, history: Array, *arrays: Array) ->
 
 
 def pick(
-    count: int, memory_mib: int, weight: int, closed: Array, nodes: Array, scores: Array
+    count: int,
+    memory_mib: int,
+    units: int,
+    weight: int,
+    closed: Array,
+    nodes: Array,
+    scores: Array,
 ) -> int:
     """The best node; see `loops.pick`."""
-    fits = (scores[FIXED, :count] != INFEASIBLE) & (nodes[MEMORY, :count] >= memory_mib)
-    if closed.shape[0]:
-        fits &= ~closed[:count]
-    columns = np.flatnonzero(fits)
+    columns = fitting(count, memory_mib, units, closed, nodes, scores)
     if not columns.shape[0]:
         return -1
     values = scores[FIXED, columns] - weight * scores[LOSS, columns] // MILLI
@@ -93,13 +97,31 @@ def pick(
     return int(best[np.argmin(nodes[ORDER, best])])
 
 
+def fitting(
+    count: int, memory_mib: int, units: int, closed: Array, nodes: Array, scores: Array
+) -> Array:
+    """The nodes on which the rank fits now."""
+    fits = scores[FIXED, :count] != INFEASIBLE
+    fits &= (nodes[MEMORY, :count] >= memory_mib) & (nodes[UNITS, :count] >= units)
+    if closed.shape[0]:
+        fits &= ~closed[:count]
+    return np.flatnonzero(fits)
+
+
 def charge(
-    n: int, cpu_milli: int, memory_mib: int, gpu_milli: int, mask: int, *arrays: Array
+    n: int,
+    cpu_milli: int,
+    memory_mib: int,
+    units: int,
+    gpu_milli: int,
+    mask: int,
+    *arrays: Array,
 ) -> None:
     """Takes sizes off a node and the devices of a mask; negative ones give back."""
     nodes, devices = arrays[0], arrays[1]
     nodes[CPU, n] -= cpu_milli
     nodes[MEMORY, n] -= memory_mib
+    nodes[UNITS, n] -= units
     for d in range(devices.shape[2]):
         if mask >> d & 1:
             devices[FREE, n, d] -= gpu_milli
