@@ -51,12 +51,12 @@ DEFAULT = Policy(
     tight=18_000,
     stranded=1062,
     spare=930,
-    spare_cpu_only=1674,
-    price=600,
+    spare_cpu_only=1970,
+    price=400,
     loss_floor=3500,
-    loss_slope=37_900,
-    loss_power=0.447,
-    loss_reference=2680,
+    loss_slope=26_500,
+    loss_power=0.35,
+    loss_reference=1800,
     ratio_percent=105,
 )
 POLICIES = {
