@@ -15,12 +15,14 @@ import numpy as np
 from penstock_scheduler.core.packing.compiled import compiled
 from penstock_scheduler.core.packing.layout import MILLI, Array
 
-SIZES_MAX = 48
+SIZES_MAX = 32
 """So many sizes, the ones asked for most, enter the program; a size left out is worth what can be
 cut from it."""
-ROUNDS_MAX = 400
-"""Patterns tried per program: it ends sooner unless rounding makes it turn in a circle."""
+ROUNDS_MAX = 60
+"""Patterns tried per program; most end sooner. Ended early, the prices are scaled down until no
+pattern is worth more than a device (Farley 1990)."""
 PRECISION = 1e-9
+PIVOT_LEAST = 1e-7
 VALUE = 1_000_000
 """The worth of a whole device."""
 SHIFTS = ((1.0, 1.0), (0.85, 1.15), (1.15, 0.85), (1.15, 1.0), (1.0, 0.85))
@@ -68,6 +70,7 @@ def _duals(sizes: Array, demand: Array, capacity: int, patterns: Array) -> tuple
         patterns = np.diag(capacity // sizes).astype(np.float64)
         amounts = np.linalg.solve(patterns, demand)
     prices: Array = np.zeros(len(sizes))
+    worth = 1.0
     for _ in range(ROUNDS_MAX):
         prices = np.linalg.solve(patterns.T, np.ones(len(sizes)))
         worth, pattern = best_pattern(sizes, prices, capacity)
@@ -75,14 +78,16 @@ def _duals(sizes: Array, demand: Array, capacity: int, patterns: Array) -> tuple
             break
         column = np.linalg.solve(patterns, pattern.astype(np.float64))
         ratios = np.full(len(sizes), np.inf)
-        able = column > PRECISION
+        able = column > PIVOT_LEAST
+        if not able.any():
+            break
         ratios[able] = np.maximum(amounts[able], 0.0) / column[able]
         leaving = int(np.argmin(ratios))
         amounts = amounts - ratios[leaving] * column
         amounts[leaving] = ratios[leaving]
         patterns = patterns.copy()
         patterns[:, leaving] = pattern
-    return prices, patterns
+    return prices / max(1.0, worth), patterns
 
 
 @compiled
