@@ -7,7 +7,7 @@ import pytest
 from packing.builders import a_node, a_packer, a_workload
 from penstock_scheduler.core.packing.fleet import NodeRoom, empty_node
 from penstock_scheduler.core.packing.obstacles import Obstacles, obstacles
-from penstock_scheduler.core.packing.packer import Choice, Packer
+from penstock_scheduler.core.packing.packer import HISTORY_MAX, Choice, Packer
 from penstock_scheduler.core.packing.policies import POLICIES
 from penstock_scheduler.core.packing.rows import ROWS_MIN
 from penstock_scheduler.core.packing.shapes import PackShape
@@ -101,6 +101,16 @@ def test_more_shapes_than_are_kept_are_placed_all_the_same() -> None:
     for cpu_milli in range(2_000):
         assert packer.choose(PackShape(cpu_milli, 0, 1, 100)) is not None
     assert ROWS_MIN < len(packer._rows._rows) <= 1024
+
+
+def test_a_change_before_many_others_is_not_missed() -> None:
+    packer = a_packer(nodes={"a": a_node(1), "b": a_node(1)})
+    assert packer.choose(WHOLE) == Choice("a", (0,))
+    packer.take(Choice("a", (0,)), WHOLE)
+    for change in range(HISTORY_MAX + 1):
+        packer.open("b", bool(change % 2))
+    packer.open("b", True)
+    assert packer.choose(WHOLE) == Choice("b", (0,))
 
 
 def test_a_node_with_too_many_devices_is_refused() -> None:
