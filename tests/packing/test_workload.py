@@ -92,3 +92,8 @@ def test_what_waits_counts_beside_what_came() -> None:
     key = row_key(SHAPES[1])
     assert key not in before
     assert after[key] > max(before.values()) / 2
+
+
+def test_typical_shapes_are_taken_in_steps_where_a_policy_does_so() -> None:
+    counts = [(row_key(PackShape(1_000 * i, 0, 1, 1000)), 1000 >> i) for i in range(1, 9)]
+    assert [len(typical(counts, step)) for step in (1, 3, 4, 20)] == [5, 6, 8, 8]

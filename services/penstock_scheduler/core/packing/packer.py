@@ -231,7 +231,7 @@ class Packer:
         return self.policy.loss_weight(self.whole / self.usable if self.usable else 0.0)
 
     def _use_profile(self) -> None:
-        self._profile = profile_of(self.workload, self.fleet.kinds)
+        self._profile = profile_of(self.workload, self.fleet.kinds, self.policy.typical_step)
         self._rows = Rows(self.policy, self.workload)
         self._kinds = len(self.fleet.kinds)
         self._use_arrays()

@@ -91,7 +91,7 @@ def _fragmented(room: NodeRoom, packer: Packer) -> int:
     total = _free(room)
     usable = sum(
         weight * _usable(room, key)
-        for key, weight in typical(packer.workload.counts)
+        for key, weight in typical(packer.workload.counts, packer.policy.typical_step)
         if key.gpus and key.cpu_milli <= room.cpu_milli
     )
     return total * WEIGHT_SUM - usable

@@ -38,6 +38,7 @@ class Policy(NamedTuple):
     loss_power: float = 1.0
     loss_reference: int = 0
     ratio_percent: int = 100
+    typical_step: int = 1
 
     def loss_weight(self, free_share: float) -> int:
         """What a poor pattern counts when this share of the fleet's devices is wholly free."""
@@ -63,7 +64,7 @@ POLICIES = {
     policy.name: policy
     for policy in (
         DEFAULT,
-        Policy("fgd", FGD),
+        Policy("fgd", FGD, typical_step=10),
         Policy("best_fit", BEST_FIT),
         Policy("gpu_packing", GPU_PACKING),
         Policy("random", RANDOM),

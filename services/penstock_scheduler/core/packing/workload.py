@@ -89,9 +89,10 @@ def count_shapes(shapes: Iterable[PackShape]) -> Counter[RowKey]:
     return Counter(map(row_key, shapes))
 
 
-def typical(counts: Sequence[tuple[RowKey, int]]) -> list[tuple[RowKey, int]]:
-    """The most popular shapes that make up 95 %, their counts scaled to WEIGHT_SUM in all. Of
-    equally popular ones the larger count (FGD's order: CPU, share, devices, model)."""
+def typical(counts: Sequence[tuple[RowKey, int]], step: int = 1) -> list[tuple[RowKey, int]]:
+    """The most popular shapes that make up 95 %, rounded up to a multiple of `step` shapes, their
+    counts scaled to WEIGHT_SUM in all. Of equally popular ones the larger count (FGD's order: CPU,
+    share, devices, model)."""
     ordered = sorted(
         counts,
         key=lambda one: (one[1], one[0].cpu_milli, one[0].gpu_milli, one[0].gpus, one[0].models),
@@ -101,7 +102,7 @@ def typical(counts: Sequence[tuple[RowKey, int]]) -> list[tuple[RowKey, int]]:
     chosen: list[tuple[RowKey, int]] = []
     covered = 0
     for key, count in ordered[:TYPICAL_MAX]:
-        if covered * 100 >= total * COVERED_PERCENT:
+        if len(chosen) % step == 0 and covered * 100 >= total * COVERED_PERCENT:
             break
         chosen.append((key, count))
         covered += count
@@ -118,9 +119,9 @@ def may_use(key: RowKey, kind: DeviceKind) -> bool:
     )
 
 
-def profile_of(workload: Workload, kinds: Sequence[DeviceKind]) -> Profile:
-    """The arrays for a fleet with these kinds of devices."""
-    chosen = [(key, weight) for key, weight in typical(workload.counts) if key.gpus]
+def profile_of(workload: Workload, kinds: Sequence[DeviceKind], step: int = 1) -> Profile:
+    """The arrays for a fleet with these kinds of devices. `step`: as in `typical`."""
+    chosen = [(key, weight) for key, weight in typical(workload.counts, step) if key.gpus]
     steps = sorted({key.cpu_milli for key, _ in chosen})
     asks = sorted({(k.gpus, k.gpu_milli, k.models, k.device_memory_mib) for k, _ in chosen})
     column = {ask: g for g, ask in enumerate(asks)}
