@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from penstock_scheduler.core.packing.popularity import (
     Popularity,
 )
 from penstock_scheduler.core.packing.shapes import PackShape, row_key
-from penstock_scheduler.core.packing.workload import count_shapes, typical, workload_of
+from penstock_scheduler.core.packing.workload import Workload, count_shapes, typical, workload_of
 
 demands = st.dictionaries(st.integers(1, 999), st.integers(1, 1000), max_size=60)
 
@@ -97,3 +98,16 @@ def test_what_waits_counts_beside_what_came() -> None:
 def test_typical_shapes_are_taken_in_steps_where_a_policy_does_so() -> None:
     counts = [(row_key(PackShape(1_000 * i, 0, 1, 1000)), 1000 >> i) for i in range(1, 9)]
     assert [len(typical(counts, step)) for step in (1, 3, 4, 20)] == [5, 6, 8, 8]
+
+
+def test_a_workload_can_be_written_into_a_journal_and_is_never_large() -> None:
+    models = tuple(f"model-{i}" for i in range(8))
+    counts = {
+        row_key(PackShape(1_000 + i, 0, 1, 1 + i % 999, 10_000, models)): 1 + i % 7
+        for i in range(SHAPES_MAX)
+    }
+    workload = workload_of(counts, dict.fromkeys(models, 100))
+    assert min(count for _, count in workload.counts) == 6
+    written = msgspec.json.encode(workload)
+    assert len(written) < 256 * 1024
+    assert msgspec.json.decode(written, type=Workload) == workload

@@ -32,6 +32,9 @@ TYPICAL_MAX = 256
 CPU_MILLI_PER_GPU = 10_000
 """Where nothing is known yet."""
 
+COUNTS_MAX = 1_000
+"""So many shapes, the most popular, are written down: a workload is a fact of a journal."""
+
 DeviceKind = tuple[str, int | None]
 """(model, memory in MiB or None = unknown)."""
 
@@ -59,8 +62,9 @@ def workload_of(counts: Mapping[RowKey, int], devices: Mapping[str, int]) -> Wor
         if key.gpus:
             cpu += key.cpu_milli * count
             milli += key.gpus * key.gpu_milli * count
+    most = sorted(ordered, key=lambda one: -one[1])[:COUNTS_MAX]
     return Workload(
-        ordered,
+        tuple(sorted(most)),
         tuple(hole_values(shares).tolist()),
         _prices(ordered, devices),
         cpu * MILLI // milli if milli else CPU_MILLI_PER_GPU,
