@@ -36,7 +36,7 @@ STALL_S = 1.0
 """Whoever ticks this late was frozen or starved himself: heartbeats may wait unread."""
 CURSOR_EVERY_TICKS = 5
 GAP_TICKS = 5
-"""After a gap in the journal, inputs are read again for so long before anything is given up."""
+"""After a take-over, inputs are read again for so long before what a gap has left is given up."""
 OWNED = tuple(stream for stream, owner in OWNERS.items() if owner == "scheduler")
 BACKLOG_FILL_MAX = 0.85
 """Share of a stream's bytes at which new submits are refused: the rest is for cancels and reports.
@@ -121,8 +121,7 @@ class Scheduler:
         return inputs.decode_request(message, backlog_full=self._backlog_full, wall_ms=wall_ms)
 
     def _on_recovered(self) -> None:
-        if self.service.gap:
-            self._gap_ticks = GAP_TICKS
+        self._gap_ticks = GAP_TICKS  # whoever found a gap may have died before it was made good
         self.links.reset()
         self.publisher.start()
 

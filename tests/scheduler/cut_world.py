@@ -33,6 +33,7 @@ from penstock_scheduler.node_links import NodeLinks
 from tests.scheduler.driver import EPOCH_NS, SECOND_NS, a_job, a_node
 
 DRAIN_ROUNDS = 60
+GAP_ROUNDS = 5
 _encode = msgspec.json.encode
 
 
@@ -198,6 +199,11 @@ class CutWorld:
         """REQUESTS is read again: what is known changes nothing."""
         self.feed(JobsRequested("acme", 1, tuple(self.specs)))
 
+    def nodes_all(self) -> None:
+        """NODES is read again: a node whose image was lost with an entry is known again."""
+        registered = [NodeRegistered(a_node(h.name, len(h.devices))) for h in self.hosts.values()]
+        self.feed(*map(NodeChanged, registered))
+
     def read_reports(self) -> None:
         count, mark = self.cursor
         if count > len(self.reports) or (count and self.reports[count - 1][0] != mark):
@@ -255,6 +261,7 @@ class CutWorld:
         del self.reports[max(0, len(self.reports) - reports) :]
         left = len(self.journal)
         self.begin()
+        self.nodes_all()
         self.request_all()
         return left
 
@@ -266,8 +273,7 @@ class CutWorld:
         number = max(self.base[0] + 1, len(self.journal) - from_end)
         self.begin(damaged=number)
         self.base = (len(self.journal), self.core.snapshot(), self.cursor)
-        registered = [NodeRegistered(a_node(h.name, len(h.devices))) for h in self.hosts.values()]
-        self.feed(*map(NodeChanged, registered))
+        self.nodes_all()
         self.request_all()
         self.settle(2)
         self.feed(GapFound())
@@ -276,8 +282,10 @@ class CutWorld:
     def drain(self) -> None:
         """Faults are over: everything must come to its end by itself."""
         self.lossy = False
-        for _ in range(DRAIN_ROUNDS):
+        for number in range(DRAIN_ROUNDS):
             self.settle()
+            if number == GAP_ROUNDS:
+                self.feed(GapFound())  # as some ticks after every take-over
             for host in self.hosts.values():
                 for key in list(host.processes):
                     host.finish(key)
