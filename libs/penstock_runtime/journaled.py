@@ -126,11 +126,6 @@ class JournaledService(OfferTaker):
         return self._journal.term
 
     @property
-    def gap(self) -> int:
-        """So many entries were damaged when the state was read just now; 0 later."""
-        return self._engine.gap
-
-    @property
     def cursors(self) -> Mapping[str, int]:
         """How far each input is consumed; the journal may say so a little later."""
         return self._engine.cursors
