@@ -13,7 +13,7 @@ import pytest
 from tests.mutations.hunt import Catch, hunt
 from tests.mutations.table import FAST
 
-FAST_SEEDS = "1-3"
+FAST_SEEDS = "1-12"
 SMALL = ("--hosts", "8", "--jobs", "80")
 POOL = pytest.StashKey[ThreadPoolExecutor]()
 HUNTS = pytest.StashKey[list[Future[Catch]]]()

@@ -13,7 +13,7 @@ from tests.mutations.mutation import Misplaced, Mutation, mutate
 from tests.mutations.table import FAST, MUTATIONS
 
 MUTATIONS_MIN = 25
-FAST_COUNT = 4
+FAST_COUNT = 5
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
