@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 from penstock_scheduler.core.packing.layout import MILLI
 from penstock_scheduler.core.packing.packer import Packer
 from penstock_scheduler.core.packing.policies import POLICIES
-from penstock_scheduler.core.packing.popularity import Popularity
 from penstock_scheduler.core.packing.shapes import PackShape
-from penstock_scheduler.core.packing.workload import Workload, count_shapes, workload_of
+from penstock_scheduler.core.packing.workload import Workload
 from penstock_scheduler.simulate.arrivals import inflated
+from penstock_scheduler.simulate.expectations import Expectations, known_workload
 from penstock_scheduler.simulate.traces import Nodes
 
-LIST, ONLINE = "list", "online"
 REPORTED_PERCENT = 100
 DIGITS = 4
 _BLOCK = 256
@@ -78,22 +77,18 @@ def runs(
     progress: Callable[[int], None],
 ) -> Iterator[Run]:
     """Every seed under every policy, seed by seed."""
-    expected = None
-    if experiment.workload == LIST:
-        expected = workload_of(count_shapes(experiment.jobs), experiment.nodes.models)
+    known = known_workload(experiment.workload, experiment.jobs, experiment.nodes)
     for seed in seeds:
         order = inflated(experiment.jobs, seed, experiment.nodes.capacity_milli, experiment.inflate)
         for policy in policies:
-            yield _run(experiment, policy, seed, order, expected, progress)
+            yield _run(experiment, policy, seed, order, known, progress)
 
 
-def packer_for(nodes: Nodes, policy: str, workload: Workload | None, seed: int) -> Packer:
-    """A packer with these nodes, empty. None = nothing is known of the workload yet."""
+def packer_for(nodes: Nodes, policy: str, seed: int) -> Packer:
+    """A packer with these nodes, empty."""
     packer = Packer(POLICIES[policy], seed=seed)
     for name, room in nodes.rooms.items():
         packer.put(name, room)
-    if workload is not None:
-        packer.expect(workload)
     return packer
 
 
@@ -102,13 +97,11 @@ def _run(
     policy: str,
     seed: int,
     order: Sequence[PackShape],
-    expected: Workload | None,
+    known: Workload | None,
     progress: Callable[[int], None],
 ) -> Run:
-    packer = packer_for(experiment.nodes, policy, expected, seed)
-    popularity = None if expected is not None else Popularity()
-    if popularity is not None:
-        packer.expect(popularity.workload(experiment.nodes.models))
+    packer = packer_for(experiment.nodes, policy, seed)
+    expectations = Expectations(packer, experiment.nodes, known)
     packer.choose(order[0])  # loads the machine code
     capacity = experiment.nodes.capacity_milli
     points: list[Point] = []
@@ -120,8 +113,7 @@ def _run(
             if _passed(arrived + shape.asked_milli, capacity) > _passed(arrived, capacity):
                 points += _points(arrived, shape, allocated, capacity, packer)
             arrived += shape.asked_milli
-            if popularity is not None and popularity.see(shape):
-                packer.expect(popularity.workload(experiment.nodes.models))
+            expectations.see(shape)
             choice = packer.choose(shape)
             if choice is not None:
                 packer.take(choice, shape)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from penstock_scheduler.core.packing.packer import Choice, Packer
-from penstock_scheduler.core.packing.popularity import Popularity
+from penstock_scheduler.core.packing.packer import Choice
 from penstock_scheduler.core.packing.shapes import PackShape
-from penstock_scheduler.core.packing.workload import count_shapes, workload_of
-from penstock_scheduler.simulate.placement import DIGITS, LIST, packer_for
+from penstock_scheduler.core.packing.workload import Workload
+from penstock_scheduler.simulate.expectations import Expectations, known_workload
+from penstock_scheduler.simulate.placement import DIGITS, packer_for
 from penstock_scheduler.simulate.traces import Nodes, Timed
 
 WAITING_RULE = "in order of arrival, and whoever fits may overtake"
@@ -85,29 +85,29 @@ def replays(
 ) -> Iterator[Replay]:
     """The trace under each policy. `compress`: times between arrivals are divided by it, durations
     are not."""
+    known = known_workload(workload, [job.shape for job in jobs], nodes)
     for policy in policies:
-        yield _World(nodes, jobs, policy, compress, workload).run(progress)
+        yield _World(nodes, jobs, policy, compress, known).run(progress)
 
 
 class _World:
     """The fleet, who runs, who waits, and what was counted so far."""
 
     def __init__(
-        self, nodes: Nodes, jobs: Sequence[Timed], policy: str, compress: float, workload: str
+        self,
+        nodes: Nodes,
+        jobs: Sequence[Timed],
+        policy: str,
+        compress: float,
+        known: Workload | None,
     ) -> None:
-        shapes = [job.shape for job in jobs]
-        expected = None
-        if workload == LIST:
-            expected = workload_of(count_shapes(shapes), nodes.models)
-        self._packer: Packer = packer_for(nodes, policy, expected, 0)
-        self._popularity = None if expected is not None else Popularity()
-        if self._popularity is not None:
-            self._packer.expect(self._popularity.workload(nodes.models))
+        self._packer = packer_for(nodes, policy, 0)
+        self._expectations = Expectations(self._packer, nodes, known)
         self._nodes = nodes
         self._jobs = jobs
         self._policy = policy
         self._compress = compress
-        distinct = dict.fromkeys(shapes)
+        distinct = dict.fromkeys(job.shape for job in jobs)
         self._never = {shape for shape in distinct if self._packer.choose(shape) is None}
         self._ends: list[tuple[float, int]] = []
         self._choices: dict[int, Choice] = {}
@@ -143,8 +143,7 @@ class _World:
 
     # -- parts
     def _arrive(self, index: int, shape: PackShape) -> None:
-        if self._popularity is not None and self._popularity.see(shape):
-            self._packer.expect(self._popularity.workload(self._nodes.models))
+        self._expectations.see(shape)
         if shape not in self._never and not self._start(index, self._now_s):
             self._line[index] = self._now_s
 
@@ -189,7 +188,7 @@ class _World:
     def _pass_time(self, at_s: float) -> None:
         passed_s = at_s - self._now_s
         if passed_s > 0:
-            self._fragmented = self._packer.fragmented_milli() * 100 / self._nodes.capacity_milli
+            self._fragmented = self._fragmented_percent()
             self._area += self._allocated * passed_s
             self._fragmented_area += self._fragmented * passed_s
             self._now_s = at_s

@@ -50,6 +50,8 @@ PARAMETERS = 11
 PENSTOCK, FGD, BEST_FIT, GPU_PACKING, RANDOM = range(5)
 
 MILLI = 1000
+CPU_UNIT_MILLI = 128_000
+"""Free CPU is weighed in units of so much: the size of a large node."""
 WEIGHT_SUM_BITS = 20
 WEIGHT_SUM = 1 << WEIGHT_SUM_BITS
 """The popularities of a workload's shapes add up to this."""

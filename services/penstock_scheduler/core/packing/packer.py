@@ -127,7 +127,7 @@ class Packer:
             columns = vectors.fitting(count, memory_mib, units, closed, nodes, scores)
             column = self._tombola.draw(columns, nodes)
         else:
-            weight = self._loss_weight()
+            weight = self.loss_weight()
             column = self._engine.pick(count, memory_mib, units, weight, closed, nodes, scores)
         return None if column < 0 else self._choice(row, column, shape)
 
@@ -155,7 +155,7 @@ class Packer:
         columns = vectors.fitting(
             self.fleet.count, shape.memory_mib, shape.units, closed, nodes, scores
         )
-        values = scores[FIXED, columns] - self._loss_weight() * scores[LOSS, columns] // MILLI
+        values = scores[FIXED, columns] - self.loss_weight() * scores[LOSS, columns] // MILLI
         best = np.lexsort((nodes[ORDER, columns], -values))[:most]
         return [(int(values[i]), self._choice(row, int(columns[i]), shape)) for i in best]
 
@@ -173,6 +173,10 @@ class Packer:
         """F of all nodes: the free milli-GPU that the workload, on average, could not use."""
         nodes = self.fleet.nodes[:, : self.fleet.count]
         return int(nodes[TOTAL].sum()) - (int(nodes[FILL].sum()) >> WEIGHT_SUM_BITS)
+
+    def loss_weight(self) -> int:
+        """What a poor pattern counts now, in thousandths."""
+        return self.policy.loss_weight(self.whole / self.usable if self.usable else 0.0)
 
     # -- parts
     def _row(self, shape: PackShape) -> KeptRow:
@@ -226,9 +230,6 @@ class Packer:
         if nodes[OPEN, column]:
             self.whole += sign * int(nodes[WHOLE, column])
             self.usable += sign * int(nodes[USABLE, column])
-
-    def _loss_weight(self) -> int:
-        return self.policy.loss_weight(self.whole / self.usable if self.usable else 0.0)
 
     def _use_profile(self) -> None:
         self._profile = profile_of(self.workload, self.fleet.kinds, self.policy.typical_step)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from penstock_scheduler.core.packing.fleet import NodeRoom
-from penstock_scheduler.core.packing.layout import MILLI, WEIGHT_SUM, WEIGHT_SUM_BITS
+from penstock_scheduler.core.packing.layout import (
+    CPU_UNIT_MILLI,
+    MILLI,
+    WEIGHT_SUM,
+    WEIGHT_SUM_BITS,
+)
 from penstock_scheduler.core.packing.packer import Choice, Packer
-from penstock_scheduler.core.packing.policies import Policy
 from penstock_scheduler.core.packing.shapes import PackShape, RowKey
 from penstock_scheduler.core.packing.workload import may_use, typical
-
-CPU_UNIT_MILLI = 128_000
 
 
 class Parts(NamedTuple):
@@ -40,7 +42,7 @@ def parts_of(packer: Packer, shape: PackShape, choice: Choice) -> Parts:
     room = packer.fleet.room(choice.node)
     after = _after(room, shape, choice)
     policy, workload = packer.policy, packer.workload
-    ratio = workload.cpu_milli_per_gpu * policy.ratio_percent // 100 or 1
+    ratio = policy.ratio(workload.cpu_milli_per_gpu)
     growth = _fragmented(after, packer) - _fragmented(room, packer)
     stranded = max(0, -_spare(after, ratio)) - max(0, -_spare(room, ratio))
     spare = max(0, _spare(after, ratio)) - max(0, _spare(room, ratio))
@@ -53,12 +55,8 @@ def parts_of(packer: Packer, shape: PackShape, choice: Choice) -> Parts:
         -policy.stranded * stranded,
         -(policy.spare if shape.gpus else policy.spare_cpu_only) * spare,
         -(policy.price * price // MILLI),
-        -(_loss_weight(packer, policy) * _loss(packer, room, shape, choice) // MILLI),
+        -(packer.loss_weight() * _loss(packer, room, shape, choice) // MILLI),
     )
-
-
-def _loss_weight(packer: Packer, policy: Policy) -> int:
-    return policy.loss_weight(packer.whole / packer.usable if packer.usable else 0.0)
 
 
 def _loss(packer: Packer, room: NodeRoom, shape: PackShape, choice: Choice) -> int:

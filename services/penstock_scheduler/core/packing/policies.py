@@ -40,6 +40,10 @@ class Policy(NamedTuple):
     ratio_percent: int = 100
     typical_step: int = 1
 
+    def ratio(self, cpu_milli_per_gpu: int) -> int:
+        """r: milli-CPU per GPU on a node in balance, when the workload asks for so much."""
+        return cpu_milli_per_gpu * self.ratio_percent // 100 or 1
+
     def loss_weight(self, free_share: float) -> int:
         """What a poor pattern counts when this share of the fleet's devices is wholly free."""
         return self.loss_floor + int(self.loss_slope * max(0.0, free_share) ** self.loss_power)

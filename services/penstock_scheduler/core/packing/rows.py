@@ -77,7 +77,7 @@ class Rows:
         params[P_CPU], params[P_GPUS], params[P_MILLI] = key.cpu_milli, key.gpus, key.gpu_milli
         policy = self._policy
         params[P_POLICY] = policy.number
-        params[P_RATIO] = self._workload.cpu_milli_per_gpu * policy.ratio_percent // 100 or 1
+        params[P_RATIO] = policy.ratio(self._workload.cpu_milli_per_gpu)
         params[P_FRAGMENT] = policy.fragment
         params[P_TIGHT] = policy.tight
         params[P_STRANDED] = policy.stranded

@@ -12,6 +12,7 @@ from penstock_scheduler.core.packing.layout import (
     BEST_FIT,
     COUNT,
     CPU,
+    CPU_UNIT_MILLI,
     DEVICE,
     FGD,
     FILL,
@@ -50,7 +51,7 @@ from penstock_scheduler.core.packing.layout import (
     Array,
 )
 
-LAYOUT = "3b4a6b64e20a"
+LAYOUT = "9d0d3c1f05e6"
 """Digest of the file whose numbers are compiled in; a test compares."""
 
 
@@ -248,7 +249,7 @@ def _base(n: int, nodes: Array, params: Array) -> int:
         stranded = max(0, total_after - reach_after) - max(0, total - reach)
         spare = max(0, reach_after - total_after) - max(0, reach - total)
         base = -(
-            params[P_TIGHT] * cpu_after // 128_000
+            params[P_TIGHT] * cpu_after // CPU_UNIT_MILLI
             + params[P_STRANDED] * stranded
             + params[P_SPARE] * spare
         )

@@ -14,6 +14,7 @@ from penstock_scheduler.core.packing.layout import (
     CHANGED,
     COUNT,
     CPU,
+    CPU_UNIT_MILLI,
     DEVICE,
     FGD,
     FILL,
@@ -270,7 +271,7 @@ def _default_values(which: Array, growth: Array, taken: Array, room: Room, row: 
     worth = row.kinds[PRICE, room.devices[KIND, which]] * params[P_MILLI]
     price = np.where(taken, worth[:, None, :], 0).sum(axis=2)
     of_node = (
-        params[P_TIGHT] * cpu_after // 128_000
+        params[P_TIGHT] * cpu_after // CPU_UNIT_MILLI
         + params[P_STRANDED] * stranded
         + params[P_SPARE] * spare
     )
