@@ -1,8 +1,9 @@
 """What does a job of the chaos test do?
 
 Says on a socket that it runs, and where and under which lease, keeps the socket open so that its
-death is seen whatever the cause, writes one line to each of its outputs, waits, and ends with the
-code that it was told. Standard library only: each job starts an interpreter.
+death is seen whatever the cause, writes one line to each of its outputs, says how much of them its
+host took, waits, and ends with the code that it was told. Standard library only: each job starts an
+interpreter.
 
 usage: job.py SOCKET PAUSE_S CODE
 """
@@ -44,13 +45,14 @@ def main() -> int:
         "stdout": write(1, f"out {env['PENSTOCK_LEASE']}\n"),
         "stderr": write(2, f"err {env['PENSTOCK_LEASE']}\n"),
     }
+    witness.sendall(json.dumps({"wrote": wrote}).encode() + b"\n")
     try:
         time.sleep(pause_s)
     except Stopped:
         code = STOPPED_CODE
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ended = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    end = {"ended": ended, "code": code, "wrote": wrote}
+    end = {"ended": ended, "code": code}
     witness.sendall(json.dumps(end).encode() + b"\n")
     return code
 

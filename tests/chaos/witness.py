@@ -1,8 +1,9 @@
 """What really ran, as the jobs themselves and the kernel say?
 
-Listens for the jobs' processes: each says who it is when it starts and when it ends, and the end of
-its connection tells when it is gone, also when it was killed. Every line goes to a file at once. It
-does not know what should have run.
+Listens for the jobs' processes: each says who it is when it starts, how much it wrote once it has
+written, and when it ends; the end of its connection tells when it is gone, also when it was killed.
+Of one that was killed before it had written nobody knows how much it did. Every line goes to a file
+at once. It does not know what should have run.
 """
 
 from __future__ import annotations
@@ -39,10 +40,15 @@ class Witness:
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = await reader.readline()
-        said = msgspec.json.decode(first)
-        run = run_of(said)
+        run = run_of(msgspec.json.decode(first))
         self.runs.append(run)
         self._file.write(first)
+        wrote = await reader.readline()
+        if wrote:
+            run.written = msgspec.json.decode(wrote)["wrote"]
+            whole, took = run.output, run.written
+            run.output = {stream: whole[stream][: took[stream]] for stream in whole}
+        run.output_lost = not wrote
         last = await reader.read()
         gone = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         run.ended_ns = run.ended_boot_ns = gone
@@ -50,14 +56,10 @@ class Witness:
             end = msgspec.json.decode(last)
             run.ended_ns = run.ended_boot_ns = end["ended"]
             run.exit_code, run.ended_by = end["code"], "itself"
-            run.written = end["wrote"]
-            run.output = {
-                stream: text[: run.written[stream]] for stream, text in run.output.items()
-            }
         else:
             run.signal, run.ended_by = signal.SIGKILL, "reaper"
         line = {"job": run.job_id, "attempt": run.attempt, "rank": run.rank, "gone": gone}
-        self._file.write(msgspec.json.encode(line) + (last or b"\n"))
+        self._file.write(msgspec.json.encode(line) + wrote.rstrip() + (last or b"\n"))
         writer.close()
 
 

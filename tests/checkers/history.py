@@ -61,7 +61,8 @@ class Run(msgspec.Struct, kw_only=True):
     `lease_seq` None = the program could not tell. `waited`: the reaper that started it saw its end
     (false: the reaper or the host died first). `ended_by`: `itself`, `reaper`, `leftover` (killed
     by a later reaper) or `host`. `written`: bytes per stream; `output`: those bytes, where they
-    are known. `output_lost`: the spool files were lost with their disk.
+    are known. `output_lost`: the spool files were lost with their disk, or nobody knows how much the
+    program wrote before it was killed.
     """
 
     node: str
