@@ -35,6 +35,7 @@ class InvariantError(Exception):
 CODES: dict[str, str] = {
     "malformed_json": "The payload is not JSON, or not of the documented shape.",
     "invalid_field": "A field has the wrong type or is out of range.",
+    "contradiction": "Two things that the job asks for exclude each other, or one needs another.",
     "invalid_tenant": "The tenant in the subject is not a valid name.",
     "invalid_job_id": "The job id is not a ULID.",
     "job_id_too_old": "The job id's timestamp is older than the ids that are remembered.",

@@ -12,23 +12,34 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from penstock_contracts.bounds import CONTROL, Label, Name
+from penstock_contracts.asks import (
+    Alternative,
+    Argument,
+    Fault,
+    GpuMilli,
+    Gpus,
+    Milli,
+    Models,
+    Near,
+    Spread,
+    Text,
+    asks_fault,
+)
+from penstock_contracts.bounds import CONTROL, NODE_LABELS_MAX, Label, Name
 from penstock_contracts.ids import ENV_NAME, is_ulid
 
 GPU_MILLI_WHOLE = 1000
 RANKS_MAX = 8_192
-GPUS_PER_RANK_MAX = 256
+ALTERNATIVES_MAX = 8
 PLACES_MAX = 8_192
 """Ranks and their GPUs together: one grant names all of them in one fact of at most 1 MiB."""
 CPU_MILLI_DEFAULT = 100
 """Reserved per rank when a job does not say: enough to bound how many start at once."""
 JOBS_PER_REQUEST_MAX = 1_000
 REQUEST_BYTES_MAX = 64 * 1024
+SECONDS_MAX = 366 * 86_400
 
-Text = Annotated[str, Meta(max_length=256)]
-Argument = Annotated[str, Meta(max_length=32_768)]
-Milli = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
+Seconds = Annotated[int, Meta(ge=1, le=SECONDS_MAX)]
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +53,13 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure or loss. `grace_s` lies between SIGTERM and SIGKILL. `disconnect_s`: how long the work
     may go on without contact to the mesh; None = as long as it takes, and no retry before
     evidence.
+
+    Where it may run: `alternatives` are further choices after `gpus` and `gpu_models`, best
+    first; the first that fits now is taken. `near`: all devices of all ranks in one domain of
+    that level, or the next wider one that has room; with `near_required` in no wider one.
+    `spread`: at most `spread_ranks` ranks in one domain of that level, always. `node_labels`: the
+    node has all of these. `apart`: jobs of this tenant with the same word never share a node. A
+    node's rack and site are its labels `rack` and `site`; one without is in none that is known.
     """
 
     job_id: str
@@ -49,10 +67,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: Text = ""
     env: dict[str, Argument] = {}
     ranks: Annotated[int, Meta(ge=1, le=RANKS_MAX)] = 1
-    gpus: Annotated[int, Meta(ge=0, le=GPUS_PER_RANK_MAX)] = 0
-    gpu_milli: Annotated[int, Meta(ge=1, le=GPU_MILLI_WHOLE)] = GPU_MILLI_WHOLE
+    gpus: Gpus = 0
+    gpu_milli: GpuMilli = GPU_MILLI_WHOLE
     gpu_memory_mib: Milli | None = None
-    gpu_models: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    gpu_models: Models = ()
     cpu_milli: Milli | None = None
     memory_mib: Milli | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
@@ -61,8 +79,38 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grace_s: Annotated[int, Meta(ge=0, le=86_400)] = 10
     disconnect_s: Seconds | None = None
     labels: dict[Text, Text] = {}
+    alternatives: Annotated[tuple[Alternative, ...], Meta(max_length=ALTERNATIVES_MAX)] = ()
+    near: Near = ""
+    near_required: bool = False
+    spread: Spread = ""
+    spread_ranks: Annotated[int, Meta(ge=1, le=RANKS_MAX)] = 1
+    node_labels: Annotated[dict[Text, Text], Meta(max_length=NODE_LABELS_MAX)] = {}
+    apart: Text = ""
 
-    def fault(self) -> tuple[str, str, str] | None:
+    def resolved(self, alternative: int) -> JobSpec:
+        """What runs when that alternative is taken (0 = the spec's own): no choice is left, a
+        slower one gets more time, and the job is told which it is. Without alternatives, itself.
+        """
+        if not self.alternatives:
+            return self
+        taken = self.alternatives[alternative - 1] if alternative else None
+        speed_milli = taken.speed_milli if taken else 1000
+        told = {"PENSTOCK_ALTERNATIVE": str(alternative), "PENSTOCK_SPEED_MILLI": str(speed_milli)}
+        spec = msgspec.structs.replace(self, alternatives=(), env={**self.env, **told})
+        if taken is None:
+            return spec
+        return msgspec.structs.replace(
+            spec,
+            gpus=taken.gpus,
+            gpu_models=taken.gpu_models,
+            gpu_milli=taken.gpu_milli,
+            gpu_memory_mib=taken.gpu_memory_mib,
+            cpu_milli=self.cpu_milli if taken.cpu_milli is None else taken.cpu_milli,
+            memory_mib=self.memory_mib if taken.memory_mib is None else taken.memory_mib,
+            time_limit_s=_scaled(self.time_limit_s, speed_milli),
+        )
+
+    def fault(self) -> Fault | None:
         """(code, sentence, field) of the first rule broken that types cannot state; None when
         fine.
         """
@@ -74,7 +122,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
         if not self.command[0]:
             return "invalid_field", "command must name a program", "command[0]"
-        if self.ranks * (1 + self.gpus) > PLACES_MAX:
+        gpus = max([self.gpus, *(one.gpus for one in self.alternatives)])
+        if self.ranks * (1 + gpus) > PLACES_MAX:
             sentence = f"ranks x (1 + gpus) must not be over {PLACES_MAX}"
             return "invalid_field", sentence, "ranks"
         if control := self._control_characters():
@@ -86,7 +135,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return "invalid_field", f"env name {name[:40]!r} or its value is not allowed", "env"
         if self.gpus != 1 and self.gpu_milli != GPU_MILLI_WHOLE:
             return "invalid_field", "gpu_milli below 1000 needs gpus = 1", "gpu_milli"
-        return None
+        return asks_fault(self)
 
     def _control_characters(self) -> str:
         """The field that people read and that would steer their terminal; empty when none does."""
@@ -99,6 +148,13 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ):
             return "labels"
         return ""
+
+
+def _scaled(time_limit_s: int | None, speed_milli: int) -> int | None:
+    """The time for the same work at another speed, in whole seconds."""
+    if time_limit_s is None:
+        return None
+    return min(SECONDS_MAX, -(-time_limit_s * 1000 // speed_milli))
 
 
 class SubmitJobs(msgspec.Struct, frozen=True):

@@ -80,7 +80,7 @@ class LeaseGranted(
 ):
     """The attempt holds these devices from this entry on (public `placed`). `lease_seq` = the
     entry's sequence; `now_ns` of the entry is the grant's instant. `cpu_milli` and `memory_mib`
-    per rank.
+    per rank. `alternative`: which of the spec's choices it got; 0 = its own, i = alternatives[i-1].
     """
 
     job_id: str
@@ -90,6 +90,7 @@ class LeaseGranted(
     cpu_milli: Number = 0
     memory_mib: Number = 0
     tenant: str = ""
+    alternative: Number = 0
 
 
 class AttemptPreparing(msgspec.Struct, frozen=True, tag="attempt_preparing", tag_field="fact"):
@@ -233,7 +234,8 @@ class NodeImaged(
     """What the scheduler took from NODES about a node: enough to place on it, or why not to.
 
     `refusals`: how often in a row its agent has declined work, last at `refused_ns`; `resting`: it
-    gets none until it has rested from that.
+    gets none until it has rested from that. `links`: the link domain of each device, parallel to
+    `devices`, "" = not known; empty when none is known.
     """
 
     node: str
@@ -252,6 +254,7 @@ class NodeImaged(
     refusals: Number = 0
     refused_ns: Number | None = None
     resting: bool = False
+    links: tuple[str, ...] = ()
 
 
 class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field="fact"):

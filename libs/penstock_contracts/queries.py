@@ -68,7 +68,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job as scheduler (live) or metering (finished) shows it. Times are Unix ms, None = not yet.
 
     `state` also `stopping` while an ending attempt still holds devices. `gpu_milli_ms` and
-    `cost_micro` are metering's.
+    `cost_micro` are metering's. `alternative`: which of its choices a placed job got, 0 = its own.
     """
 
     job_id: str
@@ -90,6 +90,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_milli_ms: int | None = None
     cost_micro: int | None = None
     currency: str = ""
+    alternative: int = 0
 
 
 class JobsView(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from penstock_contracts import journal, leases, nodes, public, usage
+from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec
 
@@ -31,6 +32,9 @@ def samples() -> dict[str, tuple[Any, Any]]:
     for item in _report_items():
         report = leases.NodeReport("n1", "boot", (item,))
         found[f"report-{type(item).__name__}"] = (leases.NodeReport, report)
+    found["JobSpec-asks"] = (JobSpec, _asking_spec())
+    for fact in _asked_facts():
+        found[f"jobs-{type(fact).__name__}-asks"] = (journal.JobFact, fact)
     return found
 
 
@@ -53,6 +57,43 @@ def _spec() -> JobSpec:
         grace_s=5,
         disconnect_s=30,
         labels={"team": "x"},
+    )
+
+
+def _asking_spec() -> JobSpec:
+    """With all that a job can ask of its places."""
+    return JobSpec(
+        job_id=JOB,
+        command=("python", "train.py"),
+        ranks=4,
+        gpus=2,
+        gpu_models=("H100",),
+        alternatives=(
+            Alternative(gpus=4, gpu_models=("A100",), speed_milli=800),
+            Alternative(
+                gpus=1, gpu_milli=500, gpu_memory_mib=20_000, cpu_milli=1000, memory_mib=1024
+            ),
+        ),
+        near="rack",
+        near_required=True,
+        spread="node",
+        spread_ranks=2,
+        node_labels={"zone": "a"},
+        apart="database",
+    )
+
+
+def _asked_facts() -> tuple[Any, ...]:
+    return (
+        journal.LeaseGranted(JOB, 1, (journal.RankPlacement(0, "n1"),), alternative=2),
+        journal.NodeImaged(
+            node="n1",
+            boot_id="b",
+            cpu_milli=1,
+            memory_mib=1,
+            devices=(("GPU-1", "H100", 81_559), ("GPU-2", "H100", None)),
+            links=("n1-0", ""),
+        ),
     )
 
 

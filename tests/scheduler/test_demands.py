@@ -38,10 +38,21 @@ DEMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 LIMITS = {"time_limit_s": 7, "grace_s": 3, "disconnect_s": 11}
 """What the host of the work enforces."""
 
+ASKS = {
+    "alternatives",
+    "near",
+    "near_required",
+    "spread",
+    "spread_ranks",
+    "node_labels",
+    "apart",
+}
+"""What is asked of several nodes together, which one node cannot show."""
+
 
 def test_every_field_of_a_job_is_known_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(JobSpec)}
-    assert fields == NOT_A_DEMAND | DEMANDS.keys() | LIMITS.keys()
+    assert fields == NOT_A_DEMAND | DEMANDS.keys() | LIMITS.keys() | ASKS
 
 
 def kinds(facts: list[Any]) -> set[type]:

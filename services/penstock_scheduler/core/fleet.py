@@ -89,6 +89,7 @@ def image_of(description: NodeDescription, before: NodeImaged | None) -> NodeIma
         unhealthy=tuple(d.uuid for d in description.devices if not d.healthy),
         labels=description.labels,
         address=description.advertise_address,
+        links=_links_of(description),
     )
     if before is None:
         return image
@@ -102,6 +103,11 @@ def image_of(description: NodeDescription, before: NodeImaged | None) -> NodeIma
         refused_ns=before.refused_ns,
         resting=before.resting,
     )
+
+
+def _links_of(description: NodeDescription) -> tuple[str, ...]:
+    links = tuple(device.link_domain for device in description.devices)
+    return links if any(links) else ()
 
 
 def _vacate(state: State, name: str, now_ns: int, evidence: str, message: str) -> list[JobFact]:

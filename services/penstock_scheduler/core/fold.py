@@ -86,14 +86,13 @@ class State:
             raise InvariantError(f"job {job_id} submitted twice")
         self.order += 1
         self.accepted += 1
-        job = Job(
+        job = self.jobs[job_id] = Job(
             tenant=fact.tenant,
             spec=fact.spec,
             digest=fact.digest,
             order=self.order,
             submitted_ns=now_ns,
         )
-        self.jobs[job_id] = job
         self.line.add(job)
 
     def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
@@ -104,6 +103,7 @@ class State:
         self._move(job, PLACED)
         self.line.remove(fact.job_id)
         job.lease_seq, job.placed_ns = seq, now_ns
+        job.alternative, spec = fact.alternative, job.spec.resolved(fact.alternative)
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
         for placement in fact.ranks:
             lease = Lease(
@@ -119,7 +119,7 @@ class State:
                 cpu_milli=fact.cpu_milli,
                 memory_mib=fact.memory_mib,
                 local_rank=placement.local_rank,
-                spec=job.spec,
+                spec=spec,
             )
             self._take(lease)
 
@@ -191,7 +191,7 @@ class State:
         job.drop_old_sizes()
         job.attempt = fact.attempt + 1
         job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
-        job.stop_reason, job.first_failure = "", None
+        job.alternative, job.stop_reason, job.first_failure = 0, "", None
         self.line.add(job)
 
     def _job_finished(self, fact: journal.JobFinished, seq: int, now_ns: int) -> None:

@@ -208,7 +208,8 @@ def _conclude(
         return _finish(job, ended, "cancelled", None, "cancelled", job.cancel_reason)
     if "time_limit" in reasons:
         limit = next(e for _, e in sorted(ended.items()) if e.reason == "time_limit")
-        message = f"stopped after its time limit of {job.spec.time_limit_s} s"
+        limit_s = job.spec.resolved(job.alternative).time_limit_s
+        message = f"stopped after its time limit of {limit_s} s"
         return _finish(job, ended, "timed_out", limit, "time_limit", message)
     if stop_reason in PUT_BACK_REASONS:
         return _put_back(job, "preempted", stop_reason)

@@ -131,7 +131,7 @@ def _no_room(state: State, tenant: str, spec: JobSpec, asked: Share) -> Refusal 
         message = f"this tenant's requests that wait are {size_mib} MiB together; try later"
         return Refusal("backlog_full", message)
     crowded = len(share.shapes) >= SHAPES_OF_TENANT_MAX or line.shape_count >= SHAPES_MAX
-    if crowded and shape_of(spec) not in share.shapes:
+    if crowded and shape_of(spec, (), tenant) not in share.shapes:
         message = "jobs with very many different demands wait already; try later"
         return Refusal("backlog_full", message)
     return None

@@ -25,7 +25,8 @@ LeaseId = tuple[str, int, int]
 
 
 class Lease(msgspec.Struct, kw_only=True):
-    """One rank's hold on its node. `uuids` name its devices."""
+    """One rank's hold on its node. `uuids` name its devices; `spec` is what was granted: of several
+    alternatives, the one taken."""
 
     job_id: str
     tenant: str
@@ -73,6 +74,7 @@ class Job(msgspec.Struct, kw_only=True):
     declines: int = 0
     avoid: tuple[str, ...] = ()
     ranks: list[Rank] = []
+    alternative: int = 0
     lease_seq: int = 0
     placed_ns: int | None = None
     started_ms: int | None = None
@@ -83,7 +85,7 @@ class Job(msgspec.Struct, kw_only=True):
 
     @property
     def shape(self) -> Shape:
-        return shape_of(self.spec, self.avoid)
+        return shape_of(self.spec, self.avoid, self.tenant)
 
     def drop_old_sizes(self) -> None:
         """Before another attempt: of the oldest, nobody is told any more how much output it had."""
@@ -92,8 +94,12 @@ class Job(msgspec.Struct, kw_only=True):
             del self.log_bytes[name]
 
 
-class Shape(msgspec.Struct, frozen=True):
-    """What two jobs have in common when one fits exactly where the other does."""
+class Shape(msgspec.Struct, frozen=True, cache_hash=True):
+    """What two jobs have in common when one fits exactly where the other does.
+
+    `alternatives` to it, best first, have none themselves; `node_labels` are sorted; `apart`:
+    `tenant/word`, leases of which it shares no node with, "" = none.
+    """
 
     ranks: int
     gpus: int
@@ -104,6 +110,13 @@ class Shape(msgspec.Struct, frozen=True):
     memory_mib: int
     order_units: int
     avoid: tuple[str, ...] = ()
+    alternatives: tuple[Shape, ...] = ()
+    near: str = ""
+    near_required: bool = False
+    spread: str = ""
+    spread_ranks: int = 1
+    node_labels: tuple[tuple[str, str], ...] = ()
+    apart: str = ""
 
 
 class Node(msgspec.Struct):
@@ -132,6 +145,8 @@ class Node(msgspec.Struct):
         sure only when it says no: thousands of shapes may wait."""
         if not self.schedulable:
             return False
+        if shape.alternatives and any(map(self.may_hold, shape.alternatives)):
+            return True
         return shape.ranks > 1 or (
             self.cpu_free >= shape.cpu_milli
             and self.memory_free >= shape.memory_mib
@@ -162,8 +177,16 @@ class Node(msgspec.Struct):
                     self.free[index] -= sign * lease.gpu_milli
 
 
-def shape_of(spec: JobSpec, avoid: tuple[str, ...] = ()) -> Shape:
-    """The spec's shape with the default reserve filled in."""
+def shape_of(spec: JobSpec, avoid: tuple[str, ...] = (), tenant: str = "") -> Shape:
+    """The spec's shape with the default reserve filled in, and those of its alternatives."""
+    choices = range(1, len(spec.alternatives) + 1)
+    alternatives = tuple(_shape_of(spec.resolved(i), avoid, tenant) for i in choices)
+    return _shape_of(spec.resolved(0), avoid, tenant, alternatives)
+
+
+def _shape_of(
+    spec: JobSpec, avoid: tuple[str, ...], tenant: str, alternatives: tuple[Shape, ...] = ()
+) -> Shape:
     return Shape(
         spec.ranks,
         spec.gpus,
@@ -174,6 +197,13 @@ def shape_of(spec: JobSpec, avoid: tuple[str, ...] = ()) -> Shape:
         spec.memory_mib or 0,
         order_units(spec),
         avoid,
+        alternatives,
+        spec.near,
+        spec.near_required,
+        spec.spread,
+        spec.spread_ranks,
+        tuple(sorted(spec.node_labels.items())) if spec.node_labels else (),
+        f"{tenant}/{spec.apart}" if spec.apart else "",
     )
 
 

@@ -53,6 +53,7 @@ def job_view(job: Job) -> JobView:
         ranks=ranks,
         reason=job.stop_reason,
         log_bytes=job.log_bytes,
+        alternative=job.alternative,
     )
 
 
