@@ -114,8 +114,25 @@ def test_a_change_before_many_others_is_not_missed() -> None:
 
 
 def test_a_node_with_too_many_devices_is_refused() -> None:
-    with pytest.raises(ValueError, match="at most 62"):
-        a_packer(nodes={"a": a_node(63)})
+    with pytest.raises(ValueError, match="at most 256"):
+        a_packer(nodes={"a": a_node(257)})
+
+
+@pytest.mark.parametrize("machine_code", [True, False])
+def test_a_node_with_as_many_devices_as_may_be_described_is_filled_to_the_last(
+    machine_code: bool,
+) -> None:
+    wide = a_node(256, cpu_milli=10**7, memory_mib=10**7)
+    packer = a_packer(nodes={"wide": wide, "small": a_node(2)}, machine_code=machine_code)
+    most = PackShape(1, 1, 200, 1000)
+    choice = packer.choose(most)
+    assert choice == Choice("wide", tuple(range(200)))
+    packer.take(choice, most)
+    assert packer.choose(most) is None
+    rest = packer.choose(PackShape(1, 1, 56, 1000))
+    assert rest == Choice("wide", tuple(range(200, 256)))
+    packer.give(choice, most)
+    assert packer.fleet.room("wide").free_milli == (1000,) * 256
 
 
 def test_names_that_leave_no_gap_in_the_order_are_ordered_anew() -> None:

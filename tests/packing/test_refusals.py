@@ -86,7 +86,7 @@ def test_a_bad_header_is_named(tmp_path: Path, head: str, sentence: str) -> None
     [
         (["a,1,1,1,A", "a,1,1,1,A"], "nodes.csv, line 3, column sn: 'a' is there twice"),
         (["a,1,1,1,"], "nodes.csv, line 2, column model: is empty"),
-        (["a,1,1,63,A"], "nodes.csv, line 2, column gpu: 63 is above 62"),
+        (["a,1,1,257,A"], "nodes.csv, line 2, column gpu: 257 is above 256"),
         (["a,1,1,0,"], "nodes.csv, line 2, column gpu: no node has a device"),
         ([",1,1,1,A"], "nodes.csv, line 2, column sn: is empty"),
     ],

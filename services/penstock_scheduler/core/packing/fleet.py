@@ -24,6 +24,7 @@ from penstock_scheduler.core.packing.layout import (
     NODE_ROWS,
     OPEN,
     ORDER,
+    SLOTS,
     UNITS,
 )
 from penstock_scheduler.core.packing.workload import DeviceKind
@@ -85,6 +86,7 @@ class Fleet:
         self.nodes[MEMORY, column] = room.memory_mib
         self.nodes[UNITS, column] = room.units
         self.nodes[OPEN, column] = room.open
+        self.nodes[SLOTS, column] = len(room.devices)
         self.devices[FREE, column] = 0
         self.devices[KIND, column] = NO_DEVICE
         for index, (kind, free) in enumerate(zip(room.devices, room.free_milli, strict=True)):
@@ -107,14 +109,15 @@ class Fleet:
         return column
 
     def room(self, name: str) -> NodeRoom:
-        """A node as it is now, without devices behind the last."""
+        """A node as it is now."""
         column = self.columns[name]
-        kinds = self.devices[KIND, column].tolist()
+        slots = int(self.nodes[SLOTS, column])
+        kinds = self.devices[KIND, column, :slots].tolist()
         return NodeRoom(
             int(self.nodes[CPU, column]),
             int(self.nodes[MEMORY, column]),
             tuple(None if kind == NO_DEVICE else self.kinds[kind] for kind in kinds),
-            tuple(self.devices[FREE, column].tolist()),
+            tuple(self.devices[FREE, column, :slots].tolist()),
             bool(self.nodes[OPEN, column]),
             int(self.nodes[UNITS, column]),
         )

@@ -13,9 +13,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # Rows of the node array, one column a node: free milli-CPU, MiB and units · 1 = may get work ·
 # place in the order of names · milli-GPU free on usable devices · usable devices, and those wholly
-# free · free GPU that the workload could use, weighted · the version at which it last changed.
-CPU, MEMORY, UNITS, OPEN, ORDER, TOTAL, USABLE, WHOLE, FILL, CHANGED = range(10)
-NODE_ROWS = 10
+# free · free GPU that the workload could use, weighted · the version at which it last changed
+# · devices, usable or not.
+CPU, MEMORY, UNITS, OPEN, ORDER, TOTAL, USABLE, WHOLE, FILL, CHANGED, SLOTS = range(11)
+NODE_ROWS = 11
 
 # Layers of the device array [layer, node, device].
 FREE, KIND = range(2)
@@ -55,8 +56,8 @@ CPU_UNIT_MILLI = 128_000
 WEIGHT_SUM_BITS = 20
 WEIGHT_SUM = 1 << WEIGHT_SUM_BITS
 """The popularities of a workload's shapes add up to this."""
-DEVICES_MAX = 62
-"""Per node: a choice of devices is a bit mask of 64 bits."""
+DEVICES_MAX = 256
+"""Per node."""
 
 
 class Room(NamedTuple):

@@ -24,6 +24,7 @@ from penstock_scheduler.core.packing.layout import (
     MILLI,
     NO_DEVICE,
     ORDER,
+    SLOTS,
     SUM,
     TOTAL,
     UNITS,
@@ -33,7 +34,7 @@ from penstock_scheduler.core.packing.layout import (
 )
 from penstock_scheduler.core.packing.scoring import score, step_of
 
-SCORING = "e18209251288"
+SCORING = "9f2a64575c37"
 """Digest of the file whose functions are compiled in; a test compares."""
 
 
@@ -144,7 +145,7 @@ def charge(
     memory_mib: int,
     units: int,
     gpu_milli: int,
-    mask: int,
+    taken: Array,
     nodes: Array,
     devices: Array,
     counts: Array,
@@ -152,13 +153,12 @@ def charge(
     steps: Array,
     cumulated: Array,
 ) -> None:
-    """Takes sizes off a node and the devices of a mask; negative ones give back."""
+    """Takes sizes off a node and the devices in `taken`; negative ones give back."""
     nodes[CPU, n] -= cpu_milli
     nodes[MEMORY, n] -= memory_mib
     nodes[UNITS, n] -= units
-    for d in range(devices.shape[2]):
-        if (mask >> d) & 1:
-            devices[FREE, n, d] -= gpu_milli
+    for i in range(taken.shape[0]):
+        devices[FREE, n, taken[i]] -= gpu_milli
     summarize(n, nodes, devices, counts, groups, steps, cumulated)
 
 
@@ -174,7 +174,7 @@ def summarize(
 ) -> None:
     """Writes everything about node `n` that follows from its free CPU and devices."""
     total = usable = whole = 0
-    for d in range(devices.shape[2]):
+    for d in range(nodes[SLOTS, n]):
         if devices[KIND, n, d] != NO_DEVICE:
             total += devices[FREE, n, d]
             whole += devices[FREE, n, d] == MILLI
@@ -184,7 +184,7 @@ def summarize(
     fill = 0
     for g in range(groups.shape[1]):
         count = room = 0
-        for d in range(devices.shape[2]):
+        for d in range(nodes[SLOTS, n]):
             kind, free = devices[KIND, n, d], devices[FREE, n, d]
             if (
                 kind != NO_DEVICE

@@ -16,10 +16,13 @@ from penstock_scheduler.core.packing import loops, scoring, vectors
 from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.fleet import Fleet, NodeRoom
 from penstock_scheduler.core.packing.layout import (
+    ALLOWED,
     CHANGED,
     DEVICE,
     FILL,
     FIXED,
+    FREE,
+    KIND,
     LOSS,
     MILLI,
     NO_DEVICE,
@@ -198,15 +201,21 @@ class Packer:
         device = int(row.arrays.scores[DEVICE, column])
         if device != NO_DEVICE:
             return Choice(name, (device,))
-        devices = self.fleet.devices
-        mask = int(self._whole_devices(column, shape.gpus, devices, row.arrays.kinds))
-        return Choice(name, tuple(d for d in range(mask.bit_length()) if mask >> d & 1))
+        nodes, devices, allowed = self.fleet.nodes, self.fleet.devices, row.arrays.kinds
+        end = int(self._whole_devices(column, shape.gpus, nodes, devices, allowed))
+        kinds, free = devices[KIND, column, :end].tolist(), devices[FREE, column, :end].tolist()
+        may = allowed[ALLOWED].tolist()
+        return Choice(
+            name,
+            tuple(
+                d
+                for d in range(end)
+                if kinds[d] != NO_DEVICE and free[d] == MILLI and may[kinds[d]]
+            ),
+        )
 
     def _charge(self, choice: Choice, shape: PackShape, sign: int) -> None:
         column = self.fleet.columns[choice.node]
-        mask = 0
-        for device in choice.devices:
-            mask |= 1 << device
         self._count(column, -1)
         self._engine.charge(
             column,
@@ -214,7 +223,7 @@ class Packer:
             sign * shape.memory_mib,
             sign * shape.units,
             sign * shape.gpu_milli,
-            mask,
+            np.array(choice.devices, np.int64),
             *self._arrays[:6],
         )
         self._note(column)

@@ -42,6 +42,7 @@ from penstock_scheduler.core.packing.layout import (
     P_TIGHT,
     PENSTOCK,
     PRICE,
+    SLOTS,
     SUM,
     TOTAL,
     USABLE,
@@ -51,7 +52,7 @@ from penstock_scheduler.core.packing.layout import (
     Array,
 )
 
-LAYOUT = "9d0d3c1f05e6"
+LAYOUT = "4435255de6fd"
 """Digest of the file whose numbers are compiled in; a test compares."""
 
 
@@ -79,8 +80,8 @@ def score(
     if cpu_after < 0 or not nodes[OPEN, n] or nodes[TOTAL, n] < gpus * milli:
         return
     is_share = gpus == 1 and milli < MILLI
-    mask = whole_devices(n, gpus, devices, kinds) if gpus and not is_share else 0
-    if gpus and not is_share and not mask:
+    end = whole_devices(n, gpus, nodes, devices, kinds) if gpus and not is_share else 0
+    if gpus and not is_share and not end:
         return
     base = _base(n, nodes, params)
     step = step_of(cpu_after, steps)
@@ -88,21 +89,21 @@ def score(
     if not is_share:
         growth = price = 0
         if policy <= FGD:
-            price = _price(n, mask, devices, kinds) * milli
-            kind = _only_kind(n, mask, devices)
+            price = _price(n, end, devices, kinds) * milli
+            kind = _only_kind(n, end, devices, kinds)
             if kind != MIXED:
                 growth = before - _fill_after(
                     n, MILLI, kind, MILLI, gpus, step, counts, groups, cumulated
                 )
             else:
-                growth = before - _fill_after_mask(
-                    n, mask, step, devices, counts, groups, cumulated
+                growth = before - _fill_after_whole(
+                    n, end, step, devices, counts, groups, cumulated, kinds
                 )
         scores[FIXED, n] = _value(base, growth, price, MILLI, params, thresholds)
         return
     best = growth = loss = 0
     last_kind, last_free = NO_DEVICE, 0
-    for d in range(devices.shape[2]):
+    for d in range(nodes[SLOTS, n]):
         kind, free = devices[KIND, n, d], devices[FREE, n, d]
         if kind == NO_DEVICE or free < milli or not kinds[ALLOWED, kind]:
             continue
@@ -123,26 +124,30 @@ def score(
 
 
 @compiled_in_place
-def whole_devices(n: int, gpus: int, devices: Array, kinds: Array) -> int:
-    """The first wholly free devices that may be used, as a bit mask; 0 = not enough."""
-    mask = 0
+def whole_devices(n: int, gpus: int, nodes: Array, devices: Array, kinds: Array) -> int:
+    """The first wholly free devices that may be used: those before the device returned; 0 = there
+    are not enough."""
     found = 0
-    for d in range(devices.shape[2]):
-        kind = devices[KIND, n, d]
-        if kind != NO_DEVICE and devices[FREE, n, d] == MILLI and kinds[ALLOWED, kind]:
-            mask |= 1 << d
+    for d in range(nodes[SLOTS, n]):
+        if _is_whole(n, d, devices, kinds):
             found += 1
             if found == gpus:
-                return mask
+                return d + 1
     return 0
 
 
 @compiled_in_place
-def _only_kind(n: int, mask: int, devices: Array) -> int:
-    """The kind of the devices of a mask; NO_DEVICE without any, MIXED with several kinds."""
+def _is_whole(n: int, d: int, devices: Array, kinds: Array) -> bool:
+    kind = devices[KIND, n, d]
+    return bool(kind != NO_DEVICE and devices[FREE, n, d] == MILLI and kinds[ALLOWED, kind] != 0)
+
+
+@compiled_in_place
+def _only_kind(n: int, end: int, devices: Array, kinds: Array) -> int:
+    """The kind of the whole devices before `end`; NO_DEVICE without any, MIXED with several."""
     only = NO_DEVICE
-    for d in range(devices.shape[2]):
-        if (mask >> d) & 1:
+    for d in range(end):
+        if _is_whole(n, d, devices, kinds):
             kind = devices[KIND, n, d]
             if only != NO_DEVICE and only != kind:
                 return MIXED
@@ -193,15 +198,22 @@ def _fill_after(
 
 
 @compiled_in_place
-def _fill_after_mask(
-    n: int, mask: int, step: int, devices: Array, counts: Array, groups: Array, cumulated: Array
+def _fill_after_whole(
+    n: int,
+    end: int,
+    step: int,
+    devices: Array,
+    counts: Array,
+    groups: Array,
+    cumulated: Array,
+    kinds: Array,
 ) -> int:
-    """FILL of a node after the devices of the mask, all wholly free, are taken."""
+    """FILL of a node after the whole devices before `end` are taken."""
     fill = 0
     for g in range(groups.shape[1]):
         count, usable = counts[COUNT, n, g], counts[SUM, n, g]
-        for d in range(devices.shape[2]):
-            if (mask >> d) & 1 and groups[GROUP_KINDS + devices[KIND, n, d], g]:
+        for d in range(end):
+            if _is_whole(n, d, devices, kinds) and groups[GROUP_KINDS + devices[KIND, n, d], g]:
                 count -= 1
                 usable -= MILLI
         if count >= groups[GROUP_GPUS, g]:
@@ -210,11 +222,11 @@ def _fill_after_mask(
 
 
 @compiled_in_place
-def _price(n: int, mask: int, devices: Array, kinds: Array) -> int:
-    """The prices of the models of a mask's devices together."""
+def _price(n: int, end: int, devices: Array, kinds: Array) -> int:
+    """The prices of the models of the whole devices before `end` together."""
     price = 0
-    for d in range(devices.shape[2]):
-        if (mask >> d) & 1:
+    for d in range(end):
+        if _is_whole(n, d, devices, kinds):
             price += kinds[PRICE, devices[KIND, n, d]]
     return price
 

@@ -58,16 +58,18 @@ from penstock_scheduler.core.packing.layout import (
     Row,
 )
 
+CELLS_AT_ONCE = 65_536
 NODES_AT_ONCE = 1024
-"""Bounds what the intermediate arrays take."""
+"""Nodes, and nodes times devices squared: bounds what the intermediate arrays take."""
 LEAST = np.int64(np.iinfo(np.int64).min)
 
 
 def refresh_all(count: int, *arrays: Array) -> None:
     """Scores every node for the row."""
     room, profile, row = Room(*arrays[:3]), Profile(*arrays[3:8]), Row(*arrays[8:])
-    for first in range(0, count, NODES_AT_ONCE):
-        _score(np.arange(first, min(count, first + NODES_AT_ONCE)), room, profile, row)
+    most = _nodes_at_once(room)
+    for first in range(0, count, most):
+        _score(np.arange(first, min(count, first + most)), room, profile, row)
 
 
 def refresh_changed(since: int, version: int, history: Array, *arrays: Array) -> None:
@@ -76,8 +78,14 @@ def refresh_changed(since: int, version: int, history: Array, *arrays: Array) ->
     changes = np.arange(since, version)
     columns = history[changes % history.shape[0]]
     last = columns[room.nodes[CHANGED, columns] == changes]
-    for first in range(0, last.shape[0], NODES_AT_ONCE):
-        _score(last[first : first + NODES_AT_ONCE], room, profile, row)
+    most = _nodes_at_once(room)
+    for first in range(0, last.shape[0], most):
+        _score(last[first : first + most], room, profile, row)
+
+
+def _nodes_at_once(room: Room) -> int:
+    devices = int(room.devices.shape[2])
+    return max(1, min(NODES_AT_ONCE, CELLS_AT_ONCE // devices**2))
 
 
 def pick(
@@ -115,17 +123,15 @@ def charge(
     memory_mib: int,
     units: int,
     gpu_milli: int,
-    mask: int,
+    taken: Array,
     *arrays: Array,
 ) -> None:
-    """Takes sizes off a node and the devices of a mask; negative ones give back."""
+    """Takes sizes off a node and the devices in `taken`; negative ones give back."""
     nodes, devices = arrays[0], arrays[1]
     nodes[CPU, n] -= cpu_milli
     nodes[MEMORY, n] -= memory_mib
     nodes[UNITS, n] -= units
-    for d in range(devices.shape[2]):
-        if mask >> d & 1:
-            devices[FREE, n, d] -= gpu_milli
+    devices[FREE, n, taken] -= gpu_milli
     summarize(n, *arrays)
 
 
@@ -151,11 +157,10 @@ def summarize(
     nodes[FILL, n] = (fits * cumulated[step] * counts[SUM, n]).sum()
 
 
-def whole_devices(n: int, gpus: int, devices: Array, kinds: Array) -> int:
-    """The first wholly free devices that may be used, as a bit mask; 0 = not enough."""
-    able = _able(np.array([n]), MILLI, devices, kinds)[0]
-    chosen = np.flatnonzero(able)[:gpus].tolist()
-    return sum(1 << d for d in chosen) if len(chosen) == gpus else 0
+def whole_devices(n: int, gpus: int, nodes: Array, devices: Array, kinds: Array) -> int:
+    """The end of the first wholly free devices that may be used; see `scoring.whole_devices`."""
+    chosen = np.flatnonzero(_able(np.array([n]), MILLI, devices, kinds)[0])[:gpus]
+    return int(chosen[-1]) + 1 if chosen.shape[0] == gpus else 0
 
 
 def _able(which: Array, milli: int, devices: Array, kinds: Array) -> Array:
