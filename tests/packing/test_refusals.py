@@ -73,7 +73,10 @@ def test_a_bad_job_is_named(tmp_path: Path, line: str, sentence: str) -> None:
     [
         ("", "jobs.csv, line 1, column name: the file is empty"),
         ("name,cpu_milli", "jobs.csv, line 1, column memory_mib: the column is missing"),
-        (JOB_HEAD + ",name", "jobs.csv, line 1, column 'name': is there twice"),
+        (JOB_HEAD + ",name", "jobs.csv, line 1, column name: is there twice"),
+        ("name,\x1b[2J,\x1b[2J", "jobs.csv, line 1, column cpu_milli: the column is missing"),
+        (JOB_HEAD + ",\x1b,\x1b", r"jobs.csv, line 1, column '\x1b': is there twice"),
+        (JOB_HEAD + ",,", "jobs.csv, line 1, column '': is there twice"),
     ],
 )
 def test_a_bad_header_is_named(tmp_path: Path, head: str, sentence: str) -> None:

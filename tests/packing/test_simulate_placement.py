@@ -121,7 +121,40 @@ def test_a_bad_table_is_refused_with_its_sentence(tmp_path: Path) -> None:
     arguments = ["placement", "--nodes", str(nodes_file(tmp_path)), "--jobs", str(jobs)]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
-    assert result.output == f"Error: {jobs}, line 2, column cpu_milli: -1 is negative\n"
+    sentence = f"{jobs}, line 2, column cpu_milli: -1 is negative"
+    assert result.output == f"penstock: bad_value: {sentence}\n"
+    result = CliRunner().invoke(command, [*arguments, "--json"])
+    assert result.exit_code == 2
+    assert json.loads(result.stdout) == {
+        "refusal": {"code": "bad_value", "message": sentence, "field": "cpu_milli"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line", "said"),
+    [
+        (("--inflate", "1e-6"), "j,1,1,1,1000,", "the smallest job asks for 1000 milli-GPU, 0"),
+        ((), "j,1,1,99999,1000,", "the smallest job asks for 99999000 milli-GPU, 13000 are all"),
+        (("--inflate", "90"), "j,1,1,0,0,\n" * 99_000 + "j,1,1,1,1,", "jobs would arrive, at most"),
+    ],
+)
+def test_a_run_of_nothing_or_without_end_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], line: str, said: str
+) -> None:
+    jobs = jobs_file(tmp_path, [line])
+    files = ["--nodes", str(nodes_file(tmp_path)), "--jobs", str(jobs)]
+    result = CliRunner().invoke(command, ["placement", *files, *arguments])
+    assert result.exit_code == 2, result.output
+    assert "penstock: bad_inflate: --inflate" in result.output
+    assert said in result.output
+
+
+def test_a_job_larger_than_what_is_left_to_arrive_does_not(tmp_path: Path) -> None:
+    jobs = jobs_file(tmp_path, ["j,1,1,99999,1000,", "k,1,1,1,1000,"])
+    files = ["--nodes", str(nodes_file(tmp_path)), "--jobs", str(jobs)]
+    result = CliRunner().invoke(command, ["placement", *files, "--seeds", "1-9", "--json"])
+    for line in lines(result)[:-1]:
+        assert line["allocated_percent"]["130"] <= 100
 
 
 @pytest.mark.parametrize("inflate", [0.5, 1.0, 1.3, 7.0])

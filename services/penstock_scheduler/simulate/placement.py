@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from penstock_scheduler.core.packing.layout import MILLI
@@ -18,10 +17,12 @@ from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.core.packing.workload import Workload
 from penstock_scheduler.simulate.arrivals import inflated
 from penstock_scheduler.simulate.expectations import Expectations, known_workload
+from penstock_scheduler.simulate.outcomes import DIGITS, paired, spread
 from penstock_scheduler.simulate.traces import Nodes
 
 REPORTED_PERCENT = 100
-DIGITS = 4
+ARRIVALS_MAX = 10_000_000
+"""In one run: its jobs are held in memory."""
 _BLOCK = 256
 """Decisions between two looks at the clock and at the progress bar."""
 
@@ -69,6 +70,17 @@ class Experiment(NamedTuple):
         share = self.inflate * self.nodes.capacity_milli / asked
         return int(len(self.jobs) * share * seeds * policies)
 
+    def problem(self) -> str:
+        """Why there can be no run, in words; empty when there can."""
+        arrivals = self.total(1, 1)
+        if arrivals > ARRIVALS_MAX:
+            return f"{arrivals} jobs would arrive, at most {ARRIVALS_MAX} may"
+        most = int(self.nodes.capacity_milli * self.inflate)
+        least = min(job.asked_milli for job in self.jobs)
+        if least > most:
+            return f"the smallest job asks for {least} milli-GPU, {most} are all that may arrive"
+        return ""
+
 
 def runs(
     experiment: Experiment,
@@ -102,7 +114,8 @@ def _run(
 ) -> Run:
     packer = packer_for(experiment.nodes, policy, seed)
     expectations = Expectations(packer, experiment.nodes, known)
-    packer.choose(order[0])  # loads the machine code
+    if order:
+        _load_machine_code(packer, order[0])
     capacity = experiment.nodes.capacity_milli
     points: list[Point] = []
     arrived = allocated = 0
@@ -134,9 +147,16 @@ def _run(
         policy,
         reported,
         round((capacity - allocated) / MILLI, DIGITS),
-        round(len(order) / spent_s, 1),
+        round(len(order) / spent_s, 1) if order else 0.0,
         tuple(points),
     )
+
+
+def _load_machine_code(packer: Packer, shape: PackShape) -> None:
+    choice = packer.choose(shape)
+    if choice is not None:
+        packer.take(choice, shape)
+        packer.give(choice, shape)
 
 
 def _points(
@@ -158,13 +178,6 @@ def _point(percent: int, allocated: int, capacity: int, packer: Packer) -> Point
     return Point(percent, allocated * 100 / capacity, fragmented)
 
 
-class Spread(NamedTuple):
-    """Mean and standard deviation (n - 1) over seeds; `sd` is None with one seed."""
-
-    mean: float
-    sd: float | None
-
-
 def summary(found: Sequence[Run], policies: Sequence[str]) -> dict[str, Any]:
     """Mean, spread and paired difference to the first policy, by policy and percent arrived."""
     lines = []
@@ -173,28 +186,18 @@ def summary(found: Sequence[Run], policies: Sequence[str]) -> dict[str, Any]:
         own = [run for run in found if run.policy == policy]
         line: dict[str, Any] = {"policy": policy, "seeds": len(own), "allocated_percent": {}}
         for percent in own[0].allocated_percent:
-            line["allocated_percent"][percent] = _spread(
+            line["allocated_percent"][percent] = spread(
                 [run.allocated_percent[percent] for run in own]
             )._asdict()
-        line["unallocated_gpus"] = _spread([run.unallocated_gpus for run in own])._asdict()
-        line["decisions_per_s"] = _spread([run.decisions_per_s for run in own])._asdict()
+        line["unallocated_gpus"] = spread([run.unallocated_gpus for run in own])._asdict()
+        line["decisions_per_s"] = spread([run.decisions_per_s for run in own])._asdict()
         if policy != policies[0]:
             line["paired_difference"] = {"to": policies[0]} | {
-                percent: _paired(own, first, percent) for percent in own[0].allocated_percent
+                percent: paired(
+                    [run.allocated_percent[percent] for run in own],
+                    [first[run.seed].allocated_percent[percent] for run in own],
+                )
+                for percent in own[0].allocated_percent
             }
         lines.append(line)
     return {"summary": lines}
-
-
-def _paired(own: Sequence[Run], first: dict[int, Run], percent: str) -> dict[str, Any]:
-    differences = [
-        run.allocated_percent[percent] - first[run.seed].allocated_percent[percent] for run in own
-    ]
-    spread = _spread(differences)
-    se = None if spread.sd is None else round(spread.sd / len(differences) ** 0.5, DIGITS)
-    return {**spread._asdict(), "se": se, "least": round(min(differences), DIGITS)}
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    sd = round(stdev(values), DIGITS) if len(values) > 1 else None
-    return Spread(round(fmean(values), DIGITS), sd)

@@ -3,21 +3,23 @@
 Jobs come and end at their times, in virtual time. Those that do not fit wait in the order in which
 they came; whenever something ends the line is gone through from the front, and each job that fits
 starts, so later ones may overtake (backfill without reservation). The packer decides; here is only
-counted. It does not know files, nor what is printed.
+counted. It does not know files, how often a trace is repeated, nor what is printed.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from penstock_scheduler.core.packing.packer import Choice
 from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.core.packing.workload import Workload
-from penstock_scheduler.simulate.expectations import Expectations, known_workload
-from penstock_scheduler.simulate.placement import DIGITS, packer_for
+from penstock_scheduler.simulate.expectations import Expectations
+from penstock_scheduler.simulate.outcomes import DIGITS
+from penstock_scheduler.simulate.placement import packer_for
 from penstock_scheduler.simulate.traces import Nodes, Timed
 
 WAITING_RULE = "in order of arrival, and whoever fits may overtake"
@@ -38,6 +40,7 @@ class Replay(NamedTuple):
     """What came of one policy. Shares are means over time, from the first arrival to the last, and
     to the last end; `queueing_s`: of all jobs that could ever run, sorted."""
 
+    seed: int
     policy: str
     compress: float
     never_fitted: int
@@ -52,8 +55,9 @@ class Replay(NamedTuple):
         """What is printed of it."""
         waits = self.queueing_s
         return {
+            "seed": self.seed,
             "policy": self.policy,
-            "compress": self.compress,
+            "compress": round(self.compress, DIGITS),
             "waiting_rule": WAITING_RULE,
             "jobs": len(waits),
             "never_fitted": self.never_fitted,
@@ -75,19 +79,18 @@ class Replay(NamedTuple):
         }
 
 
-def replays(
+def replay(
     nodes: Nodes,
     jobs: Sequence[Timed],
-    policies: Sequence[str],
+    policy: str,
+    seed: int,
     compress: float,
-    workload: str,
+    known: Workload | None,
     progress: Callable[[int], None],
-) -> Iterator[Replay]:
-    """The trace under each policy. `compress`: times between arrivals are divided by it, durations
-    are not."""
-    known = known_workload(workload, [job.shape for job in jobs], nodes)
-    for policy in policies:
-        yield _World(nodes, jobs, policy, compress, known).run(progress)
+) -> Replay:
+    """The jobs, by arrival, under a policy. `compress`: times between arrivals are divided by it,
+    durations are not; `known`: the workload, None = to be learned."""
+    return _World(nodes, jobs, policy, seed, compress, known).run(progress)
 
 
 class _World:
@@ -98,20 +101,23 @@ class _World:
         nodes: Nodes,
         jobs: Sequence[Timed],
         policy: str,
+        seed: int,
         compress: float,
         known: Workload | None,
     ) -> None:
-        self._packer = packer_for(nodes, policy, 0)
+        self._packer = packer_for(nodes, policy, seed)
         self._expectations = Expectations(self._packer, nodes, known)
         self._nodes = nodes
         self._jobs = jobs
         self._policy = policy
+        self._seed = seed
         self._compress = compress
         distinct = dict.fromkeys(job.shape for job in jobs)
         self._never = {shape for shape in distinct if self._packer.choose(shape) is None}
         self._ends: list[tuple[float, int]] = []
         self._choices: dict[int, Choice] = {}
-        self._line: dict[int, float] = {}
+        self._line: dict[PackShape, deque[tuple[int, float]]] = {}
+        self._waiting = 0
         self._waits: list[float] = []
         self._now_s = self._allocated = self._fragmented = 0.0
         self._area = self._fragmented_area = 0.0
@@ -130,6 +136,7 @@ class _World:
         area, fragmented = self._area, self._fragmented_area
         self._end_until(float("inf"))
         return Replay(
+            self._seed,
             self._policy,
             self._compress,
             len(self._jobs) - len(self._waits),
@@ -145,7 +152,8 @@ class _World:
     def _arrive(self, index: int, shape: PackShape) -> None:
         self._expectations.see(shape)
         if shape not in self._never and not self._start(index, self._now_s):
-            self._line[index] = self._now_s
+            self._line.setdefault(shape, deque()).append((index, self._now_s))
+            self._waiting += 1
 
     def _end_until(self, until_s: float) -> None:
         """Ends what ends by then; after each time something ended the line is gone through."""
@@ -160,15 +168,20 @@ class _World:
             self._go_through_line()
 
     def _go_through_line(self) -> None:
-        refused: set[PackShape] = set()
-        for index, since_s in list(self._line.items()):
-            shape = self._jobs[index].shape
-            if shape in refused:
+        """Whoever comes first of those whose shape has not been found to fit nowhere."""
+        heads = [(jobs[0][0], shape) for shape, jobs in self._line.items()]
+        heapq.heapify(heads)
+        while heads:
+            index, shape = heapq.heappop(heads)
+            jobs = self._line[shape]
+            if not self._start(index, jobs[0][1]):
                 continue
-            if self._start(index, since_s):
-                del self._line[index]
+            jobs.popleft()
+            self._waiting -= 1
+            if jobs:
+                heapq.heappush(heads, (jobs[0][0], shape))
             else:
-                refused.add(shape)
+                del self._line[shape]
 
     def _start(self, index: int, since_s: float) -> bool:
         job = self._jobs[index]
@@ -196,7 +209,7 @@ class _World:
     def _note(self, at_s: float, last_s: float) -> None:
         """A point of the course, where one is due."""
         if at_s >= last_s * len(self._moments) / POINTS_MAX and len(self._moments) < POINTS_MAX:
-            moment = Moment(at_s, self._allocated, self._fragmented_percent(), len(self._line))
+            moment = Moment(at_s, self._allocated, self._fragmented_percent(), self._waiting)
             self._moments.append(moment)
 
     def _fragmented_percent(self) -> float:

@@ -22,7 +22,14 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class BadTable(Exception):
-    """A table that cannot be used: one sentence for the user."""
+    """A table that cannot be used: one sentence for the user, the column when there is one, and a
+    code that stays the same: `unreadable_file`, `line_too_long`, `not_text` (no UTF-8, zero bytes,
+    no CSV), `empty_table`, `bad_columns` or `bad_value`."""
+
+    def __init__(self, code: str, sentence: str, column: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.column = column
 
 
 class Row:
@@ -34,7 +41,7 @@ class Row:
         self.fields = fields
 
     def problem(self, column: str, sentence: str) -> BadTable:
-        return BadTable(f"{self.path}, line {self.line}, column {column}: {sentence}")
+        return _problem("bad_value", self.path, self.line, column, sentence)
 
     def text(self, column: str) -> str:
         return self.fields.get(column, "").strip()
@@ -76,7 +83,8 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         with path.open("rb") as file:
             yield from _rows(path, file, columns)
     except OSError as error:
-        raise BadTable(f"{path}: cannot be read: {error.strerror}") from error
+        said = f"{path}: cannot be read: {error.strerror}"
+        raise BadTable("unreadable_file", said) from error
 
 
 def _rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
@@ -89,18 +97,16 @@ def _rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
             continue
         if len(fields) != len(header):
             at = header[min(len(fields), len(header) - 1)]
-            raise BadTable(
-                f"{path}, line {line}, column {at}: the line has {len(fields)} fields, "
-                f"the header {len(header)}"
-            )
+            sentence = f"the line has {len(fields)} fields, the header {len(header)}"
+            raise _problem("bad_columns", path, line, at, sentence)
         if line > ROWS_MAX:
-            raise BadTable(f"{path}, line {line}, column {header[0]}: more than {ROWS_MAX} lines")
+            raise _problem("bad_value", path, line, header[0], f"more than {ROWS_MAX} lines")
         found = True
         yield Row(path, line, dict(zip(header, fields, strict=True)))
     if not header:
-        raise BadTable(f"{path}, line 1, column {columns[0]}: the file is empty")
+        raise _problem("empty_table", path, 1, columns[0], "the file is empty")
     if not found:
-        raise BadTable(f"{path}, line 2, column {columns[0]}: there is no row below the header")
+        raise _problem("empty_table", path, 2, columns[0], "there is no row below the header")
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
@@ -109,35 +115,40 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     while data := file.readline(LINE_BYTES_MAX + 1):
         number += 1
         if len(data) > LINE_BYTES_MAX:
-            raise BadTable(
-                f"{path}, line {number}, column {LINE_BYTES_MAX + 1}: the line is longer than "
-                f"{LINE_BYTES_MAX} bytes"
-            )
+            sentence = f"the line is longer than {LINE_BYTES_MAX} bytes"
+            raise _problem("line_too_long", path, number, LINE_BYTES_MAX + 1, sentence)
         if number == 1:
             data = data.removeprefix(_BOM)
         try:
             text = data.decode("utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
-            raise BadTable(
-                f"{path}, line {number}, column {error.start + 1}: byte "
-                f"0x{data[error.start]:02x} is not UTF-8"
-            ) from error
+            sentence = f"byte 0x{data[error.start]:02x} is not UTF-8"
+            raise _problem("not_text", path, number, error.start + 1, sentence) from error
         if "\0" in text:
-            raise BadTable(
-                f"{path}, line {number}, column {text.index(chr(0)) + 1}: holds a zero byte"
-            )
+            raise _problem("not_text", path, number, text.index("\0") + 1, "holds a zero byte")
         if not text.strip():
             continue
         try:
             yield number, next(csv.reader([text], strict=True))
         except csv.Error as error:
-            raise BadTable(f"{path}, line {number}, column 1: is no CSV: {error}") from error
+            raise _problem("not_text", path, number, 1, f"is no CSV: {error}") from error
 
 
 def _check_header(path: Path, line: int, header: list[str], columns: Sequence[str]) -> None:
     for column in columns:
         if column not in header:
-            raise BadTable(f"{path}, line {line}, column {column}: the column is missing")
-    for at, column in enumerate(header):
-        if column in header[:at]:
-            raise BadTable(f"{path}, line {line}, column {shown(column)}: is there twice")
+            raise _problem("bad_columns", path, line, column, "the column is missing")
+    seen: set[str] = set()
+    for column in header:
+        if column in seen:
+            raise _problem("bad_columns", path, line, column, "is there twice")
+        seen.add(column)
+
+
+def _problem(code: str, path: Path, line: int, column: str | int, sentence: str) -> BadTable:
+    """`column`: its name, or from which character on the line is at fault. A name that does not
+    show is quoted."""
+    name = str(column)
+    if not name.isprintable() or not 0 < len(name) <= _SHOWN_MAX:
+        name = shown(name)
+    return BadTable(code, f"{path}, line {line}, column {name}: {sentence}", name)

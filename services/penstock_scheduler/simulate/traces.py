@@ -57,7 +57,8 @@ def read_nodes(path: Path) -> Nodes:
         if count:
             models[model] = models.get(model, 0) + count
     if not devices:
-        raise BadTable(f"{path}, line 2, column gpu: no node has a device")
+        sentence = f"{path}, line 2, column gpu: no node has a device"
+        raise BadTable("bad_value", sentence, "gpu")
     return Nodes(found, models, devices * MILLI)
 
 
@@ -91,7 +92,8 @@ def read_timed_jobs(path: Path, nodes: Nodes) -> list[Timed]:
 
 def _refuse_without_devices(path: Path, shapes: list[PackShape]) -> None:
     if not any(shape.gpus for shape in shapes):
-        raise BadTable(f"{path}, line 2, column num_gpu: no job asks for a device")
+        sentence = f"{path}, line 2, column num_gpu: no job asks for a device"
+        raise BadTable("bad_value", sentence, "num_gpu")
 
 
 def _shape(row: Row, nodes: Nodes) -> PackShape:
