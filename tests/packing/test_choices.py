@@ -113,11 +113,6 @@ def test_a_change_before_many_others_is_not_missed() -> None:
     assert packer.choose(WHOLE) == Choice("b", (0,))
 
 
-def test_a_node_with_too_many_devices_is_refused() -> None:
-    with pytest.raises(ValueError, match="at most 256"):
-        a_packer(nodes={"a": a_node(257)})
-
-
 @pytest.mark.parametrize("machine_code", [True, False])
 def test_a_node_with_as_many_devices_as_may_be_described_is_filled_to_the_last(
     machine_code: bool,

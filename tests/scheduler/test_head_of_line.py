@@ -65,13 +65,14 @@ def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
     driver.start(running)
     asked: list[Shape] = []
     line = driver.core.state.line
-    heads = line.heads
+    first = line.first
 
-    def noting(passed_over: set[Shape]) -> list[tuple[Place, Shape]]:
-        found = heads(passed_over)
-        asked.extend(shape for _, shape in found)
+    def noting() -> tuple[Place, Shape] | None:
+        found = first()
+        if found is not None:
+            asked.append(found[1])
         return found
 
-    line.heads = noting
+    line.first = noting
     driver.end(running)
     assert asked == [shape_of(gang)], "one free GPU is no help to a job that needs four"

@@ -1,8 +1,9 @@
-"""Which nodes are alike, and which of them is tightest?
+"""What is free where, for whoever places?
 
-An index over the nodes, derived from them: those with the same hardware together, and within each
-kind those that may get work, tightest first. So a placement looks at few nodes however many there
-are, and whether a job could ever run is asked once per kind. It does not know what fits.
+Two indexes over the nodes, derived from them: the packer, which knows what is free and what every
+place is worth, and the nodes with the same hardware together, so that whether a job could ever run
+is asked once per kind. Changes are only noted; the packer hears of them when it is asked for, each
+node once however often it changed. It does not know what is placed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from penstock_contracts.journal import NodeImaged
+from penstock_scheduler.core.packing.compiled import HAS_NUMBA
+from penstock_scheduler.core.packing.fleet import NodeRoom
+from penstock_scheduler.core.packing.packer import Packer
+from penstock_scheduler.core.packing.policies import DEFAULT, Policy
+from penstock_scheduler.core.packing.shapes import PackShape
+from penstock_scheduler.core.packing.workload import DeviceKind, Workload
 from penstock_scheduler.core.state import Node, Shape
 
 SHAPES_KNOWN_MAX = 10_000
@@ -28,17 +35,52 @@ def tightness(node: Node) -> Tightness:
     return (sum(node.free), node.cpu_free, node.image.node)
 
 
+def pack_shape(shape: Shape) -> PackShape:
+    """What one rank of a job asks of one node."""
+    if not shape.gpus:
+        return PackShape(shape.cpu_milli, shape.memory_mib, units=shape.order_units)
+    return PackShape(
+        shape.cpu_milli,
+        shape.memory_mib,
+        shape.gpus,
+        shape.gpu_milli,
+        shape.gpu_memory_mib,
+        shape.gpu_models,
+        shape.order_units,
+    )
+
+
+def room_of(node: Node, kinds: tuple[DeviceKind | None, ...]) -> NodeRoom:
+    """A node as the packer sees it; `kinds` are those of its image."""
+    return NodeRoom(
+        node.cpu_free,
+        node.memory_free,
+        kinds,
+        tuple(node.free),
+        node.schedulable,
+        node.order_units_free,
+    )
+
+
+def kinds_of(image: NodeImaged) -> tuple[DeviceKind | None, ...]:
+    """What each device is; None = not to be used."""
+    return tuple(
+        None if uuid in image.unhealthy else (model, memory_mib)
+        for uuid, model, memory_mib in image.devices
+    )
+
+
 class Alike(msgspec.Struct):
-    """Nodes with the same hardware. `image`: such a node with all devices healthy. `names`: all of
-    them; `open`: those that may get work, in order."""
+    """Nodes with the same hardware. `image`: such a node with all devices healthy. `images`: all of
+    them, by name; `open`: those that may get work, in order."""
 
     image: NodeImaged
-    names: dict[str, None] = {}
+    images: dict[str, NodeImaged] = {}
     open: list[Tightness] = []
 
     @property
     def count(self) -> int:
-        return len(self.names)
+        return len(self.images)
 
     def tightest(self, need_milli: int) -> Iterator[Tightness]:
         """The nodes with at least so much free, tightest first."""
@@ -50,12 +92,16 @@ class _Entry(msgspec.Struct):
     image: NodeImaged
     alike: Alike
     place: Tightness | None
+    kinds: tuple[DeviceKind | None, ...]
 
 
 class Capacity:
     """`update` after every change of a node keeps it true."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = DEFAULT, *, machine_code: bool = HAS_NUMBA) -> None:
+        self._packer = Packer(policy, machine_code=machine_code)
+        self._changed: dict[str, Node | None] = {}
+        self._expected: Workload | None = None
         self._alike: dict[_Kind, Alike] = {}
         self._entries: dict[str, _Entry] = {}
         self._fits: dict[Shape, bool] = {}
@@ -63,8 +109,36 @@ class Capacity:
     def kinds(self) -> Iterable[Alike]:
         return self._alike.values()
 
+    @property
+    def packer(self) -> Packer:
+        """The packer with everything that was told until now."""
+        if self._expected is not None:
+            self._packer.expect(self._expected)
+            self._expected = None
+        if self._changed:
+            for name, node in self._changed.items():
+                if node is not None:
+                    self._packer.put(name, room_of(node, self._entries[name].kinds))
+                elif name in self._packer.fleet.columns:
+                    self._packer.remove(name)
+            self._changed.clear()
+        return self._packer
+
+    def expect(self, workload: Workload) -> None:
+        """What will be asked for, from now on."""
+        self._expected = workload
+
+    def models(self) -> dict[str, int]:
+        """Devices of each model, whatever state they are in."""
+        found: dict[str, int] = {}
+        for alike in self._alike.values():
+            for _, model, _ in alike.image.devices:
+                found[model] = found.get(model, 0) + alike.count
+        return found
+
     def update(self, name: str, node: Node | None) -> None:
         """The node as it is now; None = it is no more."""
+        self._changed[name] = node
         entry = self._entries.get(name)
         if node is None:
             if entry is not None:
@@ -74,7 +148,8 @@ class Capacity:
         if entry is None or entry.image is not node.image:
             if entry is not None:
                 self._leave(entry)
-            entry = self._entries[name] = _Entry(node.image, self._join(node.image), None)
+            image = node.image
+            entry = self._entries[name] = _Entry(image, self._join(image), None, kinds_of(image))
         place = tightness(node) if node.schedulable else None
         if place != entry.place:
             _move(entry, place)
@@ -94,15 +169,15 @@ class Capacity:
         alike = self._alike.get(kind)
         if alike is None:
             alike = self._alike[kind] = Alike(_as_healthy(image))
-        alike.names[image.node] = None
+        alike.images[image.node] = image
         self._fits.clear()
         return alike
 
     def _leave(self, entry: _Entry) -> None:
         _move(entry, None)
-        del entry.alike.names[entry.image.node]
+        del entry.alike.images[entry.image.node]
         self._fits.clear()
-        if not entry.alike.names:
+        if not entry.alike.images:
             del self._alike[_kind_of(entry.image)]
 
 

@@ -21,7 +21,6 @@ from penstock_scheduler.core.state import (
     LeaseId,
     Node,
     Rank,
-    Shape,
     is_failure,
     new_node,
 )
@@ -42,7 +41,6 @@ class State:
         self.fleet_changed_ns = 0
         self.forgotten_before_ms = self.forgot_ms = 0
         self.line = Line()
-        self.passed_over: set[Shape] = set()
         self.touches = Touches()
         self.capacity = Capacity()
         self._homeless: dict[str, dict[LeaseId, None]] = {}
@@ -67,7 +65,7 @@ class State:
             return False
         node.unheard = False
         self.capacity.update(name, node)
-        self.passed_over.clear()
+        self.line.reconsider()
         return True
 
     # -- the one mutation door
@@ -167,7 +165,7 @@ class State:
             return
         node.drop(lease)
         self.capacity.update(lease.node, node)
-        self.passed_over = {shape for shape in self.passed_over if not node.may_hold(shape)}
+        self.line.reconsider(node.may_hold)
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
         self._job(fact.job_id).stop_reason = fact.reason
@@ -210,14 +208,14 @@ class State:
         for lease_id in old.leases if old is not None else self._homeless.pop(fact.node, {}):
             node.hold(self.leases[lease_id])
         self.capacity.update(fact.node, node)
-        self.passed_over.clear()
+        self.line.reconsider()
         self.touches.node(fact.node)
 
     def _node_forgotten(self, fact: journal.NodeForgotten, seq: int, now_ns: int) -> None:
         node = self.nodes.pop(fact.node, None)
         self.capacity.update(fact.node, None)
         self.fleet_changed_ns = now_ns
-        self.passed_over.clear()
+        self.line.reconsider()
         if node is not None and node.leases:
             self._homeless[fact.node] = dict.fromkeys(sorted(node.leases))
 

@@ -1,13 +1,14 @@
 """Who is next?
 
 The waiting jobs, grouped by shape: when one job of a shape does not fit, none of that shape does,
-so a round looks at each shape once, however many wait. Order is priority (9 first), then age. It
-does not know what fits.
+so the shape is passed over until something is freed, however many wait. Order is priority (9
+first), then age. It does not know what fits.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
@@ -15,6 +16,9 @@ from penstock_contracts.jobs import JobSpec
 from penstock_scheduler.core.state import Job, Shape
 
 _encode = msgspec.json.Encoder().encode
+
+HEADS_SPARE = 1_000
+"""Entries that count no longer are removed when there are so many more than shapes."""
 
 Place = tuple[int, int, str]
 """(minus priority, order, job id): the smallest goes first."""
@@ -28,10 +32,6 @@ def place_of(job: Job) -> Place:
 def size_of(spec: JobSpec) -> int:
     """What a request takes up, in bytes."""
     return len(_encode(spec))
-
-
-def _place_in(head: tuple[Place, Shape]) -> Place:
-    return head[0]
 
 
 class Share(msgspec.Struct):
@@ -48,10 +48,14 @@ class Share(msgspec.Struct):
 
 
 class Line:
-    """Waiting jobs. Removal is lazy: `waiting` says which entries still count."""
+    """Waiting jobs. Removal is lazy: `_waiting` says which entries still count. `_heads`: the first
+    of each shape that is not passed over, among entries that no longer are."""
 
     def __init__(self) -> None:
         self._heaps: dict[Shape, list[Place]] = {}
+        self._heads: list[tuple[Place, int, Shape]] = []
+        self._led = 0
+        self._passed_over: dict[Shape, None] = {}
         self._waiting: dict[str, tuple[Shape, Place, str, int]] = {}
         self._tenants: dict[str, Share] = {}
         self.all = Share()
@@ -74,13 +78,15 @@ class Line:
         share.count(1, size)
         share.shapes[shape] = share.shapes.get(shape, 0) + 1
         heappush(self._heaps.setdefault(shape, []), place)
+        if self._head(shape) == place:
+            self._lead(shape, place)
 
     def remove(self, job_id: str) -> None:
         """Takes a job out of line; a missing one changes nothing."""
         entry = self._waiting.pop(job_id, None)
         if entry is None:
             return
-        shape, _, tenant, size = entry
+        shape, place, tenant, size = entry
         self.all.count(-1, size)
         share = self._tenants[tenant]
         share.count(-1, size)
@@ -89,7 +95,9 @@ class Line:
             del share.shapes[shape]
         if not share.jobs:
             del self._tenants[tenant]
-        self._head(shape)
+        head = self._head(shape)
+        if head is not None and place < head:
+            self._lead(shape, head)
 
     def share_of(self, tenant: str) -> Share:
         """What waits of a tenant."""
@@ -103,15 +111,28 @@ class Line:
         """The shapes that wait, in no particular order."""
         return list(self._heaps)
 
-    def heads(self, passed_over: set[Shape]) -> list[tuple[Place, Shape]]:
-        """The first of each shape that is not in `passed_over`, in line."""
-        heads = []
-        for shape in [shape for shape in self._heaps if shape not in passed_over]:
-            place = self._head(shape)
-            if place is not None:
-                heads.append((place, shape))
-        heads.sort(key=_place_in)
-        return heads
+    def first(self) -> tuple[Place, Shape] | None:
+        """The first job in line whose shape is not passed over."""
+        heads = self._heads
+        while heads:
+            place, _, shape = heads[0]
+            if shape not in self._passed_over and self._head(shape) == place:
+                return place, shape
+            heappop(heads)
+        return None
+
+    def pass_over(self, shape: Shape) -> None:
+        """The shape does not fit now."""
+        self._passed_over[shape] = None
+
+    def reconsider(self, may_fit: Callable[[Shape], bool] | None = None) -> None:
+        """Something is freed: shapes that it may do for are no longer passed over; None = all."""
+        for shape in list(self._passed_over):
+            if may_fit is None or may_fit(shape):
+                del self._passed_over[shape]
+                head = self._head(shape)
+                if head is not None:
+                    self._lead(shape, head)
 
     def jobs_of(self, shape: Shape) -> list[str]:
         """Ids of the waiting jobs of a shape, first come first."""
@@ -128,6 +149,20 @@ class Line:
         entry = self._waiting.get(place[2])
         return entry is not None and entry[1] == place and entry[0] == shape
 
+    def _lead(self, shape: Shape, head: Place) -> None:
+        if shape in self._passed_over:
+            return
+        self._led += 1  # of equal places no shapes are compared
+        heappush(self._heads, (head, self._led, shape))
+        if len(self._heads) > HEADS_SPARE + 2 * len(self._heaps):  # a standby asks for none
+            self._heads = []
+            for one in list(self._heaps):
+                place = self._head(one)
+                if place is not None and one not in self._passed_over:
+                    self._led += 1
+                    self._heads.append((place, self._led, one))
+            heapify(self._heads)
+
     def _head(self, shape: Shape) -> Place | None:
         heap = self._heaps.get(shape)
         while heap:
@@ -135,4 +170,5 @@ class Line:
                 return heap[0]
             heappop(heap)
         self._heaps.pop(shape, None)
+        self._passed_over.pop(shape, None)
         return None

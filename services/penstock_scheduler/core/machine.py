@@ -27,10 +27,24 @@ from penstock_scheduler.core.events import (
 from penstock_scheduler.core.fleet import decide_node, decide_tick
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
-from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.placement import Placed, place
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
-from penstock_scheduler.core.state import Job, Lease
+from penstock_scheduler.core.state import Job, Lease, Shape
+
+
+def _grant(job: Job, shape: Shape, placed: Placed) -> LeaseGranted:
+    taken = (shape, *shape.alternatives)[placed.alternative]
+    return LeaseGranted(
+        job.spec.job_id,
+        job.attempt,
+        placed.ranks,
+        taken.gpu_milli,
+        taken.cpu_milli,
+        taken.memory_mib,
+        job.tenant,
+        placed.alternative,
+    )
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -80,22 +94,13 @@ class SchedulerCore:
         Shapes found not to fit are passed over until something is freed: a cache, not state.
         """
         state = self.state
-        for (_, _, job_id), shape in state.line.heads(state.passed_over):
-            ranks = place(shape, state.nodes, state.capacity)
-            if ranks is None:
-                state.passed_over.add(shape)
+        while (first := state.line.first()) is not None:
+            (_, _, job_id), shape = first
+            placed = place(shape, state.nodes, state.capacity)
+            if placed is None:
+                state.line.pass_over(shape)
                 continue
-            job = state.jobs[job_id]
-            grant = LeaseGranted(
-                job_id,
-                job.attempt,
-                ranks,
-                shape.gpu_milli,
-                shape.cpu_milli,
-                shape.memory_mib,
-                job.tenant,
-            )
-            return (grant,)
+            return (_grant(state.jobs[job_id], shape, placed),)
         return ()
 
     def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:

@@ -1,8 +1,8 @@
 """Where does a job fit?
 
-A tight fit: the node that is left with least free, then the device with least free, then the
-smaller name or index. Feasible and score are separate steps; nothing here changes state. It does
-not know who is next.
+A single rank goes where the packer scores best. Ranks of a gang are kept together: on the tightest
+node that holds all that are left, else on the node that holds most. Nothing here changes state. It
+does not know who is next.
 """
 
 from __future__ import annotations
@@ -14,8 +14,16 @@ import msgspec
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
-from penstock_scheduler.core.capacity import Alike, Capacity, Tightness
+from penstock_scheduler.core.capacity import Alike, Capacity, Tightness, pack_shape
+from penstock_scheduler.core.packing.packer import NOBODY
 from penstock_scheduler.core.state import Node, Shape, new_node
+
+
+class Placed(NamedTuple):
+    """Where the ranks of a job go, and as which of its alternatives; 0 = what it asks itself."""
+
+    alternative: int
+    ranks: tuple[RankPlacement, ...]
 
 
 def usable_devices(shape: Shape, image: NodeImaged) -> list[int]:
@@ -73,20 +81,33 @@ def ranks_on(shape: Shape, node: Node, ranks_max: int) -> list[list[int]]:
     return placed
 
 
-def place(
-    shape: Shape, nodes: dict[str, Node], capacity: Capacity
-) -> tuple[RankPlacement, ...] | None:
-    """Places every rank of a job of this shape, or none. `capacity` is the index of `nodes`.
+def place(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Placed | None:
+    """Places every rank of a job of this shape, or none. `capacity` is of `nodes`. Of several
+    alternatives the first that fits now is taken.
 
     Nodes that have refused it are asked again only when the others could never hold it: a job
     waits for room, not for a node that there is not.
     """
-    ranks = _place(shape, nodes, capacity)
-    if ranks is None and shape.avoid:
-        ranks = _place(msgspec.structs.replace(shape, avoid=()), nodes, capacity)
-        if ranks is not None and fits_elsewhere(shape, nodes, capacity):
+    placed = _place_any(shape, nodes, capacity)
+    if placed is None and shape.avoid:
+        placed = _place_any(without_refusals(shape), nodes, capacity)
+        if placed is not None and fits_elsewhere(shape, nodes, capacity):
             return None
-    return ranks
+    return placed
+
+
+def _place_any(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Placed | None:
+    for alternative, option in enumerate((shape, *shape.alternatives)):
+        ranks = _place(option, nodes, capacity)
+        if ranks is not None:
+            return Placed(alternative, ranks)
+    return None
+
+
+def without_refusals(shape: Shape) -> Shape:
+    """The shape, as if no node had refused it."""
+    alternatives = tuple(map(without_refusals, shape.alternatives))
+    return msgspec.structs.replace(shape, avoid=(), alternatives=alternatives)
 
 
 def _place(
@@ -156,29 +177,15 @@ def _placements(fit: _Fit, first: int, ranks_max: int) -> list[RankPlacement]:
 def _place_single(
     shape: Shape, nodes: dict[str, Node], capacity: Capacity
 ) -> tuple[RankPlacement, ...] | None:
-    best: tuple[Tightness, Node, list[int]] | None = None
-    for alike in capacity.kinds():
-        if len(usable_devices(shape, alike.image)) < shape.gpus:
-            continue
-        for score in alike.tightest(shape.gpus * shape.gpu_milli):
-            if best is not None and score >= best[0]:
-                break
-            node = nodes[score[2]]
-            if node.cpu_free < shape.cpu_milli or node.memory_free < shape.memory_mib:
-                continue
-            if node.order_units_free < shape.order_units:
-                continue
-            if score[2] in shape.avoid:
-                continue
-            usable = usable_devices(shape, node.image) if shape.gpus else []
-            devices = devices_for_rank(shape, usable, node.free)
-            if devices is not None:
-                best = (score, node, devices)
-                break
-    return None if best is None else (_placement(0, best[1], best[2], 0),)
+    packer = capacity.packer
+    closed = packer.mask(shape.avoid) if shape.avoid else NOBODY
+    choice = packer.choose(pack_shape(shape), closed)
+    if choice is None:
+        return None
+    return (_placement(0, nodes[choice.node], choice.devices, 0),)
 
 
-def _placement(rank: int, node: Node, devices: list[int], local_rank: int) -> RankPlacement:
+def _placement(rank: int, node: Node, devices: Iterable[int], local_rank: int) -> RankPlacement:
     uuids = tuple(node.image.devices[index][0] for index in devices)
     return RankPlacement(rank, node.image.node, uuids, local_rank)
 
@@ -187,27 +194,45 @@ def fits_when_empty(shape: Shape, kinds: Iterable[Alike]) -> bool:
     """Whether a job of this shape could ever run: it fits all registered nodes together, when
     empty, whether these are alive, lost, cordoned or draining.
     """
+    return any(_all_hold(option, kinds) for option in (shape, *shape.alternatives))
+
+
+def _all_hold(shape: Shape, kinds: Iterable[Alike]) -> bool:
     left = shape.ranks
     for alike in kinds:
-        left -= len(ranks_on(shape, new_node(alike.image), left)) * alike.count
+        able = alike.count
+        if shape.node_labels:
+            able = sum(has_labels(shape, image) for image in alike.images.values())
+        if able:
+            left -= len(ranks_on(shape, new_node(alike.image), left)) * able
         if left <= 0:
             return True
     return False
+
+
+def has_labels(shape: Shape, image: NodeImaged) -> bool:
+    """Whether the node is one of those that the shape asks for by label."""
+    return all(image.labels.get(key) == value for key, value in shape.node_labels)
 
 
 def fits_elsewhere(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
     """Whether a job of this shape could run, once they are empty, on nodes that have not refused
     it and take work, if only after a rest. One that is lost, cordoned or draining may never again.
     """
+    options = (shape, *shape.alternatives)
+    return any(_others_hold(option, nodes, capacity) for option in options)
+
+
+def _others_hold(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
     left = shape.ranks
     for alike in capacity.kinds():
         if not ranks_on(shape, new_node(alike.image), 1):
             continue
-        for name in alike.names:
-            image = nodes[name].image
+        for name, image in alike.images.items():
             if name in shape.avoid or image.liveness == "lost" or image.cordoned or image.draining:
                 continue
-            left -= len(ranks_on(shape, new_node(image), left))
+            if has_labels(shape, image):
+                left -= len(ranks_on(shape, new_node(image), left))
             if left <= 0:
                 return True
     return False

@@ -15,7 +15,6 @@ import numpy as np
 from penstock_scheduler.core.packing.layout import (
     CHANGED,
     CPU,
-    DEVICES_MAX,
     FREE,
     KIND,
     MEMORY,
@@ -75,8 +74,6 @@ class Fleet:
 
     def put(self, name: str, room: NodeRoom) -> int:
         """Adds a node or replaces all that is known of it; its column."""
-        if len(room.devices) > DEVICES_MAX:
-            raise ValueError(f"node {name} has {len(room.devices)} devices, at most {DEVICES_MAX}")
         column = self.columns.get(name)
         if column is None:
             column = self._new_column(name)
