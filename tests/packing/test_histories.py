@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from packing.builders import SHAPES, History, a_packer, histories, twin_of
+from penstock_scheduler.core.packing.considered import consider
 from penstock_scheduler.core.packing.parts import parts_of
 from penstock_scheduler.core.packing.policies import POLICIES
 
@@ -67,6 +68,34 @@ def test_machine_code_and_numpy_choose_the_same(
             history.apply(*step)
         told.append(history.story)
     assert told[0] == told[1] == told[2]
+
+
+@pytest.mark.parametrize("policy", SCORED)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(histories)
+def test_what_was_considered_is_told_later_as_it_was(
+    policy: str, steps: list[tuple[str, object]]
+) -> None:
+    history = History(a_packer(policy))
+    packer = history.packer
+    kept = []
+    for step in steps:
+        history.apply(*step)
+        for shape in SHAPES:
+            closed = packer.mask(["n1"])
+            able = len(packer.ranking(shape, 100, closed))
+            best = packer.ranking(shape, 3, closed)
+            parts = [parts_of(packer, shape, choice) for _, choice in best]
+            kept.append((consider(packer, shape, 3, closed), able, best, parts))
+    for considered, able, best, parts in kept:
+        places = considered.places()
+        assert considered.able == able
+        assert [(place.score, place.choice) for place in places] == best
+        if policy == "penstock":
+            assert [place.parts for place in places] == parts
+            assert [sum(one) for one in parts] == [score for score, _ in best]
+        else:
+            assert all(place.parts is None for place in places)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

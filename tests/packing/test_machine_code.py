@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from penstock_scheduler.core.packing import layout, loops, scoring
+from penstock_scheduler.core.packing import layout, leaders, loops, scoring
 
 
 def digest(module: object) -> str:
@@ -21,3 +21,4 @@ def test_each_file_of_loops_names_the_source_that_it_calls() -> None:
         f'write LAYOUT = "{digest(layout)}" into scoring.py, then run again'
     )
     assert digest(scoring) == loops.SCORING, f'write SCORING = "{digest(scoring)}" into loops.py'
+    assert digest(layout) == leaders.LAYOUT, f'write LAYOUT = "{digest(layout)}" into leaders.py'

@@ -25,6 +25,7 @@ from penstock_scheduler.core.packing.layout import (
     ORDER,
     SLOTS,
     UNITS,
+    Array,
 )
 from penstock_scheduler.core.packing.workload import DeviceKind
 
@@ -107,17 +108,7 @@ class Fleet:
 
     def room(self, name: str) -> NodeRoom:
         """A node as it is now."""
-        column = self.columns[name]
-        slots = int(self.nodes[SLOTS, column])
-        kinds = self.devices[KIND, column, :slots].tolist()
-        return NodeRoom(
-            int(self.nodes[CPU, column]),
-            int(self.nodes[MEMORY, column]),
-            tuple(None if kind == NO_DEVICE else self.kinds[kind] for kind in kinds),
-            tuple(self.devices[FREE, column, :slots].tolist()),
-            bool(self.nodes[OPEN, column]),
-            int(self.nodes[UNITS, column]),
-        )
+        return room_in(self.columns[name], self.nodes, self.devices, self.kinds)
 
     def models(self) -> dict[str, int]:
         """Usable devices by model, whatever is on them."""
@@ -176,3 +167,17 @@ class Fleet:
         more = np.zeros(shape, np.int32)
         more[KIND] = NO_DEVICE
         self.devices = np.concatenate([self.devices, more], axis=2)
+
+
+def room_in(column: int, nodes: Array, devices: Array, kinds: Sequence[DeviceKind]) -> NodeRoom:
+    """A node by its column in a fleet's arrays, or in copies of some columns of them."""
+    slots = int(nodes[SLOTS, column])
+    numbers = devices[KIND, column, :slots].tolist()
+    return NodeRoom(
+        int(nodes[CPU, column]),
+        int(nodes[MEMORY, column]),
+        tuple(None if number == NO_DEVICE else kinds[number] for number in numbers),
+        tuple(devices[FREE, column, :slots].tolist()),
+        bool(nodes[OPEN, column]),
+        int(nodes[UNITS, column]),
+    )

@@ -27,7 +27,6 @@ from penstock_scheduler.core.packing.layout import (
     MILLI,
     NO_DEVICE,
     OPEN,
-    ORDER,
     RANDOM,
     TOTAL,
     USABLE,
@@ -35,6 +34,7 @@ from penstock_scheduler.core.packing.layout import (
     WHOLE,
     Array,
 )
+from penstock_scheduler.core.packing.leaders import Leaders, leaders
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.packing.rows import KeptRow, Rows
 from penstock_scheduler.core.packing.shapes import PackShape, row_key
@@ -154,13 +154,25 @@ class Packer:
     ) -> list[tuple[int, Choice]]:
         """The best places with their scores, best first: what `choose` has to choose from."""
         row = self._row(shape)
-        nodes, scores = self.fleet.nodes, row.arrays.scores
-        columns = vectors.fitting(
-            self.fleet.count, shape.memory_mib, shape.units, closed, nodes, scores
+        found = self.leaders(shape, most, closed)
+        places = zip(found.scores.tolist(), found.columns.tolist(), strict=True)
+        return [(score, self._choice(row, column, shape)) for score, column in places]
+
+    def leaders(self, shape: PackShape, most: int, closed: Array = NOBODY) -> Leaders:
+        """How many nodes could take one rank now, and the best of them."""
+        scores = self._row(shape).arrays.scores
+        return leaders(
+            (self.fleet.count, shape.memory_mib, shape.units, self.loss_weight()),
+            (closed, self.fleet.nodes, scores),
+            most,
+            machine_code=self._engine is loops,
         )
-        values = scores[FIXED, columns] - self.loss_weight() * scores[LOSS, columns] // MILLI
-        best = np.lexsort((nodes[ORDER, columns], -values))[:most]
-        return [(int(values[i]), self._choice(row, int(columns[i]), shape)) for i in best]
+
+    def values(self, shape: PackShape, columns: Array) -> Array:
+        """What nodes on which a rank fits are worth to it; the most is best."""
+        scores = self._row(shape).arrays.scores
+        values: Array = scores[FIXED, columns] - self.loss_weight() * scores[LOSS, columns] // MILLI
+        return values
 
     def mask(self, names: Iterable[str]) -> Array:
         """Nodes as `choose` wants them closed; unknown ones are left out. True until a node comes

@@ -6,6 +6,7 @@ why. It does not decide.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from penstock_scheduler.core.packing.fleet import NodeRoom
@@ -16,8 +17,9 @@ from penstock_scheduler.core.packing.layout import (
     WEIGHT_SUM_BITS,
 )
 from penstock_scheduler.core.packing.packer import Choice, Packer
+from penstock_scheduler.core.packing.policies import Policy
 from penstock_scheduler.core.packing.shapes import PackShape, RowKey
-from penstock_scheduler.core.packing.workload import may_use, typical
+from penstock_scheduler.core.packing.workload import Workload, may_use, typical
 
 
 class Parts(NamedTuple):
@@ -37,39 +39,55 @@ class Parts(NamedTuple):
         return sum(self)
 
 
+class Terms(NamedTuple):
+    """By what places are scored at a moment. `loss_weight`: see `Packer.loss_weight`."""
+
+    policy: Policy
+    workload: Workload
+    loss_weight: int
+
+
+def terms_of(packer: Packer) -> Terms:
+    """Those of now."""
+    return Terms(packer.policy, packer.workload, packer.loss_weight())
+
+
 def parts_of(packer: Packer, shape: PackShape, choice: Choice) -> Parts:
     """The parts of the default policy's score of this place now. The rank must fit there."""
-    room = packer.fleet.room(choice.node)
-    after = _after(room, shape, choice)
-    policy, workload = packer.policy, packer.workload
+    return parts_in(packer.fleet.room(choice.node), shape, choice.devices, terms_of(packer))
+
+
+def parts_in(room: NodeRoom, shape: PackShape, devices: Sequence[int], terms: Terms) -> Parts:
+    """The same for these devices of a node that is, or was, like this."""
+    after = _after(room, shape, devices)
+    policy, workload, loss_weight = terms
     ratio = policy.ratio(workload.cpu_milli_per_gpu)
-    growth = _fragmented(after, packer) - _fragmented(room, packer)
+    shapes = typical(workload.counts, policy.typical_step)
+    growth = _fragmented(after, shapes) - _fragmented(room, shapes)
     stranded = max(0, -_spare(after, ratio)) - max(0, -_spare(room, ratio))
     spare = max(0, _spare(after, ratio)) - max(0, _spare(room, ratio))
     prices = dict(workload.prices)
-    kinds = [room.devices[device] for device in choice.devices]
+    kinds = [room.devices[device] for device in devices]
     price = sum(prices.get(kind[0], 0) for kind in kinds if kind is not None) * shape.gpu_milli
+    loss = _loss(workload, room.free_milli[devices[0]], shape) if shape.shares else 0
     return Parts(
         -((policy.fragment * growth) >> WEIGHT_SUM_BITS),
         -(policy.tight * after.cpu_milli // CPU_UNIT_MILLI),
         -policy.stranded * stranded,
         -(policy.spare if shape.gpus else policy.spare_cpu_only) * spare,
         -(policy.price * price // MILLI),
-        -(packer.loss_weight() * _loss(packer, room, shape, choice) // MILLI),
+        -(loss_weight * loss // MILLI),
     )
 
 
-def _loss(packer: Packer, room: NodeRoom, shape: PackShape, choice: Choice) -> int:
-    if not shape.shares:
-        return 0
-    worth = packer.workload.hole_values
-    free = room.free_milli[choice.devices[0]]
+def _loss(workload: Workload, free: int, shape: PackShape) -> int:
+    worth = workload.hole_values
     return worth[free] - worth[free - shape.gpu_milli] - worth[shape.gpu_milli]
 
 
-def _after(room: NodeRoom, shape: PackShape, choice: Choice) -> NodeRoom:
+def _after(room: NodeRoom, shape: PackShape, devices: Sequence[int]) -> NodeRoom:
     free = list(room.free_milli)
-    for device in choice.devices:
+    for device in devices:
         free[device] -= shape.gpu_milli
     return room._replace(cpu_milli=room.cpu_milli - shape.cpu_milli, free_milli=tuple(free))
 
@@ -84,12 +102,12 @@ def _free(room: NodeRoom) -> int:
     return sum(free for kind, free in devices if kind is not None)
 
 
-def _fragmented(room: NodeRoom, packer: Packer) -> int:
+def _fragmented(room: NodeRoom, shapes: Sequence[tuple[RowKey, int]]) -> int:
     """F of the node, weighted."""
     total = _free(room)
     usable = sum(
         weight * _usable(room, key)
-        for key, weight in typical(packer.workload.counts, packer.policy.typical_step)
+        for key, weight in shapes
         if key.gpus and key.cpu_milli <= room.cpu_milli
     )
     return total * WEIGHT_SUM - usable
