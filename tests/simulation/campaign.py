@@ -57,9 +57,10 @@ class Campaign:
             yield self._next()
 
     def run_one(self, seed: int, faults_max: int | None) -> Result:
-        """One seed with another number of faults."""
-        self._start(seed, faults_max)
-        return self._next()
+        """One seed with another number of faults; others that run meanwhile keep their results."""
+        pid = self._start(seed, faults_max)
+        _, status = os.waitpid(pid, 0)
+        return self._result(pid, status)
 
     def close(self) -> None:
         for pid in self._running:
@@ -68,7 +69,7 @@ class Campaign:
         self.template.unlink(missing_ok=True)
         self.template.parent.rmdir()
 
-    def _start(self, seed: int, faults_max: int | None) -> None:
+    def _start(self, seed: int, faults_max: int | None) -> int:
         answer = tempfile.TemporaryFile()  # noqa: SIM115 - read and closed when the child has ended
         sys.stdout.flush()
         sys.stderr.flush()
@@ -76,6 +77,7 @@ class Campaign:
         if pid == 0:
             self._be_child(seed, faults_max, answer)
         self._running[pid] = (seed, answer)
+        return pid
 
     def _be_child(self, seed: int, faults_max: int | None, answer: IO[bytes]) -> None:
         """Never returns: what a killed process of the world had suspended must not be unwound."""
@@ -92,7 +94,9 @@ class Campaign:
         os._exit(0)
 
     def _next(self) -> Result:
-        pid, status = os.wait()
+        return self._result(*os.wait())
+
+    def _result(self, pid: int, status: int) -> Result:
         seed, answer = self._running.pop(pid)
         with answer:
             answer.seek(0)
