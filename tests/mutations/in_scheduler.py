@@ -66,17 +66,16 @@ IN_SCHEDULER = (
     ),
     Mutation(
         name="gang placed partly",
-        file=f"{_SCHEDULER}/core/placement.py",
-        old="        placements += _placements(most, len(placements), left)\n    return None\n",
-        new="        placements += _placements(most, len(placements), left)\n"
-        "    return tuple(placements) or None\n",
+        file=f"{_SCHEDULER}/core/gangs.py",
+        old="    return tuple(placements)\n",
+        new="    return tuple(placements[:-1] or placements)\n",
         breaks="some ranks hold devices and wait for others for ever",
     ),
     Mutation(
         name="two ranks on one device",
-        file=f"{_SCHEDULER}/core/placement.py",
-        old="        for index in devices:\n            free[index] -= shape.gpu_milli\n",
-        new="",
+        file=f"{_SCHEDULER}/core/gangs.py",
+        old="whole[rank * pack.gpus : (rank + 1) * pack.gpus]",
+        new="whole[: pack.gpus]",
         breaks="one device is given to two ranks of a gang",
     ),
     Mutation(
@@ -134,16 +133,16 @@ IN_SCHEDULER = (
     ),
     Mutation(
         name="sick devices given away",
-        file=f"{_SCHEDULER}/core/placement.py",
-        old="        and uuid not in image.unhealthy\n",
-        new="",
+        file=f"{_SCHEDULER}/core/capacity.py",
+        old="None if uuid in image.unhealthy else (model, memory_mib)\n",
+        new="(model, memory_mib)\n",
         breaks="work is placed where it cannot run",
     ),
     Mutation(
         name="work for nodes that take none",
         file=f"{_SCHEDULER}/core/capacity.py",
-        old="tightness(node) if node.schedulable else None\n",
-        new="tightness(node)\n",
+        old="        node.schedulable,\n",
+        new="        True,\n",
         breaks="work is placed on nodes that are lost or cordoned",
     ),
     Mutation(

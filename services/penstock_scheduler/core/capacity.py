@@ -1,15 +1,15 @@
 """What is free where, for whoever places?
 
-Two indexes over the nodes, derived from them: the packer, which knows what is free and what every
-place is worth, and the nodes with the same hardware together, so that whether a job could ever run
-is asked once per kind. Changes are only noted; the packer hears of them when it is asked for, each
-node once however often it changed. It does not know what is placed.
+Three indexes over the nodes, derived from them: the packer, which knows what is free and what every
+place is worth; the topology, which knows what lies close together; and the nodes with the same
+hardware together, so that whether a job could ever run is asked once per kind. Changes are only
+noted; the packer hears of them when it is asked for, each node once however often it changed. It
+does not know what is placed.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -21,18 +21,12 @@ from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.core.packing.workload import DeviceKind, Workload
 from penstock_scheduler.core.state import Node, Shape
+from penstock_scheduler.core.topology import Topology
 
 SHAPES_KNOWN_MAX = 10_000
 """Of so many shapes it is remembered whether the empty fleet has room for them."""
 
-Tightness = tuple[int, int, str]
-"""(free milli-GPU of any model, free milli-CPU, name): smaller is tighter."""
 _Kind = tuple[int, int, tuple[tuple[str, int | None], ...]]
-
-
-def tightness(node: Node) -> Tightness:
-    """A node's place among its kind."""
-    return (sum(node.free), node.cpu_free, node.image.node)
 
 
 def pack_shape(shape: Shape) -> PackShape:
@@ -72,26 +66,19 @@ def kinds_of(image: NodeImaged) -> tuple[DeviceKind | None, ...]:
 
 class Alike(msgspec.Struct):
     """Nodes with the same hardware. `image`: such a node with all devices healthy. `images`: all of
-    them, by name; `open`: those that may get work, in order."""
+    them, by name."""
 
     image: NodeImaged
     images: dict[str, NodeImaged] = {}
-    open: list[Tightness] = []
 
     @property
     def count(self) -> int:
         return len(self.images)
 
-    def tightest(self, need_milli: int) -> Iterator[Tightness]:
-        """The nodes with at least so much free, tightest first."""
-        for index in range(bisect_left(self.open, (need_milli,)), len(self.open)):
-            yield self.open[index]
-
 
 class _Entry(msgspec.Struct):
     image: NodeImaged
     alike: Alike
-    place: Tightness | None
     kinds: tuple[DeviceKind | None, ...]
 
 
@@ -99,6 +86,7 @@ class Capacity:
     """`update` after every change of a node keeps it true."""
 
     def __init__(self, policy: Policy = DEFAULT, *, machine_code: bool = HAS_NUMBA) -> None:
+        self.topology = Topology()
         self._packer = Packer(policy, machine_code=machine_code)
         self._changed: dict[str, Node | None] = {}
         self._expected: Workload | None = None
@@ -144,15 +132,14 @@ class Capacity:
             if entry is not None:
                 self._leave(entry)
                 del self._entries[name]
+                self.topology.remove(name)
             return
         if entry is None or entry.image is not node.image:
             if entry is not None:
                 self._leave(entry)
             image = node.image
-            entry = self._entries[name] = _Entry(image, self._join(image), None, kinds_of(image))
-        place = tightness(node) if node.schedulable else None
-        if place != entry.place:
-            _move(entry, place)
+            self._entries[name] = _Entry(image, self._join(image), kinds_of(image))
+            self.topology.put(image)
 
     def known_fit(self, shape: Shape) -> bool | None:
         """Whether the shape was found to fit the present fleet when empty; None = not known."""
@@ -174,20 +161,10 @@ class Capacity:
         return alike
 
     def _leave(self, entry: _Entry) -> None:
-        _move(entry, None)
         del entry.alike.images[entry.image.node]
         self._fits.clear()
         if not entry.alike.images:
             del self._alike[_kind_of(entry.image)]
-
-
-def _move(entry: _Entry, place: Tightness | None) -> None:
-    nodes = entry.alike.open
-    if entry.place is not None:
-        nodes.pop(bisect_left(nodes, entry.place))
-    if place is not None:
-        insort(nodes, place)
-    entry.place = place
 
 
 def _kind_of(image: NodeImaged) -> _Kind:

@@ -1,8 +1,7 @@
 """Where does a job fit?
 
-A single rank goes where the packer scores best. Ranks of a gang are kept together: on the tightest
-node that holds all that are left, else on the node that holds most. Nothing here changes state. It
-does not know who is next.
+A single rank goes where the packer scores best, a gang where its ranks fit together; of several
+alternatives the first that fits. Nothing here changes state. It does not know who is next.
 """
 
 from __future__ import annotations
@@ -14,16 +13,20 @@ import msgspec
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
-from penstock_scheduler.core.capacity import Alike, Capacity, Tightness, pack_shape
-from penstock_scheduler.core.packing.packer import NOBODY
+from penstock_scheduler.core.capacity import Alike, Capacity, pack_shape
+from penstock_scheduler.core.gangs import is_gang, place_gang
+from penstock_scheduler.core.packing.layout import Array
 from penstock_scheduler.core.state import Node, Shape, new_node
+from penstock_scheduler.core.wishes import closed_columns, could_ever, is_picky
 
 
 class Placed(NamedTuple):
-    """Where the ranks of a job go, and as which of its alternatives; 0 = what it asks itself."""
+    """Where the ranks of a job go, and as which of its alternatives; 0 = what it asks itself.
+    `refused_too`: nodes that have refused it were asked again."""
 
     alternative: int
     ranks: tuple[RankPlacement, ...]
+    refused_too: bool = False
 
 
 def usable_devices(shape: Shape, image: NodeImaged) -> list[int]:
@@ -91,8 +94,9 @@ def place(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Placed | 
     placed = _place_any(shape, nodes, capacity)
     if placed is None and shape.avoid:
         placed = _place_any(without_refusals(shape), nodes, capacity)
-        if placed is not None and fits_elsewhere(shape, nodes, capacity):
+        if placed is None or fits_elsewhere(shape, nodes, capacity):
             return None
+        return placed._replace(refused_too=True)
     return placed
 
 
@@ -110,109 +114,48 @@ def without_refusals(shape: Shape) -> Shape:
     return msgspec.structs.replace(shape, avoid=(), alternatives=alternatives)
 
 
+def closed_to(
+    shape: Shape, nodes: dict[str, Node], capacity: Capacity, *, refused_too: bool = False
+) -> Array:
+    """The columns of the packer's fleet that a job of this shape must not use, alternatives aside;
+    with `refused_too` those that have refused it may be asked."""
+    if refused_too:
+        shape = without_refusals(shape)
+    return closed_columns(shape, nodes, capacity.packer.fleet, capacity.topology)
+
+
 def _place(
     shape: Shape, nodes: dict[str, Node], capacity: Capacity
 ) -> tuple[RankPlacement, ...] | None:
-    """Ranks are kept together: while one node can hold all that are left, the tightest such node
-    takes them; else the node that holds most takes what it can.
-    """
-    if shape.ranks == 1:
-        return _place_single(shape, nodes, capacity)
-    fits = _fits(shape, nodes, capacity)
-    fits.sort(key=lambda fit: (-len(fit.ranks), fit.tightness))
-    placements: list[RankPlacement] = []
-    for index, most in enumerate(fits):
-        left = shape.ranks - len(placements)
-        if len(most.ranks) >= left:
-            able = [fit for fit in fits[index:] if len(fit.ranks) >= left]
-            placements += _placements(min(able, key=_tightness_of), len(placements), left)
-            return tuple(placements)
-        placements += _placements(most, len(placements), left)
-    return None
-
-
-class _Fit(NamedTuple):
-    """What one node can hold of a gang: the devices of each rank."""
-
-    ranks: list[list[int]]
-    tightness: Tightness
-    node: Node
-
-
-def _fits(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> list[_Fit]:
-    """Every node on which some rank fits. Nodes of one kind with the same room hold the same."""
-    found = []
-    for alike in capacity.kinds():
-        seen: dict[tuple[object, ...], list[list[int]]] = {}
-        for score in alike.tightest(shape.gpus * shape.gpu_milli):
-            node = nodes[score[2]]
-            if score[2] in shape.avoid:
-                continue
-            room = (
-                node.image.unhealthy,
-                *node.free,
-                node.cpu_free,
-                node.memory_free,
-                node.order_units_free,
-            )
-            ranks = seen.get(room)
-            if ranks is None:
-                ranks = seen[room] = ranks_on(shape, node, shape.ranks)
-            if ranks:
-                found.append(_Fit(ranks, score, node))
-    return found
-
-
-def _tightness_of(fit: _Fit) -> Tightness:
-    return fit.tightness
-
-
-def _placements(fit: _Fit, first: int, ranks_max: int) -> list[RankPlacement]:
-    return [
-        _placement(first + local, fit.node, devices, local)
-        for local, devices in enumerate(fit.ranks[:ranks_max])
-    ]
-
-
-def _place_single(
-    shape: Shape, nodes: dict[str, Node], capacity: Capacity
-) -> tuple[RankPlacement, ...] | None:
     packer = capacity.packer
-    closed = packer.mask(shape.avoid) if shape.avoid else NOBODY
+    closed = closed_to(shape, nodes, capacity)
+    if is_gang(shape):
+        return place_gang(shape, nodes, packer, capacity.topology, closed)
     choice = packer.choose(pack_shape(shape), closed)
     if choice is None:
         return None
-    return (_placement(0, nodes[choice.node], choice.devices, 0),)
+    devices = nodes[choice.node].image.devices
+    return (RankPlacement(0, choice.node, tuple(devices[i][0] for i in choice.devices), 0),)
 
 
-def _placement(rank: int, node: Node, devices: Iterable[int], local_rank: int) -> RankPlacement:
-    uuids = tuple(node.image.devices[index][0] for index in devices)
-    return RankPlacement(rank, node.image.node, uuids, local_rank)
-
-
-def fits_when_empty(shape: Shape, kinds: Iterable[Alike]) -> bool:
+def fits_when_empty(shape: Shape, capacity: Capacity) -> bool:
     """Whether a job of this shape could ever run: it fits all registered nodes together, when
     empty, whether these are alive, lost, cordoned or draining.
     """
-    return any(_all_hold(option, kinds) for option in (shape, *shape.alternatives))
+    return any(
+        _all_hold(option, capacity.kinds())
+        and (not is_picky(option) or could_ever(option, capacity.topology))
+        for option in (shape, *shape.alternatives)
+    )
 
 
 def _all_hold(shape: Shape, kinds: Iterable[Alike]) -> bool:
     left = shape.ranks
     for alike in kinds:
-        able = alike.count
-        if shape.node_labels:
-            able = sum(has_labels(shape, image) for image in alike.images.values())
-        if able:
-            left -= len(ranks_on(shape, new_node(alike.image), left)) * able
+        left -= len(ranks_on(shape, new_node(alike.image), left)) * alike.count
         if left <= 0:
             return True
     return False
-
-
-def has_labels(shape: Shape, image: NodeImaged) -> bool:
-    """Whether the node is one of those that the shape asks for by label."""
-    return all(image.labels.get(key) == value for key, value in shape.node_labels)
 
 
 def fits_elsewhere(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
@@ -224,15 +167,27 @@ def fits_elsewhere(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> 
 
 
 def _others_hold(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
+    if is_picky(shape):
+        return could_ever(shape, capacity.topology, without=_not_elsewhere(shape, nodes))
     left = shape.ranks
     for alike in capacity.kinds():
         if not ranks_on(shape, new_node(alike.image), 1):
             continue
         for name, image in alike.images.items():
-            if name in shape.avoid or image.liveness == "lost" or image.cordoned or image.draining:
+            if name in shape.avoid or _may_never(image):
                 continue
-            if has_labels(shape, image):
-                left -= len(ranks_on(shape, new_node(image), left))
+            left -= len(ranks_on(shape, new_node(image), left))
             if left <= 0:
                 return True
     return False
+
+
+def _not_elsewhere(shape: Shape, nodes: dict[str, Node]) -> list[str]:
+    """Nodes on which nobody should wait; that of one with a sick device, too, may never be well."""
+    gone = [n for n, node in nodes.items() if _may_never(node.image) or node.image.unhealthy]
+    return [*shape.avoid, *gone]
+
+
+def _may_never(image: NodeImaged) -> bool:
+    """Whether the node may never take work again."""
+    return image.liveness == "lost" or image.cordoned or image.draining

@@ -146,7 +146,7 @@ def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
     shape = shape_of(spec)
     fits = state.capacity.known_fit(shape)
     if fits is None:
-        fits = fits_when_empty(shape, state.capacity.kinds())
+        fits = fits_when_empty(shape, state.capacity)
         state.capacity.note_fit(shape, fits)
     if fits:
         return None

@@ -123,7 +123,8 @@ class Node(msgspec.Struct):
     """A node's image and what is free of it. `free`: milli-GPU per device, in the image's order.
     `open`: the image allows new work. `trials`: leases granted after it has refused some, while
     none of them has started. `unheard`: it has not answered since the take-over, so it may hold
-    leases of a journal that was cut, under sequences that are still to be given.
+    leases of a journal that was cut, under sequences that are still to be given. `apart`: how many
+    leases here keep apart from others with the same `tenant/word`.
     """
 
     image: NodeImaged
@@ -135,6 +136,7 @@ class Node(msgspec.Struct):
     open: bool
     trials: set[LeaseId]
     unheard: bool = False
+    apart: dict[str, int] = {}
 
     @property
     def schedulable(self) -> bool:
@@ -175,6 +177,18 @@ class Node(msgspec.Struct):
             for index, (uuid, _, _) in enumerate(self.image.devices):
                 if uuid in held:
                     self.free[index] -= sign * lease.gpu_milli
+        if lease.spec.apart:
+            self._keep_apart(apart_of(lease.spec, lease.tenant), sign)
+
+    def _keep_apart(self, word: str, sign: int) -> None:
+        self.apart[word] = self.apart.get(word, 0) + sign
+        if not self.apart[word]:
+            del self.apart[word]
+
+
+def apart_of(spec: JobSpec, tenant: str) -> str:
+    """Jobs with the same share no node; "" = with whomever."""
+    return f"{tenant}/{spec.apart}" if spec.apart else ""
 
 
 def shape_of(spec: JobSpec, avoid: tuple[str, ...] = (), tenant: str = "") -> Shape:
@@ -203,7 +217,7 @@ def _shape_of(
         spec.spread,
         spec.spread_ranks,
         tuple(sorted(spec.node_labels.items())) if spec.node_labels else (),
-        f"{tenant}/{spec.apart}" if spec.apart else "",
+        apart_of(spec, tenant),
     )
 
 

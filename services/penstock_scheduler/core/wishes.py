@@ -1,0 +1,75 @@
+"""Which nodes must a job not use, and could it ever run?
+
+Nodes that have refused it, lack a label it demands, or hold a job it keeps apart from; and whether
+the registered nodes, with nothing on them, could hold what it demands. It does not know what is
+free now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from penstock_scheduler.core.capacity import pack_shape
+from penstock_scheduler.core.domains import Search, find_places
+from penstock_scheduler.core.packing.fleet import Fleet
+from penstock_scheduler.core.packing.layout import Array
+from penstock_scheduler.core.packing.packer import NOBODY
+from penstock_scheduler.core.state import Node, Shape
+from penstock_scheduler.core.topology import Topology, has_labels
+
+
+def closed_nodes(shape: Shape, nodes: dict[str, Node]) -> tuple[str, ...]:
+    """The nodes a job of this shape must not use now, by name; for people who ask why."""
+    if not (shape.avoid or shape.node_labels or shape.apart):
+        return ()
+    return tuple(name for name in sorted(nodes) if _is_closed(shape, nodes[name]))
+
+
+def _is_closed(shape: Shape, node: Node) -> bool:
+    return (
+        node.image.node in shape.avoid
+        or shape.apart in node.apart
+        or not has_labels(node.image, shape.node_labels)
+    )
+
+
+def closed_columns(shape: Shape, nodes: dict[str, Node], fleet: Fleet, topology: Topology) -> Array:
+    """The same as columns of a fleet, as the packer takes them; costs nothing without a wish."""
+    if not (shape.avoid or shape.node_labels or shape.apart):
+        return NOBODY
+    if shape.node_labels:
+        closed = topology.lacking(shape.node_labels, fleet).copy()
+    else:
+        closed = np.zeros(fleet.count, np.bool_)
+    _close(closed, shape.avoid, fleet)
+    if shape.apart:
+        _close(closed, [name for name, node in nodes.items() if shape.apart in node.apart], fleet)
+    return closed
+
+
+def is_picky(shape: Shape) -> bool:
+    """Whether it demands more than room on whatever nodes."""
+    return bool(shape.node_labels or shape.near_required or shape.spread)
+
+
+def could_ever(shape: Shape, topology: Topology, without: Iterable[str] = ()) -> bool:
+    """Whether the nodes, when empty and all their devices healthy, could hold a job of this shape,
+    alternatives aside; those named are left out. What keeps it apart from others does not count:
+    they end."""
+    fleet = topology.empty()
+    if shape.node_labels:
+        closed = topology.lacking(shape.node_labels, fleet).copy()
+    else:
+        closed = np.zeros(fleet.count, np.bool_)
+    _close(closed, without, fleet)
+    layout = topology.layout(fleet)
+    return find_places(Search(shape, pack_shape(shape), fleet, layout, closed)) is not None
+
+
+def _close(closed: Array, names: Iterable[str], fleet: Fleet) -> None:
+    for name in names:
+        column = fleet.columns.get(name)
+        if column is not None:
+            closed[column] = True
