@@ -7,7 +7,8 @@ from collections import Counter
 import msgspec
 from hypothesis import given, settings
 
-from penstock_contracts.asks import LINK, NODE
+from penstock_contracts.asks import LEVELS, LINK, NODE
+from penstock_scheduler.core import topology
 from penstock_scheduler.core.capacity import pack_shape
 from penstock_scheduler.core.gangs import place_gang
 from penstock_scheduler.core.wishes import closed_columns, closed_nodes, could_ever
@@ -77,21 +78,6 @@ def test_machine_code_and_arrays_place_the_same(fleet, demand) -> None:
     shape = a_shape(**demand)
     one, other = World(fleet, machine_code=True), World(fleet, machine_code=False)
     assert place(one, shape) == place(other, shape)
-
-
-@settings(max_examples=100, deadline=None)
-@given(fleets, demands)
-def test_it_does_not_matter_in_which_order_nodes_came_nor_which_are_gone(fleet, demand) -> None:
-    shape = a_shape(**demand)
-    world, again = World(fleet), World([a_machine("old"), a_machine("older")])
-    for name in ("n0", "n1"):
-        again.packer.remove(name)
-    again.topology.remove("n0")
-    again.topology.layout(again.packer.fleet)
-    for name in reversed(world.nodes):
-        again.put(name, world.nodes[name])
-    again.topology.put(msgspec.structs.replace(again.nodes["n0"].image, node="unheard-of"))
-    assert place(world, shape) == place(again, shape)
 
 
 def a_machine(
@@ -186,6 +172,50 @@ def test_no_more_ranks_than_allowed_go_to_one_rack_however_much_room_it_has() ->
     world = World([a_machine("r1"), a_machine("r1"), a_machine("r2"), a_machine("r2")])
     racks = Counter(name in ("n0", "n1") for name in nodes_of(world, ranks=6, **asks))
     assert racks == {True: 3, False: 3}
+
+
+def test_it_does_not_matter_in_which_order_nodes_came_nor_which_are_gone() -> None:
+    here, wide = ("x", "x"), ("wide", "wide")
+    fleet = [a_machine("r1", "s1", links=here, zone="a"), a_machine("r2", "s1", links=wide)]
+    fleet += [a_machine("r2", "s2", links=wide), a_machine("r1", "s1", zone="a"), a_machine("r2")]
+    world, again = World(fleet), World([a_machine("old"), a_machine("older")])
+    for name in ("n1", "n0"):
+        again.packer.remove(name)
+    again.topology.remove("n0")
+    again.topology.layout(again.packer.fleet)
+    for name in reversed(world.nodes):
+        again.put(name, world.nodes[name])
+    again.topology.put(msgspec.structs.replace(again.nodes["n0"].image, node="unheard-of"))
+    assert again.packer.fleet.names != again.topology.empty().names
+    for asks in (
+        *({"near": level, "near_required": True} for level in LEVELS),
+        *({"spread": level} for level in ("node", "rack", "site")),
+        {"node_labels": {"zone": "a"}},
+    ):
+        shape = a_shape(ranks=2, gpus=2, **asks)
+        assert place(world, shape) == place(again, shape), asks
+        assert (place(again, shape) is None) == (asks.get("near") == "node"), asks
+
+
+def test_names_of_domains_that_no_node_has_any_more_are_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr(topology, "SPARE_NAMES_MAX", 20)
+    world = World([a_machine("r1"), a_machine("r2", links=("wide", "wide"))])
+    image = world.nodes["n0"].image
+    for number in range(200):
+        labels = {"rack": f"r{number}"}
+        world.topology.put(msgspec.structs.replace(image, labels=labels))
+        assert len(world.topology.layout(world.packer.fleet).names) <= 30
+    world.topology.put(image)
+    assert nodes_of(world, ranks=2, gpus=2, spread="rack") == ["n0", "n1"]
+    assert nodes_of(world, ranks=2, gpus=1, near=LINK, near_required=True) == ["n1", "n1"]
+
+
+def test_ranks_that_share_devices_fill_the_fullest_first() -> None:
+    world = World([a_machine(gpus=3, free=(1000, 600, 500))])
+    placed = place(world, a_shape(ranks=4, gpus=1, gpu_milli=300))
+    assert placed is not None
+    assert [one.devices for one in placed] == [("n0-2",), ("n0-1",), ("n0-1",), ("n0-0",)]
+    assert place(world, a_shape(ranks=7, gpus=1, gpu_milli=300)) is None
 
 
 def test_jobs_kept_apart_and_labels_close_nodes() -> None:
