@@ -11,6 +11,7 @@ import msgspec
 
 from penstock_contracts.bounds import Instant, Number, Small
 from penstock_contracts.errors import Refusal
+from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Rendezvous
 
@@ -286,4 +287,5 @@ JobFact = (
     | NodeImaged
     | NodeForgotten
     | JobIdsForgotten
+    | WorkloadExpected
 )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock_contracts.policies import POLICY_NAMES
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -75,6 +77,17 @@ def default_data_directory() -> Path:
     help="How long the broker may keep what it acknowledged from the disk; always = not at all. "
     "Matters when the machine loses power.",
 )
+@click.option(
+    "--policy",
+    type=click.Choice(POLICY_NAMES),
+    help="By which policy the scheduler chooses places.  [default: penstock]",
+)
+@click.option(
+    "--workload",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV file of the jobs to expect, in the columns of OpenB.  [default: what is expected is "
+    "learned from the jobs seen]",
+)
 @click.option("--json", "json_output", is_flag=True, help="Print the addresses as one JSON object.")
 def command(
     data: Path | None,
@@ -86,6 +99,8 @@ def command(
     simulate: tuple[str, ...],
     no_local_node: bool,
     sync_interval: str,
+    policy: str | None,
+    workload: Path | None,
     json_output: bool,
 ) -> None:
     """Run a whole mesh on this machine, until SIGINT or SIGTERM."""
@@ -116,6 +131,8 @@ def command(
         simulate=groups,
         local_node=not no_local_node,
         sync_interval=sync_interval,
+        policy=policy,
+        workload=None if workload is None else workload.absolute(),
     )
     _run(options, json_output)
 

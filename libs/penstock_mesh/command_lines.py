@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -61,7 +62,10 @@ def broker_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
-def service_child(name: str, addresses: Addresses, directory: DataDirectory) -> ChildSpec:
+def service_child(
+    name: str, addresses: Addresses, directory: DataDirectory, more: Sequence[str] = ()
+) -> ChildSpec:
+    """`more`: flags of this service only."""
     flags = [
         *("--nats-url", addresses.nats_url),
         *("--creds", str(directory.creds(name))),
@@ -78,7 +82,13 @@ def service_child(name: str, addresses: Addresses, directory: DataDirectory) -> 
             flags += ["--tls-key", str(addresses.tls_key)]
     else:
         flags += ["--http-port", str(addresses.health_ports[name])]
-    return _python_child(name, name, flags, addresses, directory)
+    return _python_child(name, name, [*flags, *more], addresses, directory)
+
+
+def scheduler_flags(policy: str | None, workload: Path | None) -> tuple[str, ...]:
+    """What the scheduler alone is told; None = nothing."""
+    flags = [] if policy is None else ["--policy", policy]
+    return (*flags, *([] if workload is None else ["--workload", str(workload)]))
 
 
 def agent_child(node: Node, addresses: Addresses, directory: DataDirectory) -> ChildSpec:

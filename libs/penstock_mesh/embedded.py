@@ -156,8 +156,12 @@ class EmbeddedMesh:
         return _running(addresses, directory, self._fleet, gpus)
 
     def _children(self, addresses: Addresses) -> list[ChildSpec]:
+        options = self._options
+        more = {
+            "scheduler": command_lines.scheduler_flags(options.policy, options.workload),
+        }
         services = [
-            command_lines.service_child(name, addresses, self._directory)
+            command_lines.service_child(name, addresses, self._directory, more.get(name, ()))
             for name in command_lines.SERVICES
         ]
         agents = [

@@ -37,6 +37,7 @@ TOKEN_BYTES = 32
 class MeshOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What `penstock up` was asked for. Ports: None = the default or a free one, 0 = a free one.
     `sync_interval`: how long the broker may wait until it syncs to disk; `always` = not at all.
+    `policy`, `workload`: the scheduler's; None = its default.
     """
 
     data: Path
@@ -48,6 +49,8 @@ class MeshOptions(msgspec.Struct, frozen=True, kw_only=True):
     simulate: tuple[SimulatedGroup, ...] = ()
     local_node: bool = True
     sync_interval: str = "10s"
+    policy: str | None = None
+    workload: Path | None = None
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):

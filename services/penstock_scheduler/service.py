@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, BusRefusal, Outage, StoredMessage
+from penstock_contracts.expectations import ExpectedShape
 from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
 from penstock_contracts.streams import OWNERS, READERS
 from penstock_runtime.clock import Clock, SystemClock
+from penstock_runtime.config import ConfigError
 from penstock_runtime.health import Health
 from penstock_runtime.journaled import Committed, Input, JournaledService, new_id
 from penstock_runtime.leadership import Holder, this_process
@@ -25,16 +27,23 @@ from penstock_runtime.process import StopSignal, run_service
 from penstock_scheduler import inputs
 from penstock_scheduler.answers import answer_queries
 from penstock_scheduler.config import Config
-from penstock_scheduler.core.events import GapFound, Nudged, Ticked
+from penstock_scheduler.core.events import ExpectationOffered, GapFound, Nudged, Ticked
+from penstock_scheduler.core.expectation import expected_shapes
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.packing.policies import DEFAULT, POLICIES, Policy
 from penstock_scheduler.fact_publisher import FactPublisher
 from penstock_scheduler.node_links import NodeLinks
+from penstock_scheduler.simulate.tables import BadTable
+from penstock_scheduler.simulate.traces import read_workload
+from penstock_scheduler.warming import load_machine_code
 
 TICK_S = 1.0
 STALL_S = 1.0
 """Whoever ticks this late was frozen or starved himself: heartbeats may wait unread."""
 CURSOR_EVERY_TICKS = 5
+FLEET_TICKS = 3
+"""The fleet has settled when it has not changed for so long."""
 GAP_TICKS = 5
 """After a take-over, inputs are read again for so long before what a gap has left is given up."""
 OWNED = tuple(stream for stream, owner in OWNERS.items() if owner == "scheduler")
@@ -56,12 +65,17 @@ class Scheduler:
         pace: Pace | None = None,
         new_id: Callable[[], str] = new_id,
         identify: Callable[[str], Holder] = this_process,
+        policy: Policy = DEFAULT,
+        workload: tuple[ExpectedShape, ...] | None = None,
     ) -> None:
+        """`workload`: what to expect; None = it is learned."""
         self._bus = bus
         self._clock = clock
         self._tick_s = tick_s
         self._nudged = False
         self._gap_ticks = 0
+        self._workload = workload
+        self._fleet_ns = self._fleet_ticks = 0
         self._backlog_full = False
         self.service = JournaledService(
             bus,
@@ -69,7 +83,7 @@ class Scheduler:
             stream="JOBS",
             subject=f"{ROOT}.journal.jobs",
             fact_type=JobFact,
-            core_factory=SchedulerCore,
+            core_factory=lambda: SchedulerCore(policy),
             inputs=(
                 Input("NODES", inputs.decode_nodes, reader="scheduler"),
                 Input("REPORTS", inputs.decode_report),
@@ -124,6 +138,7 @@ class Scheduler:
         self._gap_ticks = GAP_TICKS  # whoever found a gap may have died before it was made good
         self.links.reset()
         self.publisher.start()
+        self.service.offer(ExpectationOffered(self._workload))
 
     def _on_raised(self) -> None:
         self.links.reset()
@@ -163,6 +178,7 @@ class Scheduler:
             self._gap_ticks -= 1
             if self._gap_ticks == 0:
                 self.service.offer(GapFound())
+            self._look_at_fleet()
             self.service.offer(Ticked(self.links.silence_ns(), self.links.told_seq))
             if ticks % CURSOR_EVERY_TICKS == 0:
                 try:
@@ -170,10 +186,21 @@ class Scheduler:
                 except (Outage, BusRefusal):
                     self.publisher.counters["cursor_unpublished"] += 1
 
+    def _look_at_fleet(self) -> None:
+        """What models are worth depends on how many there are."""
+        changed_ns = self.state().fleet_changed_ns
+        if changed_ns != self._fleet_ns:
+            self._fleet_ns, self._fleet_ticks = changed_ns, FLEET_TICKS
+        elif self._fleet_ticks:
+            self._fleet_ticks -= 1
+            if not self._fleet_ticks:
+                self.service.offer(ExpectationOffered(self._workload))
+
 
 def serve(config: Config) -> int:
-    """The scheduler's process."""
+    """The scheduler's process. Raises ConfigError."""
     configure_logging("scheduler", config.log_level)
+    policy, workload = POLICIES[config.policy], _workload(config)
 
     async def main(stop: StopSignal) -> int:
         bus = await connect(
@@ -186,6 +213,8 @@ def serve(config: Config) -> int:
             clock=SystemClock(),
             snapshot_every=config.snapshot_every,
             pace=config.pace(),
+            policy=policy,
+            workload=workload,
         )
         health = Health(why_not_ready=scheduler.service.why_not_ready)
         health.metrics.add(lambda: _metrics(scheduler))
@@ -193,12 +222,22 @@ def serve(config: Config) -> int:
             config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
         )
         try:
+            await asyncio.to_thread(load_machine_code, policy)
             return await scheduler.run(stop)
         finally:
             await health.stop()
             await bus.close()
 
     return run_service(main, "scheduler")
+
+
+def _workload(config: Config) -> tuple[ExpectedShape, ...] | None:
+    if config.workload is None:
+        return None
+    try:
+        return expected_shapes(read_workload(config.workload))
+    except BadTable as error:
+        raise ConfigError(f"setting workload is wrong: {error}") from error
 
 
 def _metrics(scheduler: Scheduler) -> Iterator[Metric]:

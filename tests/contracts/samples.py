@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock_contracts import journal, leases, nodes, public, usage
+from penstock_contracts import expectations, journal, leases, nodes, public, usage
 from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec
@@ -206,6 +206,14 @@ def _job_facts() -> list[Any]:
         ),
         journal.NodeForgotten("n1"),
         journal.JobIdsForgotten(5),
+        journal.WorkloadExpected(
+            (expectations.ExpectedShape(4_000, 1, 470, 0, ("A100",), 64),),
+            (0, 200_000, 1_000_000),
+            {"A100": 310},
+            10_000,
+            {"A100": 8},
+            given=True,
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.errors import Refusal
+from penstock_contracts.expectations import ExpectedShape
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import RefusedItem
 from penstock_contracts.leases import ReportItem
@@ -61,6 +62,13 @@ class Ticked(msgspec.Struct, frozen=True):
 
     silence_ns: dict[str, int]
     told_seq: int
+
+
+class ExpectationOffered(msgspec.Struct, frozen=True):
+    """A take-over, or the fleet has changed: is what is expected still true? `given`: what an
+    operator expects; None = what is learned from the jobs seen counts."""
+
+    given: tuple[ExpectedShape, ...] | None = None
 
 
 class Nudged(msgspec.Struct, frozen=True):

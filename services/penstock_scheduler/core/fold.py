@@ -11,9 +11,12 @@ from typing import Any
 
 from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
+from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
 from penstock_scheduler.core.capacity import Capacity
+from penstock_scheduler.core.expectation import Expectation
+from penstock_scheduler.core.leases import leases_of
 from penstock_scheduler.core.line import Line
 from penstock_scheduler.core.state import (
     Job,
@@ -30,7 +33,7 @@ from penstock_scheduler.core.touches import Touches
 class State:
     """Everything the scheduler knows. `touches` and the caches are derived, in no snapshot."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: Capacity | None = None) -> None:
         self.jobs: dict[str, Job] = {}
         self.leases: dict[LeaseId, Lease] = {}
         self.nodes: dict[str, Node] = {}
@@ -41,8 +44,9 @@ class State:
         self.fleet_changed_ns = 0
         self.forgotten_before_ms = self.forgot_ms = 0
         self.line = Line()
+        self.expectation = Expectation()
         self.touches = Touches()
-        self.capacity = Capacity()
+        self.capacity = capacity or Capacity()
         self._homeless: dict[str, dict[LeaseId, None]] = {}
 
     # -- asked by decisions
@@ -91,34 +95,21 @@ class State:
             order=self.order,
             submitted_ns=now_ns,
         )
-        self.line.add(job)
+        self.expectation.see(self.line.add(job))
 
     def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
-        self.end(self._job(fact.job_id), "rejected")
+        job = self._job(fact.job_id)
+        self.expectation.unsee(job.shape)
+        self.end(job, "rejected")
 
     def _lease_granted(self, fact: journal.LeaseGranted, seq: int, now_ns: int) -> None:
         job = self._job(fact.job_id)
         self._move(job, PLACED)
         self.line.remove(fact.job_id)
         job.lease_seq, job.placed_ns = seq, now_ns
-        job.alternative, spec = fact.alternative, job.spec.resolved(fact.alternative)
+        job.alternative = fact.alternative
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
-        for placement in fact.ranks:
-            lease = Lease(
-                job_id=fact.job_id,
-                tenant=job.tenant,
-                attempt=fact.attempt,
-                rank=placement.rank,
-                lease_seq=seq,
-                granted_ns=now_ns,
-                node=placement.node,
-                uuids=placement.devices,
-                gpu_milli=fact.gpu_milli,
-                cpu_milli=fact.cpu_milli,
-                memory_mib=fact.memory_mib,
-                local_rank=placement.local_rank,
-                spec=spec,
-            )
+        for lease in leases_of(job, fact, seq, now_ns):
             self._take(lease)
 
     def _attempt_preparing(self, fact: journal.AttemptPreparing, seq: int, now_ns: int) -> None:
@@ -225,6 +216,9 @@ class State:
         for job_id in [job_id for job_id in self.remembered if job_id < oldest]:
             del self.remembered[job_id]
 
+    def _workload_expected(self, fact: WorkloadExpected, seq: int, now_ns: int) -> None:
+        self.capacity.expect(self.expectation.fold(fact))
+
     # -- parts
     def _job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id)
@@ -295,4 +289,5 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.NodeImaged: State._node_imaged,
     journal.NodeForgotten: State._node_forgotten,
     journal.JobIdsForgotten: State._job_ids_forgotten,
+    WorkloadExpected: State._workload_expected,
 }

@@ -7,7 +7,7 @@ first), then age. It does not know what fits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -66,11 +66,11 @@ class Line:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._waiting
 
-    def add(self, job: Job) -> None:
-        """Puts a job in line; adding it twice changes nothing."""
+    def add(self, job: Job) -> Shape:
+        """Puts a job in line; adding it twice changes nothing. Returns its shape."""
         shape, place = job.shape, place_of(job)
         if job.spec.job_id in self._waiting:
-            return
+            return shape
         size = size_of(job.spec)
         self._waiting[job.spec.job_id] = (shape, place, job.tenant, size)
         self.all.count(1, size)
@@ -80,6 +80,7 @@ class Line:
         heappush(self._heaps.setdefault(shape, []), place)
         if self._head(shape) == place:
             self._lead(shape, place)
+        return shape
 
     def remove(self, job_id: str) -> None:
         """Takes a job out of line; a missing one changes nothing."""
@@ -133,6 +134,11 @@ class Line:
                 head = self._head(shape)
                 if head is not None:
                     self._lead(shape, head)
+
+    def waiting(self) -> Iterator[tuple[str, Shape]]:
+        """Every job in line with its shape."""
+        for job_id, (shape, *_) in self._waiting.items():
+            yield job_id, shape
 
     def jobs_of(self, shape: Shape) -> list[str]:
         """Ids of the waiting jobs of a shape, first come first."""

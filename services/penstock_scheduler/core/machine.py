@@ -14,8 +14,10 @@ import msgspec
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import JobFact, LeaseGranted, NodeImaged
+from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.events import (
     CancelAsked,
+    ExpectationOffered,
     GapFound,
     JobsRequested,
     NodeChanged,
@@ -24,9 +26,13 @@ from penstock_scheduler.core.events import (
     RequestBroken,
     Ticked,
 )
+from penstock_scheduler.core.expectation import Counted
 from penstock_scheduler.core.fleet import decide_node, decide_tick
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
+from penstock_scheduler.core.learning import decide_due, decide_offered
+from penstock_scheduler.core.packing.compiled import HAS_NUMBA
+from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.placement import Placed, place
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
@@ -59,13 +65,16 @@ class Snapshot(msgspec.Struct, kw_only=True):
     order: int
     fleet_changed_ns: int
     forgotten_before_ms: int
+    expected: Counted | None = None
 
 
 class SchedulerCore:
-    """See the module. `state` is for reading only."""
+    """See the module. `state` is for reading only. `machine_code`: as the packer's."""
 
-    def __init__(self) -> None:
-        self.state = State()
+    def __init__(self, policy: Policy = DEFAULT, *, machine_code: bool = HAS_NUMBA) -> None:
+        self._policy = policy
+        self._machine_code = machine_code
+        self.state = self._empty()
 
     def decide(self, event: object, now_ns: int, next_seq: int) -> Sequence[JobFact]:
         """Facts that an event causes, given the state; they will stand in entry `next_seq`."""
@@ -85,15 +94,20 @@ class SchedulerCore:
             return decide_gap(self.state, now_ns)
         if isinstance(event, RequestBroken):
             return decide_broken(event)
+        if isinstance(event, ExpectationOffered):
+            return decide_offered(self.state, event, now_ns)
         raise InvariantError(f"the scheduler knows no event {type(event).__name__}")
 
     def settle(self, now_ns: int, next_seq: int) -> Sequence[JobFact]:
-        """Grants the first job in line that fits; nothing when none does. Called until it returns
-        none.
+        """Says what is expected when that is due, then grants the first job in line that fits;
+        nothing when none does. Called until it returns none.
 
         Shapes found not to fit are passed over until something is freed: a cache, not state.
         """
         state = self.state
+        due = decide_due(state, now_ns)
+        if due:
+            return due
         while (first := state.line.first()) is not None:
             (_, _, job_id), shape = first
             placed = place(shape, state.nodes, state.capacity)
@@ -125,13 +139,14 @@ class SchedulerCore:
                 order=state.order,
                 fleet_changed_ns=state.fleet_changed_ns,
                 forgotten_before_ms=state.forgotten_before_ms,
+                expected=state.expectation.snapshot(),
             )
         )
 
     def restore(self, data: bytes) -> None:
         """Replaces the state by that of a snapshot. Raises msgspec.DecodeError on foreign bytes."""
         snapshot = msgspec.json.decode(data, type=Snapshot)
-        state = State()
+        state = self._empty()
         for image in snapshot.nodes:
             state.apply(image, 0, snapshot.fleet_changed_ns)
         state.jobs = {job.spec.job_id: job for job in snapshot.jobs}
@@ -146,4 +161,11 @@ class SchedulerCore:
         state.order = snapshot.order
         state.fleet_changed_ns = snapshot.fleet_changed_ns
         state.forgotten_before_ms = snapshot.forgotten_before_ms
+        if snapshot.expected is not None:
+            workload = state.expectation.restore(snapshot.expected)
+            if workload is not None:
+                state.capacity.expect(workload)
         self.state = state
+
+    def _empty(self) -> State:
+        return State(Capacity(self._policy, machine_code=self._machine_code))

@@ -6,12 +6,14 @@ know when a job arrives in a simulation.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from penstock_scheduler.core.packing.fleet import NodeRoom, empty_node
 from penstock_scheduler.core.packing.layout import DEVICES_MAX, MILLI
-from penstock_scheduler.core.packing.shapes import PackShape
+from penstock_scheduler.core.packing.shapes import PackShape, RowKey
+from penstock_scheduler.core.packing.workload import count_shapes
 from penstock_scheduler.simulate.tables import BadTable, Row, rows, shown
 
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
@@ -73,6 +75,14 @@ def read_jobs(path: Path, nodes: Nodes) -> list[PackShape]:
     return found
 
 
+def read_workload(path: Path) -> Counter[RowKey]:
+    """How often each shape is asked for, whatever nodes there are. Raises BadTable."""
+    found = count_shapes(_shape(row, None) for row in rows(path, JOB_COLUMNS))
+    if not any(key.gpus for key in found):
+        _refuse_without_devices(path, [])
+    return found
+
+
 def read_timed_jobs(path: Path, nodes: Nodes) -> list[Timed]:
     """Every job with its times, by arrival. Raises BadTable."""
     known: dict[PackShape, PackShape] = {}
@@ -96,7 +106,7 @@ def _refuse_without_devices(path: Path, shapes: list[PackShape]) -> None:
         raise BadTable("bad_value", sentence, "num_gpu")
 
 
-def _shape(row: Row, nodes: Nodes) -> PackShape:
+def _shape(row: Row, nodes: Nodes | None) -> PackShape:
     gpus = row.size("num_gpu")
     milli = row.size("gpu_milli", most=MILLI)
     if gpus and not milli:
@@ -113,11 +123,11 @@ def _shape(row: Row, nodes: Nodes) -> PackShape:
     )
 
 
-def _models(row: Row, nodes: Nodes) -> tuple[str, ...]:
+def _models(row: Row, nodes: Nodes | None) -> tuple[str, ...]:
     """The models a job may use. One that no node has is fine beside one that some node has."""
     asked = tuple(
         sorted({one.strip() for one in row.text("gpu_spec").split(SPEC_SEPARATOR)} - {""})
     )
-    if asked and not any(model in nodes.models for model in asked):
+    if nodes is not None and asked and not any(model in nodes.models for model in asked):
         raise row.problem("gpu_spec", f"no node has the model {shown(SPEC_SEPARATOR.join(asked))}")
     return asked

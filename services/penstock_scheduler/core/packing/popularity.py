@@ -28,30 +28,38 @@ PRIOR = ((1, 1000, 16), (1, 500, 8), (1, 250, 4), (2, 1000, 2), (4, 1000, 1), (8
 
 
 class Popularity:
-    """`see` every job once when it is submitted."""
+    """`see` every job once when it is submitted. `due_at`: so many jobs seen make it learn."""
 
     def __init__(self, cpu_milli_per_gpu: int = CPU_MILLI_PER_GPU) -> None:
         self.counts: dict[RowKey, int] = {}
         self.seen = 0
-        self._next = LEARN_FIRST
+        self.due_at = LEARN_FIRST
         for gpus, milli, jobs in PRIOR:
             cpu_milli = cpu_milli_per_gpu * gpus * milli // MILLI
             key = RowKey(cpu_milli, gpus, milli, 0, ())
             self.counts[key] = jobs * SEEN_WEIGHT // 8
 
-    def see(self, shape: PackShape) -> bool:
+    def see(self, shape: PackShape, ranks: int = 1) -> bool:
         """Counts one job; True when the workload should be made anew."""
         key = row_key(shape)
-        self.counts[key] = self.counts.get(key, 0) + SEEN_WEIGHT
+        self.counts[key] = self.counts.get(key, 0) + SEEN_WEIGHT * ranks
         self.seen += 1
         if self.seen % FADE_EVERY == 0:
             self._fade()
         elif len(self.counts) > SHAPES_MAX:
             self._forget()
-        if self.seen < self._next:
+        if self.seen < self.due_at:
             return False
-        self._next = self.seen + min(LEARN_EVERY, max(LEARN_FIRST, self.seen // 2))
+        self.due_at = self.seen + min(LEARN_EVERY, max(LEARN_FIRST, self.seen // 2))
         return True
+
+    def unsee(self, shape: PackShape, ranks: int = 1) -> None:
+        """A job that was seen can run nowhere: it is no guide."""
+        key = row_key(shape)
+        count = self.counts.get(key, 0) - SEEN_WEIGHT * ranks
+        self.counts.pop(key, None)
+        if count > 0:
+            self.counts[key] = count
 
     def workload(
         self, devices: Mapping[str, int], waiting: Iterable[tuple[PackShape, int]] = ()
