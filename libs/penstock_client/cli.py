@@ -41,7 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "job": Entry(JOBS, f"{_HERE}.jobs:job", "Show one job."),
     "logs": Entry(JOBS, f"{_HERE}.logs:logs", "Show what a job wrote; -f follows it."),
     "cancel": Entry(JOBS, f"{_HERE}.jobs:cancel", "Cancel jobs."),
-    "explain": Entry(JOBS, f"{_HERE}.jobs:explain", "Say why a job is where it is."),
+    "explain": Entry(JOBS, f"{_HERE}.explain:explain", "Say why a job is where it is."),
     "nodes": Entry(NODES, f"{_HERE}.nodes:nodes", "List nodes and what is free on them."),
     "node": Entry(NODES, f"{_HERE}.nodes:node", "Show, cordon, drain, fence or remove a node."),
     "usage": Entry(NODES, f"{_HERE}.usage:usage", "Show GPU time and cost per tenant."),

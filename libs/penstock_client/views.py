@@ -13,10 +13,10 @@ from penstock_client.checking import Report, check
 from penstock_client.failures import NotFound, Refused, Unavailable, refuse
 from penstock_client.questions import QUERY_TIMEOUT_S, ask, ask_on
 from penstock_client.subjects import check_job_id, subject_of
+from penstock_contracts.explanations import Explanation
 from penstock_contracts.jobs import TERMINAL
 from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.queries import (
-    Explanation,
     JobQuery,
     JobsQuery,
     JobsView,

@@ -110,21 +110,6 @@ def jobs_page(views: Iterable[JobView], limit: int) -> JobsView:
     return JobsView(tuple(page))
 
 
-class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a job is where it is. `code` is stable: `waiting_for_devices`, `waiting_behind`,
-    `no_nodes`, `no_schedulable_node`, `running`, `preparing`, `stopping`, `finished`. `sentence`
-    is for a person.
-    """
-
-    job_id: str
-    state: str
-    code: str
-    sentence: str
-    needed: str = ""
-    free: str = ""
-    position: int | None = None
-
-
 class DeviceUse(msgspec.Struct, frozen=True):
     uuid: str
     model: str

@@ -7,7 +7,7 @@ any of it.
 
 from __future__ import annotations
 
-from penstock_contracts import jobs, journal, leases, nodes, public, queries, usage
+from penstock_contracts import explanations, jobs, journal, leases, nodes, public, queries, usage
 from penstock_contracts.message_type import (
     ASKERS,
     CORE,
@@ -224,7 +224,7 @@ MESSAGES: tuple[MessageType, ...] = (
         "scheduler",
         "explain",
         queries.JobQuery,
-        queries.Answer[queries.Explanation],
+        queries.Answer[explanations.Explanation],
         "Why a job is where it is.",
     ),
     _query(

@@ -10,9 +10,10 @@ import msgspec
 
 from penstock_client.checking import Report
 from penstock_client.views import NODE_VERBS
+from penstock_contracts.explanations import Explanation
 from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.public import JobEvent
-from penstock_contracts.queries import Explanation, JobsView, JobView, UsageView
+from penstock_contracts.queries import JobsView, JobView, UsageView
 from penstock_gateway.payloads import (
     CancelAnswer,
     JobRequest,

@@ -17,6 +17,7 @@ from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
 from penstock_runtime.journaled import JournaledService
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.state import Job
 from penstock_scheduler.core.views import audit, job_view, jobs_view, nodes_view
 
@@ -26,8 +27,11 @@ _nodes_query = msgspec.json.Decoder(NodesQuery)
 _jobs_query = msgspec.json.Decoder(JobsQuery)
 
 
-def answer_queries(service: JournaledService, state: Callable[[], State]) -> None:
+def answer_queries(service: JournaledService, core: Callable[[], SchedulerCore]) -> None:
     """Registers every query of the scheduler with its service."""
+
+    def state() -> State:
+        return core().state
 
     def one_job(make: Callable[[Job], object]) -> Callable[[Message], object]:
         def answer(message: Message) -> object:
@@ -43,7 +47,7 @@ def answer_queries(service: JournaledService, state: Callable[[], State]) -> Non
 
     handlers: dict[str, Callable[[Message], object]] = {
         "job": one_job(job_view),
-        "explain": one_job(lambda job: explain(state(), job)),
+        "explain": one_job(lambda job: explain(state(), job, core().reasons)),
         "jobs": lambda message: jobs_view(state(), _jobs_query.decode(message.payload)),
         "nodes": lambda message: nodes_view(
             state(), service.last_seq, _nodes_query.decode(message.payload or b"{}").after

@@ -110,15 +110,19 @@ class Scheduler:
         )
         self.publisher = FactPublisher(bus, last_seq=lambda: self.service.last_seq)
         bus.on_reconnect(self._on_reconnect)
-        answer_queries(self.service, self.state)
+        answer_queries(self.service, self.core)
         self.service.listen(f"{ROOT}.node.*.heartbeat", self.links.hear)
 
-    def state(self) -> State:
-        """The state of the core that is active now."""
+    def core(self) -> SchedulerCore:
+        """The core that is active now."""
         core = self.service.core
         if not isinstance(core, SchedulerCore):
             raise TypeError("the scheduler's service holds a foreign core")
-        return core.state
+        return core
+
+    def state(self) -> State:
+        """Its state."""
+        return self.core().state
 
     async def run(self, stop: StopSignal) -> int:
         """Lives until stopped or another takes over; returns the exit code."""

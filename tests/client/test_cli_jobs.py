@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from client.builders import (
@@ -16,8 +17,8 @@ from client.builders import (
 from client.conftest import Penstock
 from client.mesh import FakeJob, FakeMesh, run_to_success
 from penstock_contracts.errors import Refusal
+from penstock_contracts.explanations import Explanation, Obstacles, PlaceConsidered
 from penstock_contracts.queries import (
-    Explanation,
     JobsView,
 )
 
@@ -87,6 +88,59 @@ async def test_explain_says_why(real_mesh: FakeMesh, penstock: Penstock) -> None
     await real_mesh.answer("query.scheduler.explain", why)
     done = await penstock("explain", why.job_id)
     assert sentence in done.out.decode()
+
+
+async def test_explain_shows_the_places_and_the_parts_of_their_scores(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    why = Explanation(
+        job_id=a_job_id(),
+        state="running",
+        code="running",
+        sentence="running on n1 as attempt 1",
+        policy="penstock",
+        as_of="decision",
+        considered=7,
+        places=(
+            PlaceConsidered(
+                node="n1", score=-30, devices=("GPU-a",), parts={"loss": -30}, chosen=True
+            ),
+            PlaceConsidered(node="n2", score=-1_250_000, parts={"fragment": -1_250_000, "loss": 0}),
+        ),
+    )
+    await real_mesh.answer("query.scheduler.explain", why)
+    done = await penstock("explain", why.job_id)
+    lines = done.out.decode().splitlines()
+    assert "7 node(s) by penstock, as it was decided, the best 2 of them below" in done.out.decode()
+    assert [line.split() for line in lines[-3:]] == [
+        ["NODE", "DEVICES", "SCORE", "LOSS", "FRAGMENT"],
+        ["*", "n1", "GPU-a", "-0.0000", "-0.0000"],
+        ["n2", "-1.2500", "0", "-1.2500"],
+    ]
+    done = await penstock("explain", why.job_id, "--json")
+    assert msgspec.json.decode(done.out, type=Explanation) == why
+
+
+async def test_explain_shows_what_is_in_the_way_of_each_choice(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    why = Explanation(
+        job_id=a_job_id(),
+        state="queued",
+        code="waiting_for_devices",
+        sentence="waiting",
+        obstacles=(
+            Obstacles(needed="2 GPU(s) of H100", nodes=9, busy=5, devices=4),
+            Obstacles(needed="4 GPU(s)", nodes=9, busy=8, cpu=1),
+        ),
+    )
+    await real_mesh.answer("query.scheduler.explain", why)
+    done = await penstock("explain", why.job_id)
+    assert done.out.decode().splitlines()[-3:] == [
+        "NEEDED            NODES  OTHER DEVICES  BUSY  NO CPU",
+        "2 GPU(s) of H100  9      4              5     0",
+        "4 GPU(s)          9      0              8     1",
+    ]
 
 
 async def test_logs_shows_what_is_stored_and_follows(

@@ -25,13 +25,13 @@ from penstock_bus.port import Appended, Message, StoredMessage
 from penstock_bus.subjects import matches
 from penstock_bus.wire import check_subject
 from penstock_contracts.errors import MALFORMED, Refusal
+from penstock_contracts.explanations import Explanation
 from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import CancelJob, JobSpec, SubmitJobs
 from penstock_contracts.message_type import SERVICE
 from penstock_contracts.public import JobEvent
 from penstock_contracts.queries import (
     Answer,
-    Explanation,
     JobsView,
     NodesUseView,
     NodesView,

@@ -145,7 +145,7 @@ class Questions:
         self.words: Sequence[str | int] = world().words
         self.core = restored()
         service: Any = _Questions()
-        answer_queries(service, lambda: self.core.state)
+        answer_queries(service, lambda: self.core)
         self._handlers: dict[str, Callable[[Message], bytes]] = service.handlers
 
     def reset(self) -> None:

@@ -21,10 +21,11 @@ from inventory.builders import a_description
 from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Bus
+from penstock_contracts.explanations import Explanation
 from penstock_contracts.ids import ROOT, ulid
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import Device
-from penstock_contracts.queries import Answer, Explanation
+from penstock_contracts.queries import Answer
 from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_inventory.service import Inventory
 from penstock_metering.database import Database

@@ -8,8 +8,9 @@ from client.builders import a_job_id, a_view
 from client.mesh import FakeJob, FakeMesh
 from gateway.conftest import Api
 from penstock_contracts.errors import Refusal
+from penstock_contracts.explanations import Explanation
 from penstock_contracts.ids import is_ulid
-from penstock_contracts.queries import Explanation, JobsView
+from penstock_contracts.queries import JobsView
 
 
 async def test_a_job_without_id_gets_one_and_is_accepted(mesh: FakeMesh, api: Api) -> None:

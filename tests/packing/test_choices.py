@@ -6,7 +6,7 @@ import pytest
 
 from packing.builders import a_node, a_packer, a_workload
 from penstock_scheduler.core.packing.fleet import NodeRoom, empty_node
-from penstock_scheduler.core.packing.obstacles import Obstacles, obstacles
+from penstock_scheduler.core.packing.obstacles import Counts, Free, Nearest, Obstacles, obstacles
 from penstock_scheduler.core.packing.packer import HISTORY_MAX, Choice, Packer
 from penstock_scheduler.core.packing.policies import POLICIES
 from penstock_scheduler.core.packing.rows import ROWS_MIN
@@ -170,12 +170,31 @@ def test_what_is_in_the_way_is_counted_node_by_node() -> None:
             "cpu": free(1000, 1000, cpu_milli=10),
             "memory": a_node()._replace(memory_mib=10),
             "units": a_node()._replace(units=0),
-            "fits": a_node(),
+            "able": a_node(),
             "gone": a_node(),
         }
     )
     packer.remove("gone")
     shape = PackShape(1_000, 100, 2, 1000, None, ("A",), 1)
-    assert obstacles(packer, shape) == Obstacles(1, 2, 1, 1, 1, 1, 1, 4)
-    assert obstacles(packer, shape, packer.mask(["fits"])) == Obstacles(2, 2, 1, 1, 1, 1, 0, 4)
-    assert obstacles(a_packer(), shape) == Obstacles(0, 0, 0, 0, 0, 0, 0, 0)
+    free_now = Free(
+        nodes=7, usable=1 + 2 + 2 + 3 * 4, free=1 + 1 + 2 + 3 * 4, most=4, cpu_milli=384_010
+    )
+    assert obstacles(packer, shape) == Obstacles(Counts(1, 0, 2, 1, 1, 1, 1, 1), free_now, None)
+    found = obstacles(packer, shape, packer.mask(["able", "closed"]))
+    assert found.counts == Counts(1, 1, 2, 1, 1, 1, 1, 0)
+    assert found.free.free == 1 + 1 + 2 + 2 * 4
+    assert obstacles(a_packer(), shape) == Obstacles(Counts(*[0] * 8), Free(0, 0, 0, 0, 0), None)
+
+
+def test_the_node_that_lacks_least_is_named() -> None:
+    rooms = {"b": free(0, 400, 1000), "a": free(0, 300, 1000), "c": free(0, 0, 0)}
+    packer = a_packer(nodes=rooms)
+    pair = PackShape(1_000, 100, 2, 1000)
+    assert obstacles(packer, pair).nearest == Nearest("a", 2, 1, 0, 0, 0, 1000)
+    assert obstacles(packer, pair, packer.mask("a")).nearest == Nearest("b", 1, 1, 0, 0, 0, 1000)
+    many = PackShape(64_001, 64_003, 1, 1000)
+    assert obstacles(packer, many).nearest == Nearest("a", 2, 0, 1, 3, 0, 1000)
+    packer.put("b", free(0, 400, 490))
+    share = PackShape(1_000, 100, 1, 500)
+    assert obstacles(packer, share, packer.mask("ac")).nearest == Nearest("b", 1, 1, 0, 0, 0, 490)
+    assert obstacles(packer, PackShape(0, 0, 4, 1000)).nearest is None

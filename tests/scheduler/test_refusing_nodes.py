@@ -11,6 +11,7 @@ from penstock_contracts.leases import Declined, Prepared, Started
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import DECLINES_MAX
 from penstock_scheduler.core.resting import REST_NS_FIRST, REST_NS_MAX, rest_ns
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
@@ -70,7 +71,7 @@ def test_a_node_that_refuses_is_not_asked_again_before_it_has_rested() -> None:
     assert len(site.declined) == 1
     site.tick(0.9)
     assert not site.core.state.leases
-    waiting = explain(site.core.state, site.core.state.jobs[a_job(1).job_id])
+    waiting = explain(site.core.state, site.core.state.jobs[a_job(1).job_id], Reasons())
     assert waiting.code == "no_schedulable_node"
     assert "resting" in waiting.sentence
     site.tick(0.1)
@@ -237,7 +238,7 @@ def test_a_job_waits_for_a_node_that_is_busy_rather_than_ask_again_where_it_was_
     driver, job, busy, refusing = refused_while_the_other_is_busy()
     driver.tick(3_600)
     state = driver.core.state
-    waiting = explain(state, state.jobs[job.job_id])
+    waiting = explain(state, state.jobs[job.job_id], Reasons())
     assert waiting.code == "waiting_for_devices"
     assert waiting.sentence.endswith(
         f"not asked while others could hold it: {refusing} (refused it)"

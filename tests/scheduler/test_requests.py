@@ -192,7 +192,9 @@ def test_priority_goes_before_age() -> None:
 def test_a_wait_is_explained_with_what_is_needed_and_what_is_free() -> None:
     driver = Driver(a_node(gpus=4))
     driver.submit(a_job(1, gpus=2), a_job(2, gpus=4))
-    explanation = explain(driver.core.state, driver.core.state.jobs[a_job(2).job_id])
+    explanation = explain(
+        driver.core.state, driver.core.state.jobs[a_job(2).job_id], driver.core.reasons
+    )
     assert explanation.code == "waiting_for_devices"
     assert "4 GPU(s)" in explanation.sentence and "2 of 4" in explanation.sentence
 

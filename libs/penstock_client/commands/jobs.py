@@ -1,6 +1,6 @@
-"""Which jobs are there, what is one like, why does it wait, and how is it ended?
+"""Which jobs are there, what is one like, and how is it ended?
 
-The commands jobs, job, explain and cancel. It does not know how services keep jobs.
+The commands jobs, job and cancel. It does not know how services keep jobs.
 """
 
 from __future__ import annotations
@@ -74,31 +74,6 @@ def job(access: Access, job_id: str) -> int:
     if view.ranks:
         headings = ("RANK", "NODE", "DEVICES", "EXIT", "REASON")
         print_table(headings, [_rank_row(rank) for rank in view.ranks], "")
-    return 0
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@mesh_options
-def explain(access: Access, job_id: str) -> int:
-    """Say why a job is where it is."""
-    from penstock_client.commands.tables import print_fields, print_json
-
-    why = access.run(lambda client: client.explain(job_id))
-    if access.as_json:
-        print_json(why)
-        return 0
-    print_fields(
-        [
-            ("job", why.job_id),
-            ("state", why.state),
-            ("why", why.sentence),
-            ("code", why.code),
-            ("needed", why.needed),
-            ("free", why.free),
-            ("position", "" if why.position is None else str(why.position)),
-        ]
-    )
     return 0
 
 

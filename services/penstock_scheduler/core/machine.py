@@ -34,6 +34,7 @@ from penstock_scheduler.core.learning import decide_due, decide_offered
 from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.placement import Placed, place
+from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
 from penstock_scheduler.core.state import Job, Lease, Shape
@@ -75,6 +76,7 @@ class SchedulerCore:
         self._policy = policy
         self._machine_code = machine_code
         self.state = self._empty()
+        self.reasons = Reasons()
 
     def decide(self, event: object, now_ns: int, next_seq: int) -> Sequence[JobFact]:
         """Facts that an event causes, given the state; they will stand in entry `next_seq`."""
@@ -114,7 +116,9 @@ class SchedulerCore:
             if placed is None:
                 state.line.pass_over(shape)
                 continue
-            return (_grant(state.jobs[job_id], shape, placed),)
+            job = state.jobs[job_id]
+            self.reasons.keep(job, shape, placed, state)
+            return (_grant(job, shape, placed),)
         return ()
 
     def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:

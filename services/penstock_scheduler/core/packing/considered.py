@@ -80,3 +80,13 @@ def consider(packer: Packer, shape: PackShape, most: int, closed: Array = NOBODY
         fleet.kinds,
         terms_of(packer),
     )
+
+
+def place_of(packer: Packer, shape: PackShape, choice: Choice) -> Place | None:
+    """What a place, on which the rank must fit, is worth now; None when the policy's scores have no
+    parts to make it out from."""
+    if packer.policy.number != PENSTOCK:
+        return None
+    room = packer.fleet.room(choice.node)
+    parts = parts_in(room, shape, choice.devices, terms_of(packer))
+    return Place(choice, sum(parts), parts)

@@ -1,0 +1,103 @@
+"""Why is a job where it is, and what would it take?
+
+The command explain. It does not know how the scheduler finds out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock_client.commands.access import Access, mesh_options
+
+if TYPE_CHECKING:
+    from penstock_contracts.explanations import Explanation, Obstacles, PlaceConsidered
+
+SCORE_UNIT = 1_000_000
+"""Scores of the default policy are in millionths of a GPU."""
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@mesh_options
+def explain(access: Access, job_id: str) -> int:
+    """Say why a job is where it is, which places were considered, or what it waits for."""
+    from penstock_client.commands.tables import print_fields, print_json, print_table
+
+    why = access.run(lambda client: client.explain(job_id))
+    if access.as_json:
+        print_json(why)
+        return 0
+    print_fields(
+        [
+            ("job", why.job_id),
+            ("state", why.state),
+            ("why", why.sentence),
+            ("code", why.code),
+            ("needed", why.needed),
+            ("free", why.free),
+            ("position", "" if why.position is None else str(why.position)),
+            ("considered", _considered(why)),
+        ]
+    )
+    if why.places:
+        click.echo()
+        print_table(*_places(why.places), "")
+    if why.obstacles:
+        click.echo()
+        print_table(*_obstacles(why.obstacles), "")
+    return 0
+
+
+def _considered(why: Explanation) -> str:
+    """How many nodes, by which policy, and how things stood."""
+    if why.considered is None:
+        return ""
+    when = {
+        "decision": "as it was decided",
+        "now": "as things are now"
+        if why.state == "queued"
+        else "as things are now, without what the job holds: the decision is not remembered",
+    }
+    most = f", the best {len(why.places)} of them below" if len(why.places) > 1 else ""
+    return f"{why.considered} node(s) by {why.policy}, {when.get(why.as_of, why.as_of)}{most}"
+
+
+def _places(places: tuple[PlaceConsidered, ...]) -> tuple[list[str], list[list[str]]]:
+    """A place a row, its score and the parts of it in GPUs."""
+    parts = list(dict.fromkeys(part for place in places for part in place.parts))
+    rows = [
+        [
+            "*" if place.chosen else "",
+            place.node,
+            " ".join(place.devices),
+            _gpus(place.score) if place.parts else str(place.score),
+            *(_gpus(place.parts[part]) if part in place.parts else "" for part in parts),
+        ]
+        for place in places
+    ]
+    return ["", "NODE", "DEVICES", "SCORE", *(part.upper() for part in parts)], rows
+
+
+def _gpus(score: int) -> str:
+    return f"{score / SCORE_UNIT:.4f}" if score else "0"
+
+
+def _obstacles(options: tuple[Obstacles, ...]) -> tuple[list[str], list[list[str]]]:
+    """A choice of the job a row: numbers of nodes by what is in the way first."""
+    heads = {
+        "closed": "CLOSED",
+        "left_out": "LEFT OUT",
+        "devices": "OTHER DEVICES",
+        "busy": "BUSY",
+        "cpu": "NO CPU",
+        "memory": "NO MEMORY",
+        "orders": "TOO MANY LEASES",
+        "able": "ABLE",
+    }
+    used = [name for name in heads if any(getattr(one, name) for one in options)]
+    rows = [
+        [one.needed, str(one.nodes), *(str(getattr(one, name)) for name in used)] for one in options
+    ]
+    return ["NEEDED", "NODES", *(heads[name] for name in used)], rows
