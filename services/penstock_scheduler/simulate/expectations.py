@@ -5,7 +5,7 @@ All of the list, which is known, or what the jobs seen so far tell. It does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from penstock_scheduler.core.packing.packer import Packer
 from penstock_scheduler.core.packing.popularity import Popularity
@@ -22,11 +22,19 @@ def known_workload(mode: str, jobs: Iterable[PackShape], nodes: Nodes) -> Worklo
 
 
 class Expectations:
-    """Tells the packer, at once and with each job that is seen. `known`: None = to be learned."""
+    """Tells the packer, at once and with each job that is seen. `known`: None = to be learned;
+    `waiting`: the shapes of those that found no room, with their numbers. As the service does."""
 
-    def __init__(self, packer: Packer, nodes: Nodes, known: Workload | None) -> None:
+    def __init__(
+        self,
+        packer: Packer,
+        nodes: Nodes,
+        known: Workload | None,
+        waiting: Callable[[], Iterable[tuple[PackShape, int]]],
+    ) -> None:
         self._packer = packer
         self._nodes = nodes
+        self._waiting = waiting
         self._popularity = Popularity() if known is None else None
         if known is not None:
             packer.expect(known)
@@ -40,4 +48,4 @@ class Expectations:
 
     def _learn(self) -> None:
         if self._popularity is not None:
-            self._packer.expect(self._popularity.workload(self._nodes.models))
+            self._packer.expect(self._popularity.workload(self._nodes.models, self._waiting()))

@@ -7,6 +7,7 @@ here is only counted. It does not know files, nor what is printed.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -113,7 +114,8 @@ def _run(
     progress: Callable[[int], None],
 ) -> Run:
     packer = packer_for(experiment.nodes, policy, seed)
-    expectations = Expectations(packer, experiment.nodes, known)
+    refused: Counter[PackShape] = Counter()
+    expectations = Expectations(packer, experiment.nodes, known, refused.items)
     if order:
         _load_machine_code(packer, order[0])
     capacity = experiment.nodes.capacity_milli
@@ -131,6 +133,8 @@ def _run(
             if choice is not None:
                 packer.take(choice, shape)
                 allocated += shape.asked_milli
+            else:
+                refused[shape] += 1
         spent_s += time.perf_counter() - begun_s
         progress(min(_BLOCK, len(order) - start))
     last = round(experiment.inflate * 100)

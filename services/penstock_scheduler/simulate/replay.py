@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -106,7 +106,8 @@ class _World:
         known: Workload | None,
     ) -> None:
         self._packer = packer_for(nodes, policy, seed)
-        self._expectations = Expectations(self._packer, nodes, known)
+        self._line: dict[PackShape, deque[tuple[int, float]]] = {}
+        self._expectations = Expectations(self._packer, nodes, known, self._numbers)
         self._nodes = nodes
         self._jobs = jobs
         self._policy = policy
@@ -116,7 +117,6 @@ class _World:
         self._never = {shape for shape in distinct if self._packer.choose(shape) is None}
         self._ends: list[tuple[float, int]] = []
         self._choices: dict[int, Choice] = {}
-        self._line: dict[PackShape, deque[tuple[int, float]]] = {}
         self._waiting = 0
         self._waits: list[float] = []
         self._now_s = self._allocated = self._fragmented = 0.0
@@ -149,6 +149,10 @@ class _World:
         )
 
     # -- parts
+    def _numbers(self) -> Iterator[tuple[PackShape, int]]:
+        """How many jobs of each shape wait."""
+        return ((shape, len(jobs)) for shape, jobs in self._line.items())
+
     def _arrive(self, index: int, shape: PackShape) -> None:
         self._expectations.see(shape)
         if shape not in self._never and not self._start(index, self._now_s):
