@@ -34,9 +34,11 @@ def a_job(number: int = 1, **fields: Any) -> JobSpec:
 
 
 def a_node(name: str = "n1", gpus: int = 8, model: str = "H100", **fields: Any) -> NodeDescription:
-    """A node with `gpus` devices and 16 cores and 128 GiB for each."""
+    """A node with `gpus` devices and 16 cores and 128 GiB for each; all are linked as `link`."""
+    link = fields.pop("link", "")
     devices = tuple(
-        Device(uuid=f"{name}-{i}", index=i, model=model, memory_mib=81_920) for i in range(gpus)
+        Device(uuid=f"{name}-{i}", index=i, model=model, memory_mib=81_920, link_domain=link)
+        for i in range(gpus)
     )
     fields.setdefault("boot_id", "boot-1")
     fields.setdefault("cpu_milli", 16_000 * max(gpus, 1))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from penstock_contracts import journal, nodes
+from penstock_contracts.asks import Alternative
 from penstock_contracts.jobs import FACT_NAMES, TERMINAL
 from penstock_contracts.leases import (
     Declined,
@@ -45,8 +46,17 @@ SHAPES = st.fixed_dictionaries(
         "priority": st.integers(0, 9),
         "retries": st.integers(0, 2),
         "disconnect_s": st.sampled_from([None, 30]),
-    }
-)
+    },
+    optional={
+        "near": st.sampled_from(["node", "rack", "site"]),
+        "near_required": st.booleans(),
+        "spread": st.sampled_from(["node", "rack"]),
+        "alternatives": st.just((Alternative(gpus=3), Alternative(gpus=1, gpu_milli=500))),
+        "apart": st.just("alone"),
+        "node_labels": st.just({"rack": "r1"}),
+    },
+).filter(lambda fields: a_job(1, **fields).fault() is None)
+PLACES = st.sampled_from([{}, {"rack": "r1"}, {"rack": "r2"}, {"rack": "r2", "site": "s"}])
 
 
 class Histories(RuleBasedStateMachine):
@@ -67,7 +77,7 @@ class Histories(RuleBasedStateMachine):
     @rule(shape=SHAPES, fraction=st.booleans())
     def submit(self, shape: dict, fraction: bool) -> None:
         self.number += 1
-        if fraction:
+        if fraction and "alternatives" not in shape:
             shape = {**shape, "gpus": 1, "gpu_milli": 300}
         self.driver.submit(a_job(self.number, **shape))
 
@@ -135,10 +145,10 @@ class Histories(RuleBasedStateMachine):
     def uncordon(self, name: str) -> None:
         self.driver.feed(NodeChanged(nodes.NodeUncordoned(name)))
 
-    @rule(name=st.sampled_from(NODES), reboot=st.booleans(), gpus=st.integers(0, 4))
-    def register(self, name: str, reboot: bool, gpus: int) -> None:
+    @rule(name=st.sampled_from(NODES), reboot=st.booleans(), gpus=st.integers(0, 4), labels=PLACES)
+    def register(self, name: str, reboot: bool, gpus: int, labels: dict[str, str]) -> None:
         self.boots[name] += reboot
-        node = a_node(name, gpus, boot_id=f"boot-{self.boots[name]}")
+        node = a_node(name, gpus, boot_id=f"boot-{self.boots[name]}", labels=labels)
         self.driver.feed(NodeChanged(nodes.NodeRegistered(node)))
 
     @rule(name=st.sampled_from(NODES))
@@ -175,6 +185,23 @@ class Histories(RuleBasedStateMachine):
                 devices, milli = holders.pop((fact.job_id, fact.attempt, fact.rank))
                 for uuid in devices:
                     held[uuid] -= milli
+
+    @invariant()
+    def every_gang_is_whole_and_has_what_it_demands(self) -> None:
+        core = self.driver.core
+        for job in core.state.jobs.values():
+            assert len(job.ranks) in (0, job.spec.ranks)
+            if job.ranks and job.spec.near_required and job.spec.near == "node":
+                assert len({rank.node for rank in job.ranks}) == 1
+            if job.ranks and job.spec.spread == "node":
+                assert len({rank.node for rank in job.ranks}) == job.spec.ranks
+            if job.ranks:
+                taken = job.spec.resolved(job.alternative)
+                assert {len(rank.uuids) for rank in job.ranks} == {taken.gpus}
+        alone: dict[str, str] = {}
+        for lease in core.state.leases.values():
+            if lease.spec.apart:
+                assert alone.setdefault(lease.node, lease.job_id) == lease.job_id
 
     @invariant()
     def every_job_has_at_most_one_end(self) -> None:

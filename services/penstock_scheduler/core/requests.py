@@ -34,6 +34,7 @@ from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
 from penstock_scheduler.core.state import DIGEST_LOST, Job, shape_of
+from penstock_scheduler.core.waits import needs_of
 
 LIVE_JOBS_MAX = 500_000
 """More unfinished jobs than this are refused: memory is bounded."""
@@ -150,9 +151,8 @@ def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
         state.capacity.note_fit(shape, fits)
     if fits:
         return None
-    what = f"{spec.ranks} rank(s) of {spec.gpus} GPU(s)"
-    models = f" of model {' or '.join(spec.gpu_models)}" if spec.gpu_models else ""
-    message = f"{what}{models} do not fit all {len(state.nodes)} registered node(s) together"
+    what = " or ".join(map(needs_of, (shape, *shape.alternatives)))
+    message = f"{what} does not fit all {len(state.nodes)} registered node(s) together"
     return Refusal("impossible", message)
 
 
