@@ -20,6 +20,7 @@ from tests.checkers.history import History
 from tests.simulation.host import SimulatedHost
 from tests.simulation.host_lives import STATE
 from tests.simulation.kernel import Kernel
+from tests.simulation.terrain import plain_ground
 from tests.simulation.workload import Script
 
 WAIT_S = 60.0
@@ -101,7 +102,7 @@ class SimulatedRig:
         self._kernel = Kernel(1)
         self.history = History()
         broker = MemoryBroker(lambda: self._kernel.now_ns, rng=random.Random(1))
-        self.host = SimulatedHost(self._kernel, broker, self.history, "n1", gpus=1)
+        self.host = SimulatedHost(self._kernel, broker, self.history, "n1", plain_ground("n1", 1))
         self.host.boot(with_agent=False)
         self._listener = _Listener()
         self._wire: Any = None

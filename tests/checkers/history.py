@@ -58,11 +58,12 @@ class Run(msgspec.Struct, kw_only=True):
     """One rank's program that really ran: `[began_ns, ended_ns)` from its start until nothing of it
     was left; None = it still runs.
 
-    `lease_seq` None = the program could not tell. `waited`: the reaper that started it saw its end
-    (false: the reaper or the host died first). `ended_by`: `itself`, `reaper`, `leftover` (killed
-    by a later reaper) or `host`. `written`: bytes per stream; `output`: those bytes, where they
-    are known. `output_lost`: the spool files were lost with their disk, or nobody knows how much the
-    program wrote before it was killed.
+    `lease_seq` None = the program could not tell. `models`: what its devices really are, in order;
+    empty = nobody looked. `alternative`: which of its job's choices it was told to be. `waited`:
+    the reaper that started it saw its end (false: the reaper or the host died first). `ended_by`:
+    `itself`, `reaper`, `leftover` (killed by a later reaper) or `host`. `written`: bytes per
+    stream; `output`: those bytes, where they are known. `output_lost`: the spool files were lost
+    with their disk, or nobody knows how much the program wrote before it was killed.
     """
 
     node: str
@@ -75,6 +76,8 @@ class Run(msgspec.Struct, kw_only=True):
     began_boot_ns: int
     lease_seq: int | None = None
     devices: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    alternative: int = 0
     gpu_milli: int = 1000
     ended_ns: int | None = None
     ended_boot_ns: int | None = None

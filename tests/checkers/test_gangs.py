@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock_contracts.journal import GangReady, LeaseGranted, RankPlacement, RankPrepared
+from penstock_contracts.journal import GangReady, LeaseGranted, RankPrepared
 from tests.checkers.gangs import check_gangs
 from tests.checkers.history import History
 from tests.checkers.tampering import Tamper, codes_after, edit_fact, replace
@@ -19,13 +19,6 @@ def _one_rank_twice(history: History) -> None:
         return (replace(fact, ranks=(fact.ranks[0], fact.ranks[0])),)
 
     edit_fact(history, LeaseGranted, change, nth=1)
-
-
-def _one_device_too_many(history: History) -> None:
-    def change(fact: LeaseGranted) -> tuple[LeaseGranted]:
-        return (replace(fact, ranks=(RankPlacement(0, "n1", ("n1-a", "n1-b")),)),)
-
-    edit_fact(history, LeaseGranted, change)
 
 
 def _never_ready(history: History) -> None:
@@ -46,7 +39,6 @@ def _starts_early(history: History) -> None:
     [
         (_one_rank_missing, "placed_partly"),
         (_one_rank_twice, "placed_partly"),
-        (_one_device_too_many, "placed_otherwise"),
         (_never_ready, "rank_before_gang"),
         (_one_not_prepared, "gang_ready_early"),
         (_starts_early, "rank_before_gang"),

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from tests.checkers.choices import check_choices
 from tests.checkers.cursors import check_cursors
+from tests.checkers.demands import check_demands
 from tests.checkers.fencing import check_fencing
 from tests.checkers.gangs import check_gangs
 from tests.checkers.history import History, Violation
@@ -20,12 +22,16 @@ from tests.checkers.logs import check_logs
 from tests.checkers.once import check_once
 from tests.checkers.progress import check_progress
 from tests.checkers.public import check_public
+from tests.checkers.rejections import check_rejections
 
 CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "holders": check_holders,
     "once": check_once,
     "fencing": check_fencing,
     "gangs": check_gangs,
+    "demands": check_demands,
+    "choices": check_choices,
+    "rejections": check_rejections,
     "cursors": check_cursors,
     "ledger": check_ledger,
     "logs": check_logs,

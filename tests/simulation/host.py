@@ -20,6 +20,7 @@ from tests.simulation.host_lives import STATE, AgentLife, ReaperLife
 from tests.simulation.host_programs import Programs
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import PROCESS
+from tests.simulation.terrain import Ground
 
 COMPLAINTS_MAX = 100
 
@@ -34,23 +35,22 @@ class SimulatedHost:
         broker: MemoryBroker,
         history: History,
         name: str,
-        *,
-        gpus: int,
-        model: str = "H100",
+        ground: Ground,
     ) -> None:
         self.kernel, self.broker, self.history, self.name = kernel, broker, history, name
-        self.gpus = gpus
+        self.gpus, self.labels = len(ground.models), ground.labels
         self.rng = random.Random(kernel.rng.getrandbits(64))
         self.clock = HostClock(kernel)
         self.disk = SimulatedDisk(self.rng, self._stall)
-        self.driver = FaultyDriver(gpus, model, node=name)
-        self.device_uuids = tuple(device.uuid for device in self.driver.discover())
+        self.driver = FaultyDriver(ground, node=name)
+        self.device_uuids = tuple(device.uuid for device in self.driver.built_in)
         self.up = self.suspended = False
         self.boot_id = ""
         self.complaints: deque[str] = deque(maxlen=COMPLAINTS_MAX)
         self.agent = AgentLife(self)
         self.reaper = ReaperLife(self)
         self._boots: list[Boot] = []
+        self._repaired = False
         self._read: tuple[tuple[object, int], State] | None = None
         self.disk.make_directory(STATE)
 
@@ -79,7 +79,7 @@ class SimulatedHost:
         self._boots.append(Boot(node=self.name, boot_id=self.boot_id, began_ns=self.kernel.now_ns))
         self.history.boots.append(self._boots[-1])
         self.programs = Programs(
-            self.kernel, self.history, self.disk, self.clock, self.boot_id, self.device_uuids
+            self.kernel, self.history, self.disk, self.clock, self.boot_id, self.driver.built_in
         )
         if with_agent:
             self.agent.start()
@@ -148,7 +148,13 @@ class SimulatedHost:
         self.driver.faults[uuid] = self.rng.choice((UNHEALTHY, MISSING))
 
     def repair_device(self, uuid: str) -> None:
-        self.driver.faults.pop(uuid, None)
+        self._repaired |= self.driver.faults.pop(uuid, None) is not None
+
+    def look_again(self) -> None:
+        """Whoever has repaired devices here has the agent look at them."""
+        if self._repaired:
+            self._repaired = False
+            self.stop_agent()
 
     # -- what is left --------------------------------------------------------------------------
     def state(self) -> State:

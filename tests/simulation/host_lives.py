@@ -124,6 +124,7 @@ class AgentLife(Life):
             data_dir=Path(STATE),
             heartbeat_s=HEARTBEAT_S,
             sample_s=SAMPLE_S,
+            labels=host.labels,
         )
 
     def stop(self) -> None:

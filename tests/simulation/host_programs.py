@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from penstock_contracts.nodes import Device
 from tests.checkers.history import History, Run
 from tests.simulation.clocks import HostClock
 from tests.simulation.disk import SimulatedDisk
@@ -123,7 +124,7 @@ class Program:
 
 
 class Programs:
-    """The processes of one boot of a host. `devices`: UUIDs in index order."""
+    """The processes of one boot of a host. `devices`: in index order."""
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class Programs:
         disk: SimulatedDisk,
         clock: HostClock,
         boot_id: str,
-        devices: Sequence[str],
+        devices: Sequence[Device],
     ) -> None:
         self.kernel, self.disk, self.clock = kernel, disk, clock
         self.by_pid: dict[int, Program] = {}
@@ -153,6 +154,8 @@ class Programs:
     def record(self, environment: dict[str, str], script: Script) -> Run:
         """What the program knows about itself, and when it began."""
         visible = environment["CUDA_VISIBLE_DEVICES"]
+        devices = [self._devices[int(index)] for index in visible.split(",") if index]
+        alternative = int(environment.get("PENSTOCK_ALTERNATIVE", "0"))
         run = Run(
             node=environment["PENSTOCK_NODE"],
             boot_id=self._boot_id,
@@ -163,8 +166,10 @@ class Programs:
             began_ns=self.kernel.now_ns,
             began_boot_ns=self.clock.boottime_ns(),
             lease_seq=int(environment["PENSTOCK_LEASE"].split("/")[0]),
-            devices=tuple(self._devices[int(index)] for index in visible.split(",") if index),
-            gpu_milli=script.gpu_milli,
+            devices=tuple(device.uuid for device in devices),
+            models=tuple(device.model for device in devices),
+            alternative=alternative,
+            gpu_milli=(script.gpu_milli, *script.alternatives_milli)[alternative],
             written={"stdout": 0, "stderr": 0},
             output={"stdout": b"", "stderr": b""},
         )

@@ -22,6 +22,7 @@ from tests.checkers.history import History, Run
 from tests.simulation.host import SimulatedHost
 from tests.simulation.host_programs import content_of
 from tests.simulation.kernel import Kernel
+from tests.simulation.terrain import plain_ground
 from tests.simulation.workload import Script
 
 DEVICE = "SIM-n1-0"
@@ -51,7 +52,7 @@ class Story:
         self.broker = broker = MemoryBroker(
             lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True
         )
-        self.host = SimulatedHost(self.kernel, broker, self.history, "n1", gpus=4)
+        self.host = SimulatedHost(self.kernel, broker, self.history, "n1", plain_ground("n1", 4))
         self.order = an_order(command=script.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
         self.other: LeaseOrder | None = None
         if afterwards is not None:

@@ -19,7 +19,7 @@ PROGRAM = "sim"
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How one rank's program behaves. `signal`: it dies of that one by itself; `stubborn`: it takes
     no notice of SIGTERM; `fails_to_start`: there is no such program. `gpu_milli`: how much of each
-    device it uses."""
+    device it uses; `alternatives_milli`: when it is told to be one of its job's alternatives."""
 
     run_s: float = 1.0
     exit_code: int = 0
@@ -29,6 +29,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     stubborn: bool = False
     fails_to_start: bool = False
     gpu_milli: int = 1000
+    alternatives_milli: tuple[int, ...] = ()
 
     def command(self) -> tuple[str, ...]:
         if self.fails_to_start:

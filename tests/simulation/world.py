@@ -27,6 +27,7 @@ from tests.simulation.kernel import Kernel
 from tests.simulation.ledger import Ledger
 from tests.simulation.services import Slot
 from tests.simulation.tenants import Tenant
+from tests.simulation.terrain import MODELS, draw_ground
 
 SYNC_S = 10.0
 """How often a broker with default settings syncs its files."""
@@ -59,7 +60,8 @@ class World:
         self.control_clock = HostClock(self.kernel)
         self.slots = self._control_plane()
         sizes = rng.choice(HOST_SIZES)
-        self.hosts = [self._host(rng, number, sizes) for number in range(size.hosts)]
+        where = random.Random(f"terrain {seed}")
+        self.hosts = [self._host(rng, where, number, sizes) for number in range(size.hosts)]
         self._owing = self.hosts[0]
         gpus_max = max(host.gpus for host in self.hosts)
         self.tenants = [
@@ -86,15 +88,12 @@ class World:
             for name, life in lives.items()
         ]
 
-    def _host(self, rng: random.Random, number: int, sizes: tuple[int, ...]) -> SimulatedHost:
-        return SimulatedHost(
-            self.kernel,
-            self.broker,
-            self.history,
-            f"node-{number:02d}",
-            gpus=rng.choice(sizes),
-            model=rng.choice(("H100", "A100", "L4")),
-        )
+    def _host(
+        self, rng: random.Random, where: random.Random, number: int, sizes: tuple[int, ...]
+    ) -> SimulatedHost:
+        name = f"node-{number:02d}"
+        ground = draw_ground(where, name, gpus=rng.choice(sizes), model=rng.choice(MODELS))
+        return SimulatedHost(self.kernel, self.broker, self.history, name, ground)
 
     def begin(self) -> None:
         """Make the streams and start everything."""
@@ -150,6 +149,7 @@ class World:
             for life in (host.agent, host.reaper):
                 if life.process is not None:
                     life.process.spare()
+            host.look_again()
 
     def drained(self) -> bool:
         """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
