@@ -69,6 +69,28 @@ async def test_job_shows_all_about_one(real_mesh: FakeMesh, penstock: Penstock) 
     assert json.loads((await penstock("job", view.job_id, "--json")).out)["state"] == "running"
 
 
+async def test_job_shows_what_it_asks_of_its_places_and_which_choice_it_got(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    asks = {
+        "gpus": 2,
+        "ranks": 4,
+        "alternatives": (Alternative(gpus=1, gpu_milli=500, gpu_models=("L4", "A10")),),
+        "near": "site",
+        "near_required": True,
+        "spread": "rack",
+        "node_labels": {"zone": "a"},
+        "apart": "db",
+    }
+    job = a_job_view(spec=a_spec(**asks), ranks=(RankView(0, "node-a"),), alternative=1)
+    await real_mesh.answer("query.scheduler.job", job)
+    shown = (await penstock("job", job.job_id)).out.decode()
+    assert "asked for    4 x 2 or 4 x 0.5 L4,A10\n" in shown
+    assert "got          4 x 0.5 L4,A10\n" in shown
+    where = "near in one site (required); at most 1 rank(s) in one rack; zone=a; apart from other db"
+    assert f"where        {where}\n" in shown
+
+
 async def test_an_unknown_job_is_refused(real_mesh: FakeMesh, penstock: Penstock) -> None:
     for service in ("scheduler", "metering"):
         await real_mesh.answer(f"query.{service}.job", UNKNOWN)

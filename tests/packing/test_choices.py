@@ -179,7 +179,8 @@ def test_what_is_in_the_way_is_counted_node_by_node() -> None:
     free_now = Free(
         nodes=7, usable=1 + 2 + 2 + 3 * 4, free=1 + 1 + 2 + 3 * 4, most=4, cpu_milli=384_010
     )
-    assert obstacles(packer, shape) == Obstacles(Counts(1, 0, 2, 1, 1, 1, 1, 1), free_now, None)
+    nearest = Nearest("units", 3, 0, 0, 0, 1, 1000)
+    assert obstacles(packer, shape) == Obstacles(Counts(1, 0, 2, 1, 1, 1, 1, 1), free_now, nearest)
     found = obstacles(packer, shape, packer.mask(["able", "closed"]))
     assert found.counts == Counts(1, 1, 2, 1, 1, 1, 1, 0)
     assert found.free.free == 1 + 1 + 2 + 2 * 4

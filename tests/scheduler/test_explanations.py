@@ -171,7 +171,7 @@ def would_do(driver: Driver, shape: Shape, nearest: Shortfall) -> bool:
     freed = list(room.free_milli)
     for index in sorted(usable, key=lambda i: freed[i])[: nearest.devices]:
         freed[index] = 1000
-    assert not obstacles(packer, pack, closed).counts.able
+    able = obstacles(packer, pack, closed).counts.able
     packer.put(
         nearest.node,
         room._replace(
@@ -181,7 +181,7 @@ def would_do(driver: Driver, shape: Shape, nearest: Shortfall) -> bool:
             units=room.units + nearest.orders,
         ),
     )
-    fits = obstacles(packer, pack, closed).counts.able == 1
+    fits = obstacles(packer, pack, closed).counts.able == able + 1
     packer.put(nearest.node, room)
     return fits
 
@@ -244,7 +244,8 @@ def test_a_gang_is_told_how_many_of_its_ranks_would_fit_together() -> None:
     assert why.code == "waiting_for_devices"
     assert why.obstacles[0].ranks_fit == 1
     assert "1 of 2 rank(s) would fit now" in why.sentence
-    assert "2 ranks x 2 GPU(s) in one rack" in why.sentence
+    assert "2 ranks x 2 GPU(s) (all in one rack)" in why.sentence
+    assert "one more rank would fit with 1 more GPU(s) free on n0" in why.sentence
 
 
 def test_the_oldest_decisions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,13 +71,18 @@ def _places(places: tuple[PlaceConsidered, ...]) -> tuple[list[str], list[list[s
         [
             "*" if place.chosen else "",
             place.node,
-            " ".join(place.devices),
+            _devices(place.devices),
             _gpus(place.score) if place.parts else str(place.score),
             *(_gpus(place.parts[part]) if part in place.parts else "" for part in parts),
         ]
         for place in places
     ]
     return ["", "NODE", "DEVICES", "SCORE", *(part.upper() for part in parts)], rows
+
+
+def _devices(uuids: tuple[str, ...]) -> str:
+    """One by its UUID; of several their number, the rest is in the JSON."""
+    return uuids[0] if len(uuids) == 1 else f"{len(uuids)} GPUs" if uuids else ""
 
 
 def _gpus(score: int) -> str:

@@ -16,11 +16,11 @@ from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gangs import is_gang
 from penstock_scheduler.core.packing.obstacles import Nearest, obstacles
 from penstock_scheduler.core.state import Shape
-from penstock_scheduler.core.wishes import closed_columns
+from penstock_scheduler.core.wishes import closed_columns, demands_of
 
 
 def needs_of(shape: Shape) -> str:
-    """What a shape asks for, in words: `4 ranks x 2 GPU(s) of H100 in one rack`."""
+    """What a shape asks for, in words: `4 ranks x 2 GPU(s) of H100 (all in one rack)`."""
     if shape.gpus == 0:
         each = f"{shape.cpu_milli} milli-CPU"
     elif shape.gpu_milli < GPU_MILLI_WHOLE:
@@ -33,20 +33,10 @@ def needs_of(shape: Shape) -> str:
         each += f" with {shape.gpu_memory_mib} MiB"
     if shape.ranks > 1:
         each = f"{shape.ranks} ranks x {each}"
-    return each + _where(shape)
-
-
-def _where(shape: Shape) -> str:
-    words = ""
-    if shape.near_required:
-        words += f" in one {'link domain' if shape.near == 'link' else shape.near}"
-    if shape.spread:
-        words += f", at most {shape.spread_ranks} rank(s) in one {shape.spread}"
-    if shape.node_labels:
-        words += f" on nodes with {', '.join(f'{key}={value}' for key, value in shape.node_labels)}"
+    demands = [demands_of(shape)] if demands_of(shape) else []
     if shape.apart:
-        words += f", apart from other {shape.apart.partition('/')[2]!r}"
-    return words
+        demands.append(f"apart from other {shape.apart.partition('/')[2]!r}")
+    return f"{each} ({', '.join(demands)})" if demands else each
 
 
 def obstacles_of(shape: Shape, state: State) -> tuple[Obstacles, ...]:
@@ -61,6 +51,8 @@ def _obstacles(shape: Shape, state: State) -> Obstacles:
     found = obstacles(packer, pack, closed)
     counts, nearest = found.counts, found.nearest
     ranks_fit = None
+    if counts.able and not is_gang(shape):
+        nearest = None
     if is_gang(shape):
         level = shape.near if shape.near_required else ANYWHERE
         search = Search(shape, pack, packer.fleet, topology.layout(packer.fleet), closed)
@@ -109,22 +101,20 @@ def free_in_words(shape: Shape, found: Obstacles) -> str:
 
 
 def would_do(shape: Shape, options: Sequence[Obstacles]) -> str:
-    """What it would take, in words; of several choices the first that lacks least devices. Empty
-    where one rank fits: then it is others that lack room, or nearness."""
-    if any(one.able for one in options):
-        return ""
+    """What it would take, in words; of several choices the first that lacks least devices."""
     found = [
         (one.nearest, option)
         for one, option in zip(options, (shape, *shape.alternatives), strict=True)
         if one.nearest is not None
     ]
     if not found:
-        return "no node that it may use now has such devices"
+        return "" if any(one.able for one in options) else "no node it may use now has such devices"
     nearest, option = min(found, key=lambda one: one[0].devices)
     lacks = _lacks(nearest, option)
     others = nearest.nodes - 1 if nearest.devices else 0
     as_on = f", as on {others} other(s)" if others else ""
-    return f"would do: {' and '.join(lacks)} on {nearest.node}{as_on}"
+    what = "one more rank would fit with" if shape.ranks > 1 else "would do:"
+    return f"{what} {' and '.join(lacks)} on {nearest.node}{as_on}"
 
 
 def _lacks(nearest: Shortfall, shape: Shape) -> list[str]:

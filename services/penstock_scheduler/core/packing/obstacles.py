@@ -66,8 +66,8 @@ class Free(NamedTuple):
 
 
 class Obstacles(NamedTuple):
-    """`nearest`: None when there is no node with enough devices that may be used, or when nothing
-    is in the way somewhere."""
+    """`nearest`: of the nodes on which a rank does not fit; None when none of them has enough
+    devices that may be used."""
 
     counts: Counts
     free: Free
@@ -107,9 +107,7 @@ def obstacles(packer: Packer, shape: PackShape, closed: Array = NOBODY) -> Obsta
         int(enough[usable].max(initial=0)),
         int(nodes[CPU, usable].sum()),
     )
-    if counts.able:
-        return Obstacles(counts, all_free, None)
-    which = np.flatnonzero(usable & has_devices)
+    which = np.flatnonzero(usable & has_devices & (first < len(lacks) - 1))
     names = [fleet.names[column] for column in columns.tolist()]
     return Obstacles(counts, all_free, _nearest(shape, names, nodes, enough, free, which))
 
