@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock_contracts.asks import LINK
 from penstock_contracts.explanations import Obstacles, Shortfall
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_scheduler.core.capacity import pack_shape
@@ -16,7 +17,7 @@ from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gangs import is_gang
 from penstock_scheduler.core.packing.obstacles import Nearest, obstacles
 from penstock_scheduler.core.state import Shape
-from penstock_scheduler.core.wishes import closed_columns, demands_of
+from penstock_scheduler.core.wishes import closed_columns
 
 
 def needs_of(shape: Shape) -> str:
@@ -33,10 +34,20 @@ def needs_of(shape: Shape) -> str:
         each += f" with {shape.gpu_memory_mib} MiB"
     if shape.ranks > 1:
         each = f"{shape.ranks} ranks x {each}"
-    demands = [demands_of(shape)] if demands_of(shape) else []
-    if shape.apart:
-        demands.append(f"apart from other {shape.apart.partition('/')[2]!r}")
+    demands = _demands(shape)
     return f"{each} ({', '.join(demands)})" if demands else each
+
+
+def _demands(shape: Shape) -> list[str]:
+    said = []
+    if shape.near_required:
+        said.append(f"all in one {'link domain' if shape.near == LINK else shape.near}")
+    if shape.spread:
+        said.append(f"at most {shape.spread_ranks} rank(s) in a {shape.spread}")
+    said += [f"on nodes with {key}={value}" for key, value in shape.node_labels]
+    if shape.apart:
+        said.append(f"apart from other {shape.apart.partition('/')[2]!r}")
+    return said
 
 
 def obstacles_of(shape: Shape, state: State) -> tuple[Obstacles, ...]:
