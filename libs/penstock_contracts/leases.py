@@ -75,7 +75,9 @@ class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     With `full` the leases are all there are; else they are changes over `base` (the `as_of` the
     agent acknowledged last) and `dropped` names keys that are over. An agent in another boot than
-    `boot_id` (where one is named) refuses it.
+    `boot_id` (where one is named) refuses it. `heard_boot_ns`: `sent_boot_ns` of the last heartbeat
+    heard from that boot, 0 = none; said where an order has a `disconnect_s`, which counts from it:
+    a message may lie unread for any time.
     """
 
     as_of: Number
@@ -84,6 +86,7 @@ class NodeDesired(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     leases: tuple[LeaseOrder, ...] = ()
     dropped: tuple[str, ...] = ()
     boot_id: str = ""
+    heard_boot_ns: Number = 0
 
 
 class DesiredAck(msgspec.Struct, frozen=True, omit_defaults=True):

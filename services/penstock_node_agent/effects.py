@@ -134,7 +134,7 @@ class Effects:
             grace_s=order.grace_s,
             limit_s=order.time_limit_s,
             disconnect_s=order.disconnect_s,
-            received_ns=lease.received_ns,
+            contact_ns=lease.contact_ns,
             memo=memo_of(lease, slot),
         )
 

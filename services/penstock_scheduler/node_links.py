@@ -84,6 +84,7 @@ class NodeLinks:
         self._believing_ns = now_ns()
         self._believed = self._believed_ever = self._believed_seq = 0
         self._beats: dict[str, Heartbeat] = {}
+        self._heard: dict[str, Heartbeat] = {}
         self._refused: set[str] = set()
         self._links: dict[str, Link] = {}
         self.told_seq = 0
@@ -132,6 +133,7 @@ class NodeLinks:
             del self._links[name]
             self.contact_ns.pop(name, None)
             self._pushed_ns.pop(name, None)
+            self._heard.pop(name, None)
 
     def hear(self, message: Message) -> None:
         """A heartbeat, at any moment: noted, and judged on committed state soon after."""
@@ -142,7 +144,7 @@ class NodeLinks:
             self.counters["heartbeats_undecodable"] += 1
             return
         self.contact_ns[name] = self._now_ns()
-        self._beats[name] = beat
+        self._beats[name] = self._heard[name] = beat
         self._nudge()
 
     def judge(self) -> None:
@@ -151,6 +153,7 @@ class NodeLinks:
         nodes = self._state().nodes
         for name in [name for name in beats if name not in nodes]:
             self.contact_ns.pop(name, None)
+            self._heard.pop(name, None)
             del beats[name]
         for name, beat in beats.items():
             if nodes[name].leases:
@@ -221,7 +224,12 @@ class NodeLinks:
 
     def _send(self, name: str, **fields: Any) -> None:
         node = self._state().nodes.get(name)
-        desired = NodeDesired(boot_id=node.image.boot_id if node is not None else "", **fields)
+        boot_id = node.image.boot_id if node is not None else ""
+        if any(order.disconnect_s is not None for order in fields["leases"]):
+            beat = self._heard.get(name)
+            if beat is not None and beat.boot_id == boot_id:
+                fields["heard_boot_ns"] = beat.sent_boot_ns
+        desired = NodeDesired(boot_id=boot_id, **fields)
         link = self._links[name]
         link.base = desired.as_of
         link.outstanding += 1

@@ -103,7 +103,7 @@ class ReaperClient:
             "grace_s": 5,
             "limit_s": None,
             "disconnect_s": None,
-            "received_ns": boottime_ns(),
+            "contact_ns": boottime_ns(),
         }
         self.send(op="spawn", key=key, **{**order, **changes})
 

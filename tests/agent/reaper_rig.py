@@ -133,7 +133,7 @@ class SimulatedRig:
             "grace_s": 5,
             "limit_s": None,
             "disconnect_s": None,
-            "received_ns": self.now_ns(),
+            "contact_ns": self.now_ns(),
         }
         self.send(op="spawn", key=key, **{**order, **changes})
 

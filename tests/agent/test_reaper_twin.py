@@ -86,12 +86,16 @@ async def test_time_limit_and_lease_end_the_work(rig: Any) -> None:
 async def test_what_is_past_its_lease_already_is_not_started(rig: Any) -> None:
     await rig.start()
     old_ns = rig.now_ns() - 10 * SECOND_NS
-    rig.spawn("late", LONG, disconnect_s=8, received_ns=old_ns)
+    rig.spawn("late", LONG, disconnect_s=8, contact_ns=old_ns)
     assert (end_of(rig, "late")["reason"], end_of(rig, "late")["signal"]) == ("disconnected", None)
     assert rig.ran("late") == 0
     rig.send(op="renew", at_ns=rig.now_ns())
-    rig.spawn("renewed", Script(run_s=0.05), disconnect_s=8, received_ns=old_ns)
-    assert end_of(rig, "renewed")["code"] == 0
+    rig.spawn("given-up", LONG, disconnect_s=8, contact_ns=old_ns)
+    rig.send(op="renew", at_ns=rig.now_ns())
+    assert end_of(rig, "given-up")["reason"] == "disconnected", "contact was lost in between"
+    assert rig.ran("given-up") == 0
+    rig.spawn("in-time", Script(run_s=0.05), disconnect_s=8)
+    assert end_of(rig, "in-time")["code"] == 0
 
 
 async def test_a_known_key_is_not_started_again_even_by_another_reaper(rig: Any) -> None:
@@ -139,6 +143,40 @@ async def test_a_reaper_that_is_told_to_end_stops_all_work_first(rig: Any) -> No
     rig.terminate_reaper()
     await rig.start()
     assert end_of(rig, "polite")["reason"] == "stopped"
+
+
+# -- time passes, which only the simulated host does on request --------------------------------
+
+
+async def test_contact_that_comes_back_too_late_saves_nothing(simulated: SimulatedRig) -> None:
+    rig = simulated
+    await rig.start()
+    rig.spawn("given-up", Script(run_s=60), disconnect_s=30, grace_s=10)
+    rig.spawn("in-time", Script(run_s=60), disconnect_s=90, grace_s=10)
+    rig.wait_until_running("in-time")
+    rig.host.freeze_reaper()
+    rig.pass_time(40)
+    rig.send(op="renew", at_ns=rig.now_ns())
+    rig.host.thaw_reaper()
+    assert end_of(rig, "given-up")["reason"] == "disconnected"
+    assert end_of(rig, "in-time")["code"] == 0
+
+
+async def test_an_order_in_line_holds_while_contact_does(simulated: SimulatedRig) -> None:
+    rig = simulated
+    await rig.start()
+    rig.host.disk.full = True
+    rig.spawn("held", Script(run_s=1), disconnect_s=30)
+    for _ in range(5):
+        rig.pass_time(20)
+        rig.send(op="renew", at_ns=rig.now_ns())
+    rig.spawn("given-up", Script(run_s=1), disconnect_s=20)
+    rig.pass_time(21)
+    rig.send(op="renew", at_ns=rig.now_ns())
+    rig.host.disk.full = False
+    assert end_of(rig, "held")["code"] == 0
+    assert end_of(rig, "given-up")["reason"] == "disconnected"
+    assert rig.ran("given-up") == 0
 
 
 # -- a full disk, which only the simulated host has on request ---------------------------------

@@ -66,11 +66,11 @@ class Site:
         _, desired, on_done = self.wire.sent[which]
         on_done(Message("_INBOX.x", msgspec.json.encode(DesiredAck(desired.as_of, ok))))
 
-    def beat(self, as_of: int | None = None, keys: Any = None) -> None:
+    def beat(self, as_of: int | None = None, keys: Any = None, *, boot_id: str = "boot-1") -> None:
         held = orders_of(self.driver.core.state, "n1") if keys is None else keys
         heartbeat = Heartbeat(
             node="n1",
-            boot_id="boot-1",
+            boot_id=boot_id,
             sent_boot_ns=77,
             as_of=self.last().as_of if as_of is None else as_of,
             digest=lease_digest(held),
@@ -186,6 +186,24 @@ def test_only_leases_that_need_contact_are_renewed(site: Site) -> None:
     site.submit(2, disconnect_s=30)
     site.beat()
     assert site.wire.renewed == [("penstock.v1.node.n1.renewal", LeaseRenewal(77))]
+
+
+def test_orders_that_need_contact_say_which_heartbeat_was_heard_last(site: Site) -> None:
+    site.beat()
+    site.submit(1)
+    assert site.last().heard_boot_ns == 0, "nobody asks"
+    site.submit(2, disconnect_s=30)
+    assert site.last().heard_boot_ns == 77
+    site.links.reset()
+    assert site.last().full and site.last().heard_boot_ns == 77
+
+
+@pytest.mark.parametrize("boot_id", [None, "boot-0"], ids=["none", "of another boot"])
+def test_what_was_not_heard_in_this_boot_is_no_contact(site: Site, boot_id: str | None) -> None:
+    if boot_id is not None:
+        site.beat(boot_id=boot_id)
+    site.submit(1, disconnect_s=30)
+    assert site.last().leases and site.last().heard_boot_ns == 0
 
 
 def test_a_stop_goes_out_as_an_order_and_not_as_silence(site: Site) -> None:

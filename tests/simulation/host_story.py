@@ -11,13 +11,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from agent.builders import BASE_MS, an_order
 from agent.scripted import Mesh
 from penstock_bus.memory import connect
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Outage
 from penstock_contracts.ids import ulid
-from penstock_contracts.leases import Exited, LeaseOrder, NodeDesired, Released
+from penstock_contracts.leases import STOP, Exited, LeaseOrder, NodeDesired, Released
 from tests.checkers.history import History, Run
 from tests.simulation.host import SimulatedHost
 from tests.simulation.host_programs import content_of
@@ -32,6 +34,8 @@ LOOK_S = 0.5
 READ_S = 5.0
 """What was stored last reaches a reader within it, on a bad network too."""
 WORLD_S_MAX = 1_000.0
+MARGIN_S = 5.0
+"""Beyond its `disconnect_s` an order is given up."""
 MS_NS = 1_000_000
 
 
@@ -45,6 +49,7 @@ class Story:
         *,
         script: Script = SCRIPT,
         afterwards: Script | None = None,
+        disconnect_s: int | None = None,
         seed: int = 1,
     ) -> None:
         self.kernel = Kernel(seed)
@@ -53,7 +58,15 @@ class Story:
             lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True
         )
         self.host = SimulatedHost(self.kernel, broker, self.history, "n1", plain_ground("n1", 4))
-        self.order = an_order(command=script.command(), devices=(DEVICE,), lease_seq=1, job_id=JOB)
+        self.order = an_order(
+            command=script.command(),
+            devices=(DEVICE,),
+            lease_seq=1,
+            job_id=JOB,
+            disconnect_s=disconnect_s,
+        )
+        self.given_up = False
+        self._heard, self._heard_s = 0, 0.0
         self.other: LeaseOrder | None = None
         if afterwards is not None:
             self.other = an_order(
@@ -97,20 +110,41 @@ class Story:
         while not self.mesh.has(order, "Released"):
             if self.mesh.descriptions[-1].boot_id != boot_id:
                 break
-            as_of += 1
-            await self._tell(as_of, boot_id, (order,))
+            if order.disconnect_s is None or self._hears(order.disconnect_s):
+                as_of += 1
+                await self._tell(as_of, boot_id, (self._standing(order),))
             await self._look()
         return as_of
+
+    def _hears(self, disconnect_s: int) -> bool:
+        """Whether there are new heartbeats; after too long a silence the order is given up."""
+        now_s, beats = self.kernel.loop.time(), len(self.mesh.beats)
+        self.given_up |= now_s - self._heard_s > disconnect_s + MARGIN_S
+        if beats == self._heard:
+            return False
+        self._heard, self._heard_s = beats, now_s
+        return True
+
+    def _standing(self, order: LeaseOrder) -> LeaseOrder:
+        if not self.given_up:
+            return order
+        return msgspec.structs.replace(order, phase=STOP, stop_reason="ended", begun=True)
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_S)
         self.mesh.hear()
 
     async def _tell(self, as_of: int, boot_id: str, leases: tuple[LeaseOrder, ...]) -> None:
+        heard = [beat.sent_boot_ns for beat in self.mesh.beats if beat.boot_id == boot_id]
+        desired = NodeDesired(
+            as_of=as_of,
+            full=True,
+            leases=leases,
+            boot_id=boot_id,
+            heard_boot_ns=heard[-1] if heard else 0,
+        )
         with suppress(Outage):
-            await self.mesh.send(
-                NodeDesired(as_of=as_of, full=True, leases=leases, boot_id=boot_id)
-            )
+            await self.mesh.send(desired)
 
     # -- what came of it -----------------------------------------------------------------------
     @property

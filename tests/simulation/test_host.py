@@ -15,6 +15,7 @@ from tests.simulation.workload import Script
 STEPS = 70
 """More than an agent takes from its start until all of one job is told."""
 REAPER_STEPS = 12
+SHORT = Script(run_s=2)
 
 
 @pytest.fixture(autouse=True)
@@ -199,3 +200,22 @@ def test_a_suspended_host_goes_on_where_it_was_and_counts_the_time() -> None:
     story = Story(strike)
     story.assert_told_as_it_was()
     assert story.told(Exited).at_ms - story.told(Exited).started_ms >= 375_000
+
+
+def test_an_order_that_a_host_finds_when_it_wakes_is_begun_only_if_it_was_not_given_up() -> None:
+    def strike(story: Story, asleep_s: float) -> None:
+        """It sleeps from its first heartbeat, before it is ordered anything."""
+        loop = story.kernel.loop
+        if not story.mesh.beats:
+            loop.call_later(0.01, strike, story, asleep_s)
+            return
+        story.host.suspend()
+        loop.call_later(asleep_s, story.host.resume)
+
+    for asleep_s in (3.0, 15.0):
+        story = Story(lambda story, s=asleep_s: strike(story, s), script=SHORT, disconnect_s=30)
+        assert [run.exit_code for run in story.runs] == [SHORT.exit_code]
+    for asleep_s in (40.0, 278.0):
+        story = Story(lambda story, s=asleep_s: strike(story, s), script=SHORT, disconnect_s=30)
+        assert story.given_up and not story.runs
+        assert story.told(Exited).started_ms is None

@@ -37,14 +37,16 @@ from penstock_node_agent.core.state import (
     State,
 )
 from penstock_node_agent.core.telling import LOST, step_of, tell, tell_forgotten, tell_preparing
-from penstock_node_agent.core.turns import is_taken
+from penstock_node_agent.core.turns import must_wait
 from penstock_node_agent.core.usage import close_segment
 
 CANCELLED = "cancelled"
 DEVICE_FAILED = "device_failed"
 
 
-def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -> None:
+def take(
+    state: State, order: LeaseOrder, at_ns: int, contact_ns: int, todo: list[Instruction]
+) -> None:
     """Hold the lease as ordered. An attempt older than the one that is known changes nothing; one
     that is not known, though it has begun or was granted before what is held now, has been here and
     is over: it is never begun again. While the reaper still ends something of it, it is not taken.
@@ -70,7 +72,7 @@ def take(state: State, order: LeaseOrder, at_ns: int, todo: list[Instruction]) -
         if fault is not None and order.phase != STOP:
             decline(state, lease, *fault, at_ns)
             return
-    lease.desired = True
+    lease.desired, lease.contact_ns = True, max(lease.contact_ns, contact_ns)
     if lease.stage not in (ENDED, OVER):
         # what runs is measured on its axis: that does not move, whatever is said later
         lease.order = msgspec.structs.replace(order, granted_ns=lease.order.granted_ns)
@@ -98,7 +100,7 @@ def _advance(state: State, lease: Lease, at_ns: int, todo: list[Instruction]) ->
         else:
             prepared(state, lease, at_ns, None)
     elif order.phase == RUN and lease.stage in (HELD, PREPARED):
-        if is_taken(state, lease):
+        if must_wait(state, lease, at_ns):
             if lease.key not in state.waiting:
                 state.waiting.append(lease.key)
             return

@@ -129,8 +129,9 @@ def _reconnected(state: State, event: events.Reconnected, todo: Instructions) ->
 def _ordered(state: State, event: events.Ordered, todo: Instructions) -> None:
     desired = event.desired
     known = set(state.leases)
+    contact_ns = min(desired.heard_boot_ns, event.at_ns)
     for order in desired.leases:
-        attempts.take(state, order, event.at_ns, todo)
+        attempts.take(state, order, event.at_ns, contact_ns, todo)
     for key in desired.dropped:
         attempts.drop(state, key, todo)
     if desired.full:

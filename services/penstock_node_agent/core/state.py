@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.errors import InvariantError
-from penstock_contracts.leases import LeaseOrder, ReportItem
+from penstock_contracts.leases import RUN, LeaseOrder, ReportItem
 from penstock_contracts.nodes import Device, NodeDescription
 from penstock_contracts.usage import Segment, UsageBatch
 
@@ -31,12 +31,14 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     `tale`: what was told of it.
 
     `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
-    `fault`: which of its devices failed, and how.
+    `fault`: which of its devices failed, and how. `contact_ns`: when this host had last been heard
+    by whoever ordered it, CLOCK_BOOTTIME; its `disconnect_s` counts from there.
     """
 
     key: str
     order: LeaseOrder
     received_ns: int
+    contact_ns: int = 0
     stage: str = HELD
     desired: bool = True
     slot: int | None = None
@@ -52,6 +54,13 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the lease's axis: the grant's server time plus the host's own clock."""
         return (self.order.granted_ns + at_ns - self.received_ns) // MS_NS
+
+    @property
+    def unproven(self) -> bool:
+        """Ordered to run and not begun: with a `disconnect_s` it needs an order that is fresh when
+        it begins, and asks for one."""
+        due = self.stage in (HELD, PREPARED) and self.order.phase == RUN
+        return due and self.order.disconnect_s is not None
 
 
 class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -86,8 +95,8 @@ class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
     `described`: what was last said of the node. `strays`: what the reaper runs and nobody here
     knows. `waiting`: keys of leases whose devices are not
-    free yet. `slots_dirty`: slots that hold something of an
-    attempt that is over, and whether they may be used again once they are empty."""
+    free yet, or whose order was too old to begin them. `slots_dirty`: slots that hold something of
+    an attempt that is over, and whether they may be used again once they are empty."""
 
     node: str
     boot_id: str = ""
@@ -120,8 +129,10 @@ class State(msgspec.Struct, kw_only=True):
         return self.joined_ms + (at_ns - self.anchor_ns) // MS_NS
 
     def held_keys(self) -> list[str]:
-        """What the heartbeat's digest is over: the leases of the desired state as of `as_of`."""
-        return [key for key, lease in self.leases.items() if lease.desired]
+        """What the heartbeat's digest is over: the leases of the desired state as of `as_of`, but
+        for those whose order has to be sent again."""
+        leases = self.leases.items()
+        return [key for key, lease in leases if lease.desired and not lease.unproven]
 
     def ports_taken(self) -> set[int]:
         """Rendezvous ports that leases hold."""

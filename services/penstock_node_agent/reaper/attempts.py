@@ -26,6 +26,7 @@ class Attempt:
     """One order. `pid` 0 = not spawned. `memo`: what the agent wants to find in the log. Instants
     are CLOCK_BOOTTIME in ns.
 
+    `contact_ns`: the host was heard then, `disconnect_s` counts from there.
     `kill_ns`: SIGTERM is sent, SIGKILL is due then. `ended`: the line that told the end, once told.
     `gone`: nothing of it is left. `old`: taken over from a reaper that died.
     """
@@ -33,6 +34,7 @@ class Attempt:
     __slots__ = (
         "began_ns",
         "clear_ns",
+        "contact_ns",
         "disconnect_s",
         "end",
         "ended",
@@ -47,7 +49,6 @@ class Attempt:
         "out",
         "pid",
         "reason",
-        "received_ns",
     )
 
     def __init__(self, key: str, at_ns: int, out: str, err: str, memo: str = "") -> None:
@@ -57,7 +58,7 @@ class Attempt:
         self.grace_s = 0.0
         self.limit_ns: int | None = None
         self.disconnect_s: float | None = None
-        self.received_ns = at_ns
+        self.contact_ns = at_ns
         self.reason = ""
         self.kill_ns: int | None = None
         self.end: End | None = None
@@ -66,12 +67,18 @@ class Attempt:
         self.gone = False
         self.old = False
 
-    def refusal(self, renewed_ns: int, now_ns: int) -> str:
+    def refusal(self, now_ns: int) -> str:
         """Why it must not be started any more: an order may have lain unread beyond its lease."""
-        due = self.due_ns(renewed_ns)
+        due = self.due_ns()
         return "disconnected" if due is not None and due <= now_ns else ""
 
-    def due_ns(self, renewed_ns: int) -> int | None:
+    def renew(self, at_ns: int, now_ns: int) -> None:
+        """Contact as of `at_ns`. What is past its lease already stays so: it may have been given
+        up."""
+        if not self.refusal(now_ns):
+            self.contact_ns = max(self.contact_ns, min(at_ns, now_ns))
+
+    def due_ns(self) -> int | None:
         """When to act next: SIGKILL, or SIGTERM for the time limit or `grace` before the lease's
         end."""
         if self.kill_ns is not None:
@@ -79,7 +86,7 @@ class Attempt:
         due = self.limit_ns
         if self.disconnect_s is not None:
             lead_s = self.disconnect_s - self.lease_grace_s
-            lease_ns = max(renewed_ns, self.received_ns) + int(lead_s * SECOND_NS)
+            lease_ns = self.contact_ns + int(lead_s * SECOND_NS)
             due = lease_ns if due is None else min(due, lease_ns)
         return due
 
@@ -101,6 +108,15 @@ class Attempt:
             if self.gone and self.ended[-1] is None:
                 lines.append(["gone", self.key, self.clear_ns])
         return lines
+
+
+def attempt_of(order: dict[str, Any], at_ns: int) -> Attempt:
+    """A spawn request, read at `at_ns`. Its lease counts from the contact that it names, whatever
+    was renewed before: contact may have been lost in between."""
+    attempt = Attempt(order["key"], at_ns, order["out"], order["err"], order.get("memo", ""))
+    attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
+    attempt.contact_ns = order["contact_ns"]
+    return attempt
 
 
 def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:

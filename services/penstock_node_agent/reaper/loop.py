@@ -4,7 +4,7 @@ Requests in, processes out; endings in, lines out. One thread, no blocking call 
 Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
-received_ns, memo}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
+contact_ns, memo}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
 at_ns}, {"op": "mark"}, {"op": "leave"}. A spawn whose key is known changes nothing. Events are the
 lines of `records`; on connect all that is remembered, then ["ready", boot_id, pid, keys]; to a mark
 ["marked", "", at_ns]. It does not know why anything is asked.
@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End, mark_line
+from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End, attempt_of, mark_line
 from penstock_node_agent.reaper.channel import Channel
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.leftovers import kill_leftovers, marked_keys
@@ -59,9 +59,8 @@ class Reaper:
         self._attempts = self._records.attempts
         self._mains: dict[int, Attempt] = {}
         self._clearing: dict[str, Attempt] = {}
-        self._orders: list[dict[str, Any]] = []
+        self._orders: list[tuple[dict[str, Any], Attempt]] = []
         self._noted: list[tuple[dict[str, Any], Attempt]] = []
-        self._renewed_ns = 0
         self._due_ns: int | None = None
         self._leaving = self._marking = False
         self._take_over()
@@ -121,7 +120,7 @@ class Reaper:
     def _obey(self, request: dict[str, Any]) -> None:
         op = request["op"]
         if op == "spawn":
-            self._orders.append(request)
+            self._orders.append((request, attempt_of(request, self._boottime_ns())))
         elif op == "stop":
             attempt = self._attempts.get(request["key"])
             if attempt is not None and attempt.pid:
@@ -135,7 +134,7 @@ class Reaper:
                     del self._attempts[key]
                     self._records.add(["forget", key])
         elif op == "renew":
-            self._renewed_ns = max(self._renewed_ns, min(request["at_ns"], self._boottime_ns()))
+            self._renew(request["at_ns"], self._boottime_ns())
         elif op == "mark":
             self._marking = True
         elif op == "leave":
@@ -143,9 +142,14 @@ class Reaper:
 
     def _cancel_order(self, stop: dict[str, Any]) -> None:
         """A stop that overtakes a spawn still in line: it ends without having run."""
-        for order in (*self._orders, *(order for order, _ in self._noted)):
+        for order, _ in (*self._orders, *self._noted):
             if order["key"] == stop["key"]:
                 order["refused"] = stop["reason"]
+
+    def _renew(self, at_ns: int, now_ns: int) -> None:
+        waiting = (attempt for _, attempt in (*self._orders, *self._noted))
+        for attempt in (*self._mains.values(), *waiting):
+            attempt.renew(at_ns, now_ns)
 
     def _all_known(self) -> bytes:
         lines = [line for attempt in self._attempts.values() for line in attempt.story()]
@@ -158,12 +162,9 @@ class Reaper:
         find it nor refuse to start it again: while the disk refuses, orders wait."""
         if not (self._orders or self._noted):
             return
-        for order in self._orders[:SPAWNS_PER_TURN]:
-            key = order["key"]
-            if key not in self._attempts:
-                out, err = order["out"], order["err"]
-                attempt = Attempt(key, self._boottime_ns(), out, err, order.get("memo", ""))
-                self._attempts[key] = attempt
+        for order, attempt in self._orders[:SPAWNS_PER_TURN]:
+            if attempt.key not in self._attempts:
+                self._attempts[attempt.key] = attempt
                 self._noted.append((order, attempt))
                 self._records.add(attempt.order_line())
         del self._orders[:SPAWNS_PER_TURN]
@@ -176,11 +177,9 @@ class Reaper:
             self._wait()  # stamp what has ended meanwhile
 
     def _spawn_one(self, order: dict[str, Any], attempt: Attempt) -> None:
-        attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
-        attempt.received_ns = order["received_ns"]
         refused, message = "stopped" if self._leaving else "", ""
         refused = order.get("refused") or refused
-        refused = refused or attempt.refusal(self._renewed_ns, self._boottime_ns())
+        refused = refused or attempt.refusal(self._boottime_ns())
         if not refused:
             try:
                 pid = self._processes.spawn(order, f"{self._directory}:{attempt.key}")
@@ -200,7 +199,7 @@ class Reaper:
 
     # -- ending ------------------------------------------------------------------------------------
     def _watch(self, attempt: Attempt) -> None:
-        due = attempt.due_ns(self._renewed_ns)
+        due = attempt.due_ns()
         if due is not None and (self._due_ns is None or due < self._due_ns):
             self._due_ns = due
 
@@ -222,7 +221,7 @@ class Reaper:
             return
         self._due_ns = None
         for attempt in list(self._mains.values()):
-            due = attempt.due_ns(self._renewed_ns)
+            due = attempt.due_ns()
             if due is not None and due <= now:
                 if attempt.kill_ns is not None:
                     self._processes.kill_group(attempt.pid, signal.SIGKILL)
