@@ -16,11 +16,10 @@ from client.builders import (
 )
 from client.conftest import Penstock
 from client.mesh import FakeJob, FakeMesh, run_to_success
+from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.explanations import Explanation, Obstacles, PlaceConsidered
-from penstock_contracts.queries import (
-    JobsView,
-)
+from penstock_contracts.queries import JobsView, RankView
 
 ESCAPE = b"\x1b"
 UNKNOWN = Refusal("unknown_job", "There is no such job.")
@@ -82,13 +81,15 @@ async def test_job_shows_what_it_asks_of_its_places_and_which_choice_it_got(
         "node_labels": {"zone": "a"},
         "apart": "db",
     }
-    job = a_job_view(spec=a_spec(**asks), ranks=(RankView(0, "node-a"),), alternative=1)
+    ranks = (RankView(0, "node-a"),)
+    job = a_view(spec=a_spec(**asks), ranks=ranks, alternative=1, finished_ms=None)
     await real_mesh.answer("query.scheduler.job", job)
     shown = (await penstock("job", job.job_id)).out.decode()
-    assert "asked for    4 x 2 or 4 x 0.5 L4,A10\n" in shown
-    assert "got          4 x 0.5 L4,A10\n" in shown
-    where = "near in one site (required); at most 1 rank(s) in one rack; zone=a; apart from other db"
-    assert f"where        {where}\n" in shown
+    fields = dict(line.split("  ", 1) for line in shown.splitlines())
+    assert fields["asked for"] == "4 x 2 or 4 x 0.5 L4,A10"
+    assert fields["got"].strip() == "4 x 0.5 L4,A10"
+    near = "near in one site (required); at most 1 rank(s) in one rack"
+    assert fields["where"].strip() == f"{near}; zone=a; apart from other db"
 
 
 async def test_an_unknown_job_is_refused(real_mesh: FakeMesh, penstock: Penstock) -> None:

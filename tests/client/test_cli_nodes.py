@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from client.builders import (
     a_metering_audit,
@@ -51,6 +52,19 @@ async def test_nodes_and_one_node_are_shown(real_mesh: FakeMesh, penstock: Penst
     shown = await penstock("node", "show", "node-a")
     assert b"GPU-node-a-0" in shown.out
     assert (await penstock("node", "show", "node-z")).code == 2
+
+
+async def test_where_nodes_are_is_shown_when_asked(real_mesh: FakeMesh, penstock: Penstock) -> None:
+    lies = a_node_view("node-a")
+    labels = {"rack": "r1", "site": "s1", "zone": "a"}
+    lies = replace(lies, description=replace(lies.description, labels=labels))
+    await real_mesh.answer("query.inventory.nodes", NodesView(2, (lies, a_node_view("node-b"))))
+    wide = await penstock("nodes", "--wide")
+    heading, first, second = wide.out.decode().splitlines()
+    assert heading.split()[-3:] == ["RACK", "SITE", "LABELS"]
+    assert first.split()[-3:] == ["r1", "s1", "zone=a"]
+    assert second.split()[-2:] == ["?", "?"], "it does not say"
+    assert b"RACK" not in (await penstock("nodes")).out
 
 
 async def test_a_node_is_drained(real_mesh: FakeMesh, penstock: Penstock) -> None:

@@ -14,6 +14,8 @@ import pytest
 from client.conftest import Penstock, Spawn
 from client.mesh import FakeJob, FakeMesh
 from conftest import Eventually, NatsServer
+from penstock_client.commands import asks
+from penstock_contracts.asks import LEVELS, Alternative
 from penstock_contracts.errors import Refusal
 
 BIG_BYTES = 50_000_000
@@ -59,6 +61,47 @@ async def test_every_option_reaches_the_job(real_mesh: FakeMesh, penstock: Penst
     assert (spec.time_limit_s, spec.priority, spec.retries, spec.grace_s) == (5400, 9, 2, 0)
     assert (spec.cpu_milli, spec.memory_mib) == (500, 64)
     assert spec.command == ("true", "--help", "-x")
+
+
+async def test_every_wish_for_places_reaches_the_job(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    done = await penstock(
+        "run", "--gpus", "2", "--gpu-model", "H100", "--or", "4xA100@0.6", "--or", "0.5xL40S,L4",
+        "--ranks", "4", "--near", "site", "--near-required", "--spread", "rack",
+        "--spread-ranks", "2", "--node-label", "zone=a", "--node-label", "disk=big",
+        "--apart", "database", "--", "true",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    (job,) = real_mesh.jobs.values()
+    spec = job.spec
+    assert spec.alternatives == (
+        Alternative(gpus=4, gpu_models=("A100",), speed_milli=600),
+        Alternative(gpus=1, gpu_milli=500, gpu_models=("L40S", "L4")),
+    )
+    assert (spec.near, spec.near_required) == ("site", True)
+    assert (spec.spread, spec.spread_ranks, spec.apart) == ("rack", 2, "database")
+    assert spec.node_labels == {"zone": "a", "disk": "big"}
+
+
+async def test_a_wish_that_cannot_be_is_refused_with_what_to_do(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    for wrong, said in (
+        (("--or", "4A100"), b"GxMODEL"),
+        (("--gpus", "1", "--or", "4xA100@fast"), b"GxMODEL@SPEED"),
+        (("--or", "4xA100"), b"set gpus to what it prefers"),
+        (("--near-required",), b"near_required needs near"),
+        (("--near", "cage"), b"'link', 'node', 'rack', 'site'"),
+        (("--ranks", "2", "--near", "node", "--spread", "node"), b"leave one out"),
+    ):
+        done = await penstock("run", *wrong, "--", "true")
+        assert done.code == 2 and said in done.err, done
+    assert not real_mesh.jobs
+
+
+def test_the_levels_offered_are_those_of_the_contract() -> None:
+    assert asks.LEVELS == LEVELS
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from penstock_client.commands.access import Access, mesh_options
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
+    from penstock_contracts.jobs import JobSpec
     from penstock_contracts.public import JobEvent
     from penstock_contracts.queries import JobView, RankView
 
@@ -135,7 +136,9 @@ def _fields_of(view: JobView) -> list[tuple[str, str]]:
         ("exit code", "" if view.exit_code is None else str(view.exit_code)),
         ("signal", "" if view.signal is None else str(view.signal)),
         ("command", _quoted(spec.command)),
-        ("asked for", _shape_of(view)),
+        ("asked for", _choices_of(view)),
+        ("got", _shape_of(view) if spec.alternatives and _is_placed(view) else ""),
+        ("where", _where_of(spec)),
         ("priority", str(spec.priority)),
         ("attempt", str(view.attempt)),
         ("submitted", format_instant(view.submitted_ms)),
@@ -155,11 +158,38 @@ def _rank_row(rank: RankView) -> tuple[str, str, str, str, str]:
 
 
 def _shape_of(view: JobView) -> str:
-    """`4 x 2` = four ranks of two GPUs; `0.25` = a quarter of one."""
-    spec = view.spec
+    """`4 x 2` = four ranks of two GPUs; `0.25` = a quarter of one. Of several choices the one it
+    got, while it waits what it prefers."""
+    return _shape(view.spec.resolved(view.alternative))
+
+
+def _is_placed(view: JobView) -> bool:
+    return bool(view.ranks) and view.finished_ms is None
+
+
+def _choices_of(view: JobView) -> str:
+    choices = range(len(view.spec.alternatives) + 1)
+    return " or ".join(_shape(view.spec.resolved(choice)) for choice in choices)
+
+
+def _shape(spec: JobSpec) -> str:
     gpus = str(spec.gpus) if spec.gpu_milli == 1000 else f"{spec.gpu_milli / 1000:g}"
     models = f" {','.join(spec.gpu_models)}" if spec.gpu_models else ""
     return (gpus if spec.ranks == 1 else f"{spec.ranks} x {gpus}") + models
+
+
+def _where_of(spec: JobSpec) -> str:
+    """What it asks of its places, beside devices."""
+    said = []
+    if spec.near:
+        said.append(f"near in one {spec.near}{' (required)' if spec.near_required else ''}")
+    if spec.spread:
+        said.append(f"at most {spec.spread_ranks} rank(s) in one {spec.spread}")
+    if spec.node_labels:
+        said.append(" ".join(f"{key}={value}" for key, value in sorted(spec.node_labels.items())))
+    if spec.apart:
+        said.append(f"apart from other {spec.apart}")
+    return "; ".join(said)
 
 
 def _run_ms(view: JobView) -> int | None:

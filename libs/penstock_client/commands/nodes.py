@@ -19,11 +19,22 @@ if TYPE_CHECKING:
     from penstock_contracts.queries import NodeUse
 
 UNKNOWN = "?"
+HEADINGS: tuple[str, ...] = (
+    "NODE",
+    "STATE",
+    "GPUS",
+    "FREE",
+    "MODELS",
+    "CORES FREE",
+    "MIB FREE",
+    "LEASES",
+)
 
 
 @click.command()
+@click.option("--wide", is_flag=True, help="Also rack, site and labels.")
 @mesh_options
-def nodes(access: Access) -> int:
+def nodes(access: Access, wide: bool) -> int:
     """List nodes and what is free on them."""
     from penstock_client.commands.tables import print_table
 
@@ -34,7 +45,10 @@ def nodes(access: Access) -> int:
         _print_nodes_json(views, use)
         return 0
     rows = [_row(view, (use or {}).get(view.description.node)) for view in views]
-    headings = ("NODE", "STATE", "GPUS", "FREE", "MODELS", "CORES FREE", "MIB FREE", "LEASES")
+    headings = HEADINGS
+    if wide:
+        headings = (*headings, "RACK", "SITE", "LABELS")
+        rows = [(*row, *_where(view)) for row, view in zip(rows, views, strict=True)]
     print_table(headings, rows, "there are no nodes; start an agent with `penstock agent`")
     return 0
 
@@ -162,6 +176,15 @@ def _row(view: NodeView, use: NodeUse | None) -> tuple[str, ...]:
         ",".join(models),
         *free[1:],
     )
+
+
+def _where(view: NodeView) -> tuple[str, str, str]:
+    """Rack, site, and the labels beside them."""
+    from penstock_contracts.asks import RACK, SITE
+
+    labels = view.description.labels
+    others = " ".join(f"{k}={v}" for k, v in sorted(labels.items()) if k not in (RACK, SITE))
+    return labels.get(RACK, UNKNOWN), labels.get(SITE, UNKNOWN), others
 
 
 def _state(view: NodeView) -> str:
