@@ -65,9 +65,10 @@ def default_data_directory() -> Path:
 @click.option(
     "--simulate",
     multiple=True,
-    metavar="NxGxMODEL",
+    metavar="NxGxMODEL[:K=V,...]",
     help="Add N nodes with G simulated devices, for example 4x8xH100; may be repeated. "
-    "Their jobs are real processes.",
+    "Their jobs are real processes. K=V are labels of the nodes, like site=a; racks=2 puts them in "
+    "two racks, links=4 links four devices each, link=NAME those of all of them.",
 )
 @click.option("--no-local-node", is_flag=True, help="Run no node for this host itself.")
 @click.option(

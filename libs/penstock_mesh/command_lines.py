@@ -101,6 +101,8 @@ def agent_child(node: Node, addresses: Addresses, directory: DataDirectory) -> C
         *("--driver", node.driver),
         "--stop-work-on-exit",
     ]
+    for key, value in node.labels.items():
+        flags += ["--label", f"{key}={value}"]
     spec = _python_child(agent_name(node), "agent", flags, addresses, directory)
     return msgspec.structs.replace(spec, reaper_pid_file=node.directory / REAPER_PID_FILE)
 

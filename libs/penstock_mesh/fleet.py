@@ -16,7 +16,8 @@ import msgspec
 from penstock_contracts.ids import is_token
 from penstock_mesh.ports import PORTS_PER_NODE, node_port_ranges
 
-SIMULATE_FORM = re.compile(r"([0-9]{1,4})x([0-9]{1,4})x(.+)")
+SIMULATE_FORM = re.compile(r"([0-9]{1,4})x([0-9]{1,4})x([^:]+)(?::(.+))?")
+WORD_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 MODEL_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
 NODES_MAX = 300
 """Agents of one `penstock up`: each is a process, with a port range of its own."""
@@ -30,11 +31,31 @@ class FleetError(ValueError):
 
 
 class SimulatedGroup(msgspec.Struct, frozen=True):
-    """What one `--simulate NxGxMODEL` asks for."""
+    """What one `--simulate NxGxMODEL:KEY=VALUE,...` asks for.
+
+    `labels` of every node; `racks`: the nodes stand in so many racks, one after the other; `links`:
+    devices per link domain, None = all of a node; `link`: a domain in which all nodes' devices are.
+    """
 
     nodes: int
     devices: int
     model: str
+    labels: dict[str, str] = {}
+    racks: int = 0
+    links: int | None = None
+    link: str = ""
+
+    def labels_of(self, number: int) -> dict[str, str]:
+        """Of the node with that number, from 0."""
+        if not self.racks:
+            return self.labels
+        return {**self.labels, "rack": f"r{number * self.racks // self.nodes + 1}"}
+
+    @property
+    def driver(self) -> str:
+        """The agent's setting."""
+        linked = f"@{self.link}" if self.link else f"/{self.links}" if self.links else ""
+        return f"simulated:{self.devices}x{self.model}{linked}"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +69,16 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path
     port_first: int
     port_last: int
+    labels: dict[str, str] = {}
 
 
 def parse_simulate(text: str) -> SimulatedGroup:
-    """Reads `4x8xH100`. Raises FleetError."""
+    """Reads `4x8xH100` or `4x8xH100:site=a,racks=2,links=4,zone=b`. Raises FleetError."""
     matched = SIMULATE_FORM.fullmatch(text)
     if matched is None:
         raise FleetError(
-            f"--simulate {text!r} does not have the form NxGxMODEL, for example 4x8xH100"
+            f"--simulate {text!r} does not have the form NxGxMODEL or NxGxMODEL:KEY=VALUE,..., "
+            "for example 4x8xH100 or 4x8xH100:site=a,racks=2"
         )
     nodes, devices, model = int(matched[1]), int(matched[2]), matched[3]
     if not 1 <= nodes <= NODES_MAX:
@@ -68,7 +91,36 @@ def parse_simulate(text: str) -> SimulatedGroup:
         raise FleetError(
             f"--simulate {text!r}: a model is 1 to 40 letters, digits, '_', '.', '+' or '-'"
         )
-    return SimulatedGroup(nodes=nodes, devices=devices, model=model)
+    about = _about(text, matched[4] or "")
+    racks = _number(text, "racks", about.pop("racks", "0"), nodes)
+    links = about.pop("links", None)
+    return SimulatedGroup(
+        nodes=nodes,
+        devices=devices,
+        model=model,
+        racks=racks,
+        links=None if links is None else _number(text, "links", links, devices) or None,
+        link=about.pop("link", ""),
+        labels=about,
+    )
+
+
+def _about(text: str, pairs: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs.split(",") if pairs else ():
+        key, _, value = pair.partition("=")
+        if not WORD_FORM.fullmatch(key) or not WORD_FORM.fullmatch(value):
+            raise FleetError(
+                f"--simulate {text!r}: {pair!r} is not KEY=VALUE of letters, digits, '_', '.', '-'"
+            )
+        found[key] = value
+    return found
+
+
+def _number(text: str, key: str, value: str, most: int) -> int:
+    if not value.isdecimal() or int(value) > most:
+        raise FleetError(f"--simulate {text!r}: {key} is a number of at most {most}, not {value!r}")
+    return int(value)
 
 
 def plan_fleet(
@@ -78,16 +130,16 @@ def plan_fleet(
 
     Names are the same every time, so that a later `up` finds the same nodes. Raises FleetError.
     """
-    wanted: list[tuple[str, str, int | None]] = []
+    wanted: list[tuple[str, str, int | None, dict[str, str]]] = []
     if local_node:
-        wanted.append((local_node_name(socket.gethostname()), "auto", None))
+        wanted.append((local_node_name(socket.gethostname()), "auto", None, {}))
     count_by_name: dict[str, int] = {}
     for group in groups:
         base = f"sim-{_token(group.model.lower())}"
-        for _ in range(group.nodes):
+        for number in range(group.nodes):
             count_by_name[base] = count_by_name.get(base, 0) + 1
-            driver = f"simulated:{group.devices}x{group.model}"
-            wanted.append((f"{base}-{count_by_name[base]}", driver, group.devices))
+            name = f"{base}-{count_by_name[base]}"
+            wanted.append((name, group.driver, group.devices, group.labels_of(number)))
     if not wanted:
         raise FleetError("there is no node to run: drop --no-local-node or add --simulate")
     if len(wanted) > NODES_MAX:
@@ -101,8 +153,9 @@ def plan_fleet(
             directory=directory / name,
             port_first=start,
             port_last=start + PORTS_PER_NODE - 1,
+            labels=labels,
         )
-        for (name, driver, devices), start in zip(wanted, starts, strict=True)
+        for (name, driver, devices, labels), start in zip(wanted, starts, strict=True)
     )
 
 

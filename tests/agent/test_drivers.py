@@ -133,7 +133,23 @@ def test_simulated_devices_are_as_declared_whatever_the_machine_has() -> None:
     assert all(reading.power_mw is None for reading in driver.sample())
 
 
-@pytest.mark.parametrize("setting", ["tpu", "simulated:", "simulated:8", "simulated:99xH100"])
+@pytest.mark.parametrize(
+    ("setting", "domains"),
+    [
+        ("simulated:4xH100", ["n7/0"] * 4),
+        ("simulated:4xH100/2", ["n7/0", "n7/0", "n7/1", "n7/1"]),
+        ("simulated:2xGB200@tray-1", ["tray-1", "tray-1"]),
+    ],
+)
+def test_simulated_links_are_as_declared(setting: str, domains: list[str]) -> None:
+    devices = driver_for(setting, node="n7").discover()
+    assert [device.link_domain for device in devices] == domains
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["tpu", "simulated:", "simulated:8", "simulated:99xH100", "simulated:8xH100/0"],
+)
 def test_a_wrong_driver_is_refused_with_its_name(setting: str) -> None:
     with pytest.raises(ValueError, match=setting.removeprefix("simulated:") or "''"):
         driver_for(setting, node="n1")

@@ -10,6 +10,7 @@ import pytest
 
 from penstock_contracts.ids import is_token
 from penstock_mesh import command_lines
+from penstock_mesh.command_lines import Addresses
 from penstock_mesh.data_directory import DataDirectory
 from penstock_mesh.fleet import (
     FleetError,
@@ -22,6 +23,7 @@ from penstock_mesh.fleet import (
 from penstock_mesh.nats_server import is_loopback
 from penstock_mesh.ports import PortsError, choose_port, ephemeral_range, is_free, node_port_ranges
 from penstock_mesh.preparation import MeshOptions, choose_addresses
+from penstock_node_agent.drivers import check_setting
 
 LOOPBACK = "127.0.0.1"
 
@@ -35,6 +37,40 @@ def test_a_simulated_group_is_read() -> None:
     assert parse_simulate("4x8xH100") == SimulatedGroup(nodes=4, devices=8, model="H100")
     assert parse_simulate("1x0xA100-80G").devices == 0
     assert parse_simulate("2x1xRTXx2").model == "RTXx2"
+
+
+def test_where_simulated_nodes_are_is_read() -> None:
+    fleet = a_fleet("4x8xH100:site=s1,racks=2,links=4", "2x4xGB200:link=tray", local_node=False)
+    assert [node.labels for node in fleet] == [
+        {"site": "s1", "rack": "r1"},
+        {"site": "s1", "rack": "r1"},
+        {"site": "s1", "rack": "r2"},
+        {"site": "s1", "rack": "r2"},
+        {},
+        {},
+    ]
+    assert {node.driver for node in fleet} == {"simulated:8xH100/4", "simulated:4xGB200@tray"}
+    for node in fleet:
+        check_setting(node.driver)
+    address = Addresses(
+        bind=LOOPBACK,
+        nats_url="nats://127.0.0.1:1",
+        nats_port=1,
+        monitor_port=2,
+        http_url="http://127.0.0.1:3",
+        http_port=3,
+        health_ports={},
+    )
+    argv = command_lines.agent_child(fleet[2], address, DataDirectory(Path("/data"))).argv
+    assert "--label site=s1 --label rack=r2" in " ".join(argv)
+
+
+@pytest.mark.parametrize(
+    "about", ["", "rack", "=x", "rack=", "rack=a b", "racks=3", "racks=x", "links=9", "a=b,"]
+)
+def test_a_place_of_another_form_is_refused(about: str) -> None:
+    with pytest.raises(FleetError, match="2x8xH100:"):
+        parse_simulate(f"2x8xH100:{about}")
 
 
 @pytest.mark.parametrize("text", ["", "4", "4x8", "x8xH100", "0x8xH100", "4x65xH100", "-1x8xH100"])

@@ -30,7 +30,7 @@ def driver_for(setting: str, *, node: str) -> DeviceDriver:
     if setting == "cpu":
         return CpuDriver()
     if setting.startswith(SIMULATED_PREFIX):
-        return SimulatedDriver(*parse_simulated(setting.removeprefix(SIMULATED_PREFIX)), node=node)
+        return SimulatedDriver(parse_simulated(setting.removeprefix(SIMULATED_PREFIX)), node=node)
     if setting == "nvml":
         return NvmlDriver()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.port import GIB_MIB, Capacity, Reading
@@ -32,24 +33,40 @@ MEMORY_GIB = {
 }
 """By data sheet, the largest variant; another model's memory is unknown."""
 NUMA_GPUS = 4
-_FORM = re.compile(r"([0-9]{1,3})x([A-Za-z0-9][A-Za-z0-9_.+-]{0,39})")
+_FORM = re.compile(
+    r"(?P<count>[0-9]{1,3})x(?P<model>[A-Za-z0-9][A-Za-z0-9_.+-]{0,39})"
+    r"(/(?P<linked>[0-9]{1,3})|@(?P<domain>[A-Za-z0-9][A-Za-z0-9_.-]{0,63}))?"
+)
+
+
+class Simulated(NamedTuple):
+    """Devices to declare: of every `linked` the links are one domain, None = of all; or `domain`
+    names the one in which those of other hosts are, too."""
+
+    devices: int
+    model: str
+    linked: int | None = None
+    domain: str = ""
+
+    def domain_of(self, index: int, node: str) -> str:
+        return self.domain or f"{node}/{index // self.linked if self.linked else 0}"
 
 
 class SimulatedDriver:
     name = "simulated"
 
-    def __init__(self, count: int, model: str, *, node: str) -> None:
-        gib = MEMORY_GIB.get(model)
+    def __init__(self, simulated: Simulated, *, node: str) -> None:
+        gib = MEMORY_GIB.get(simulated.model)
         self._devices = tuple(
             Device(
                 uuid=f"SIM-{node}-{index}",
                 index=index,
-                model=model,
+                model=simulated.model,
                 memory_mib=gib * GIB_MIB if gib is not None else None,
                 numa_node=index // NUMA_GPUS,
-                link_domain=f"{node}/0",
+                link_domain=simulated.domain_of(index, node),
             )
-            for index in range(count)
+            for index in range(simulated.devices)
         )
 
     def discover(self) -> tuple[Device, ...]:
@@ -76,12 +93,20 @@ class SimulatedDriver:
         return None
 
 
-def parse_simulated(text: str) -> tuple[int, str]:
-    """`8xH100` as (8, "H100"); raises ValueError."""
+def parse_simulated(text: str) -> Simulated:
+    """`8xH100`; `8xH100/4`: of every four the links are one domain; `4xGB200@tray`: all are in the
+    domain of that name, also those of other hosts. Raises ValueError.
+    """
     matched = _FORM.fullmatch(text)
-    if matched is None or int(matched[1]) > DEVICES_MAX:
+    if matched is None or int(matched["count"]) > DEVICES_MAX or matched["linked"] == "0":
         raise ValueError(
-            f"simulated devices {text!r} do not have the form COUNTxMODEL, for example 8xH100, "
-            f"with at most {DEVICES_MAX}"
+            f"simulated devices {text!r} do not have the form COUNTxMODEL, COUNTxMODEL/LINKED or "
+            f"COUNTxMODEL@DOMAIN, for example 8xH100, with at most {DEVICES_MAX}"
         )
-    return int(matched[1]), matched[2]
+    linked = matched["linked"]
+    return Simulated(
+        int(matched["count"]),
+        matched["model"],
+        None if linked is None else int(linked),
+        matched["domain"] or "",
+    )
