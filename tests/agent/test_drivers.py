@@ -29,6 +29,8 @@ class FakeNvml:
     NVMLError = NvmlError
     NVML_TEMPERATURE_GPU = 0
     NVML_CLOCK_SM = 1
+    NVML_P2P_CAPS_INDEX_NVLINK = 2
+    NVML_P2P_STATUS_OK = 0
 
     def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
@@ -53,6 +55,9 @@ class FakeNvml:
     def nvmlDeviceGetUUID(self, handle: int) -> str:
         return f"GPU-{handle}"
 
+    def nvmlDeviceGetP2PStatus(self, handle: int, other: int, index: int) -> int:
+        return 1
+
     def nvmlDeviceGetName(self, handle: int) -> str | bytes:
         return ("NVIDIA H100 80GB HBM3", b"NVIDIA GeForce RTX 4090")[handle]
 
@@ -67,6 +72,8 @@ class FakeNvml:
             "nvmlDeviceGetTotalEnergyConsumption": 123,
             "nvmlDeviceGetClockInfo": 1980,
         }
+        if name not in answers:
+            raise AttributeError(name)
         answer = answers[name]
 
         def call(handle: int, *_: Any) -> Any:

@@ -10,8 +10,11 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.host import host_capacity
+from penstock_node_agent.drivers.links import link_domains
 from penstock_node_agent.drivers.port import Capacity, DriverSilent, Reading
 
 MIB = 1 << 20
@@ -41,7 +44,13 @@ class NvmlDriver:
             raise NvmlUnavailable(str(error)) from error
 
     def discover(self) -> tuple[Device, ...]:
-        return tuple(self._describe(index) for index in range(self._count()))
+        found = [self._describe(index) for index in range(self._count())]
+        handles = [(d.uuid, handle) for d, handle in found if d.healthy and handle is not None]
+        links = link_domains(self._nvml, handles)
+        return tuple(
+            replace(device, link_domain=links[device.uuid]) if device.uuid in links else device
+            for device, _ in found
+        )
 
     def capacity(self) -> Capacity:
         return host_capacity()
@@ -61,19 +70,21 @@ class NvmlDriver:
         except self._nvml.NVMLError as error:
             raise DriverSilent(str(error)) from error
 
-    def _describe(self, index: int) -> Device:
+    def _describe(self, index: int) -> tuple[Device, Any]:
+        """A device and NVML's handle of it, None when it gives none."""
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid = _text(nvml.nvmlDeviceGetUUID(handle))
         except nvml.NVMLError as error:
-            return Device(
+            lost = Device(
                 uuid=f"NVML-{index}",
                 index=index,
                 model="unknown",
                 healthy=False,
                 health_reason=str(error),
             )
+            return lost, None
         memory, health_reason = None, ""
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -82,7 +93,7 @@ class NvmlDriver:
                 health_reason = str(error)
         capability = self._ask(nvml.nvmlDeviceGetCudaComputeCapability, handle)
         numa_node = self._ask(nvml.nvmlDeviceGetNumaNodeId, handle)
-        return Device(
+        device = Device(
             uuid=uuid,
             index=index,
             model=_model(_text(self._ask(nvml.nvmlDeviceGetName, handle) or "unknown")),
@@ -93,6 +104,7 @@ class NvmlDriver:
             healthy=not health_reason,
             health_reason=health_reason,
         )
+        return device, handle
 
     def _read(self, index: int) -> Reading:
         nvml = self._nvml
