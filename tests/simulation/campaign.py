@@ -19,6 +19,8 @@ from typing import IO
 
 import msgspec
 
+from penstock_scheduler.core.packing.policies import DEFAULT
+from penstock_scheduler.warming import load_machine_code
 from tests.checkers.history import Violation
 from tests.simulation.ledger import empty_ledger
 from tests.simulation.run import Result, run_seed
@@ -46,6 +48,7 @@ class Campaign:
         self._workers = max(1, workers)
         self.template = empty_ledger()
         self._running: dict[int, tuple[int, IO[bytes]]] = {}
+        load_machine_code(DEFAULT)
         gc.freeze()
 
     def run(self, seeds: Sequence[int]) -> Iterator[Result]:

@@ -6,7 +6,7 @@ import msgspec
 
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.port import GIB_MIB
-from penstock_node_agent.drivers.simulated import MEMORY_GIB, SimulatedDriver
+from penstock_node_agent.drivers.simulated import MEMORY_GIB, Simulated, SimulatedDriver
 from tests.simulation.terrain import Ground
 
 UNHEALTHY, MISSING = "unhealthy", "missing"
@@ -17,7 +17,7 @@ class FaultyDriver(SimulatedDriver):
     `built_in`: all devices, well or not."""
 
     def __init__(self, ground: Ground, *, node: str) -> None:
-        super().__init__(len(ground.models), "", node=node)
+        super().__init__(Simulated(len(ground.models), ""), node=node)
         self.faults: dict[str, str] = {}
         self.built_in = tuple(
             msgspec.structs.replace(
