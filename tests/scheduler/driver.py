@@ -49,8 +49,8 @@ def a_node(name: str = "n1", gpus: int = 8, model: str = "H100", **fields: Any) 
 class Driver:
     """A core under test, with its clock and everything it ever said."""
 
-    def __init__(self, *nodes: NodeDescription) -> None:
-        self.core = SchedulerCore()
+    def __init__(self, *nodes: NodeDescription, core: SchedulerCore | None = None) -> None:
+        self.core = core or SchedulerCore()
         self.now_ns = EPOCH_NS
         self.seq = 0
         self.facts: list[Any] = []

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from penstock_contracts import nodes
 from penstock_contracts.journal import JobRejected
-from penstock_scheduler.core import requests
+from penstock_scheduler.core import capacity, requests
 from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.placement import fits_when_empty, place, ranks_on
@@ -121,3 +121,17 @@ def test_whether_a_shape_can_ever_run_is_asked_once_for_all_its_jobs(monkeypatch
     driver.tick(10)
     facts = driver.submit(a_job(77, gpus=9))
     assert not any(isinstance(fact, JobRejected) for fact in facts), "a new node has room for it"
+
+
+def test_kinds_of_devices_that_are_no_more_are_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr(capacity, "KINDS_MAX", 8)
+    driver = Driver(a_node("n1", 2), a_node("n2", 2))
+    driver.submit(a_job(1, gpus=1, gpu_milli=400))
+    for number in range(50):
+        described = a_node("n2", 2, f"model-{number}", boot_id=f"boot-{number}")
+        feed(driver, nodes.NodeRegistered(described))
+        packer = driver.core.state.capacity.packer
+        assert len(packer.fleet.kinds) <= 9
+    assert packer.fleet.room("n2").devices == (("model-49", 81_920),) * 2
+    driver.submit(a_job(2, gpus=1, gpu_models=("model-49",)))
+    assert {lease.node for lease in driver.core.state.leases.values()} == {"n1", "n2"}

@@ -23,6 +23,8 @@ from penstock_scheduler.core.packing.workload import DeviceKind, Workload
 from penstock_scheduler.core.state import Node, Shape
 from penstock_scheduler.core.topology import Topology
 
+KINDS_MAX = 500
+"""Device kinds, also of nodes that are no more, after which the packer is made anew."""
 SHAPES_KNOWN_MAX = 10_000
 """Of so many shapes it is remembered whether the empty fleet has room for them."""
 
@@ -87,7 +89,9 @@ class Capacity:
 
     def __init__(self, policy: Policy = DEFAULT, *, machine_code: bool = HAS_NUMBA) -> None:
         self.topology = Topology()
+        self._machine_code = machine_code
         self._packer = Packer(policy, machine_code=machine_code)
+        self._kinds_max = KINDS_MAX
         self._changed: dict[str, Node | None] = {}
         self._expected: Workload | None = None
         self._alike: dict[_Kind, Alike] = {}
@@ -110,6 +114,8 @@ class Capacity:
                 elif name in self._packer.fleet.columns:
                     self._packer.remove(name)
             self._changed.clear()
+            if len(self._packer.fleet.kinds) > self._kinds_max:
+                self._forget_kinds()
         return self._packer
 
     def expect(self, workload: Workload) -> None:
@@ -150,6 +156,14 @@ class Capacity:
         if len(self._fits) >= SHAPES_KNOWN_MAX:
             self._fits.clear()
         self._fits[shape] = fits
+
+    def _forget_kinds(self) -> None:
+        """A packer forgets no kind of device, so another one takes its place."""
+        before = self._packer
+        packer = Packer(before.policy, before.workload, machine_code=self._machine_code)
+        for name in before.fleet.columns:
+            packer.put(name, before.fleet.room(name))
+        self._packer, self._kinds_max = packer, max(KINDS_MAX, 2 * len(packer.fleet.kinds))
 
     def _join(self, image: NodeImaged) -> Alike:
         kind = _kind_of(image)

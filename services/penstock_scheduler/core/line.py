@@ -77,8 +77,9 @@ class Line:
         share = self._tenants.setdefault(job.tenant, Share())
         share.count(1, size)
         share.shapes[shape] = share.shapes.get(shape, 0) + 1
-        heappush(self._heaps.setdefault(shape, []), place)
-        if self._head(shape) == place:
+        heap = self._heaps.setdefault(shape, [])
+        heappush(heap, place)
+        if heap[0] is place:  # what was first before is still there: `remove` sees to that
             self._lead(shape, place)
         return shape
 

@@ -111,7 +111,8 @@ class SchedulerCore:
         if due:
             return due
         while (first := state.line.first()) is not None:
-            (_, _, job_id), shape = first
+            (_, order, job_id), shape = first
+            state.capacity.packer.reseed(order)
             placed = place(shape, state.nodes, state.capacity)
             if placed is None:
                 state.line.pass_over(shape)

@@ -120,6 +120,11 @@ class Packer:
         """The rank no longer holds it."""
         self._charge(choice, shape, -1)
 
+    def reseed(self, seed: int) -> None:
+        """Where chance places: what it draws next follows from this number alone."""
+        if self._tombola is not None:
+            self._tombola = Tombola(seed)
+
     # -- what is asked
     def choose(self, shape: PackShape, closed: Array = NOBODY) -> Choice | None:
         """The best place for one rank now, or None. `closed`: nodes it must not use, see `mask`."""
