@@ -189,7 +189,8 @@ class AgentEnding(msgspec.Struct, frozen=True, kw_only=True):
 class Ending(msgspec.Struct, kw_only=True):
     """What was left once faults had stopped and time had been given to drain. `drained_ns` None =
     it did not drain within the bound. `entries_skipped`: by all recoveries from a journal, as they
-    could not be read or did not fit; None = nobody counted."""
+    could not be read or did not fit; None = nobody counted. `outlooks`: what each copy of the
+    scheduler would do next, line by line, the one that leads first."""
 
     faults_stopped_ns: int
     drained_ns: int | None = None
@@ -200,6 +201,7 @@ class Ending(msgspec.Struct, kw_only=True):
     inventory: InventoryAudit | None = None
     metering: MeteringAudit | None = None
     entries_skipped: int | None = None
+    outlooks: dict[str, tuple[str, ...]] = {}
 
 
 class History(msgspec.Struct, kw_only=True):

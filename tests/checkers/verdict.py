@@ -20,6 +20,7 @@ from tests.checkers.holders import check_holders
 from tests.checkers.ledger import check_ledger
 from tests.checkers.logs import check_logs
 from tests.checkers.once import check_once
+from tests.checkers.outlooks import check_outlooks
 from tests.checkers.progress import check_progress
 from tests.checkers.public import check_public
 from tests.checkers.rejections import check_rejections
@@ -37,8 +38,9 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "logs": check_logs,
     "public": check_public,
     "progress": check_progress,
+    "outlooks": check_outlooks,
 }
-WITHOUT_THE_BROKER = ("holders", "fencing", "cursors", "progress")
+WITHOUT_THE_BROKER = ("holders", "fencing", "cursors", "progress", "outlooks")
 """What must hold even when the broker has lost what it had acknowledged."""
 
 

@@ -25,6 +25,7 @@ from tests.simulation.host import SimulatedHost
 from tests.simulation.http import Door
 from tests.simulation.kernel import Kernel
 from tests.simulation.ledger import Ledger
+from tests.simulation.outlook import outlooks
 from tests.simulation.services import Slot
 from tests.simulation.tenants import Tenant
 from tests.simulation.terrain import MODELS, draw_ground
@@ -178,6 +179,7 @@ class World:
             leases=tuple(sorted(str(key) for key in state.leases)) if state is not None else (),
             agents=tuple(host.ending() for host in self.hosts),
             entries_skipped=sum(slot.entries_skipped for slot in self.slots),
+            outlooks=outlooks(scheduler.core(), self.history) if scheduler is not None else {},
         )
 
     def crashes(self) -> list[str]:
