@@ -43,7 +43,7 @@ def _demands(shape: Shape) -> list[str]:
     if shape.near_required:
         said.append(f"all in one {'link domain' if shape.near == LINK else shape.near}")
     if shape.spread:
-        said.append(f"at most {shape.spread_ranks} rank(s) in a {shape.spread}")
+        said.append(f"at most {shape.spread_ranks} rank(s) in one {shape.spread}")
     said += [f"on nodes with {key}={value}" for key, value in shape.node_labels]
     if shape.apart:
         said.append(f"apart from other {shape.apart.partition('/')[2]!r}")
