@@ -74,6 +74,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     `no_nodes`, `no_schedulable_node`, `running`, `preparing`, `stopping`, `finished`. `sentence`
     is for a person.
 
+    `alternative`: of a job that has its places, which of its choices they are; 0 = its own.
     `considered`: nodes that could take one rank, the best of which are `places`, as of `as_of`:
     the `decision` itself, or `now`, of a decision that is not remembered with the room that the
     job holds given back. `obstacles`: of a waiting job, for what it asks first and then for each
@@ -87,6 +88,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     needed: str = ""
     free: str = ""
     position: int | None = None
+    alternative: int = 0
     policy: str = ""
     as_of: str = ""
     considered: int | None = None

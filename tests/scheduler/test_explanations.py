@@ -233,6 +233,11 @@ def test_each_alternative_has_its_own_obstacles() -> None:
     assert why.needed == "2 GPU(s) of H100 or 4 GPU(s) of A100"
     assert [one.needed for one in why.obstacles] == ["2 GPU(s) of H100", "4 GPU(s) of A100"]
     assert "would do: 1 more GPU(s) free on n1;" in why.sentence
+    driver.start(a_job(2))
+    driver.end(a_job(2))
+    state = driver.core.state
+    why = explain(state, state.jobs[a_job(3).job_id], driver.core.reasons)
+    assert (why.needed, why.alternative) == ("4 GPU(s) of A100", 1)
 
 
 def test_a_gang_is_told_how_many_of_its_ranks_would_fit_together() -> None:

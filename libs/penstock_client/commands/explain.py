@@ -36,6 +36,7 @@ def explain(access: Access, job_id: str) -> int:
             ("why", why.sentence),
             ("code", why.code),
             ("needed", why.needed),
+            ("choice", f"alternative {why.alternative}" if why.alternative else ""),
             ("free", why.free),
             ("position", "" if why.position is None else str(why.position)),
             ("considered", _considered(why)),

@@ -14,7 +14,7 @@ from penstock_contracts.journal import NodeImaged
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import fits_elsewhere, place, without_refusals
 from penstock_scheduler.core.reasons import Reason, Reasons, considered_now
-from penstock_scheduler.core.state import Job, Shape
+from penstock_scheduler.core.state import Job, Shape, shape_of
 from penstock_scheduler.core.waits import free_in_words, needs_of, obstacles_of, would_do
 
 
@@ -35,6 +35,8 @@ def explain(state: State, job: Job, reasons: Reasons) -> Explanation:
     else:
         sentence = f"running on {nodes} as attempt {job.attempt}"
         found = _explanation(job, "running", sentence)
+    taken = shape_of(job.spec.resolved(job.alternative), job.avoid, job.tenant)
+    found = msgspec.structs.replace(found, needed=needs_of(taken), alternative=job.alternative)
     return _with_reason(found, reasons.of(job, state))
 
 
