@@ -74,14 +74,26 @@ class Search(NamedTuple):
             yield ANYWHERE
 
 
+class Nodes(NamedTuple):
+    """Open nodes that have CPU, memory and room for orders for some rank: how many ranks by that;
+    and what each device counts for a rank and has free, [node, device], 0 where it must not be
+    used."""
+
+    columns: Array
+    limit: Array
+    fits: Array
+    free: Array
+
+
 def find_places(search: Search) -> tuple[str, Places, Array] | None:
     """The first level that has a domain with room for all ranks, the places at that level, and the
     numbers of the domains that have; None when none has."""
-    nodes = _by_node(search)
-    if room_of(search, nodes).sum() < search.shape.ranks:
+    nodes = _open_nodes(search)
+    whole = _by_node(search, nodes)
+    if room_of(search, whole).sum() < search.shape.ranks:
         return None
     for level in search.levels():
-        places = _at_level(search, level, nodes)
+        places = _by_link(search, nodes) if level == LINK else _at_level(search, level, whole)
         able = np.flatnonzero(room_of(search, places) >= search.shape.ranks)
         if able.shape[0]:
             return level, places, able
@@ -90,8 +102,12 @@ def find_places(search: Search) -> tuple[str, Places, Array] | None:
 
 def most_ranks(search: Search, level: str) -> int:
     """How many ranks the domain of that level with most room can hold, at most all."""
-    room = room_of(search, _at_level(search, level, _by_node(search)))
-    return min(search.shape.ranks, int(room.max(initial=0)))
+    nodes = _open_nodes(search)
+    if level == LINK:
+        places = _by_link(search, nodes)
+    else:
+        places = _at_level(search, level, _by_node(search, nodes))
+    return min(search.shape.ranks, int(room_of(search, places).max(initial=0)))
 
 
 def room_of(search: Search, places: Places) -> Array:
@@ -119,8 +135,6 @@ def _sums(numbers: Array, values: Array) -> Array:
 
 def _at_level(search: Search, level: str, nodes: Places) -> Places:
     layout = search.layout
-    if level == LINK:
-        return _by_link(search)
     if level == NODE:
         return nodes._replace(domains=np.arange(nodes.columns.shape[0]) + len(layout.names))
     if level in (RACK, SITE):
@@ -135,29 +149,24 @@ def _own_if_unknown(search: Search, numbers: Array) -> Array:
     return np.where(numbers == UNKNOWN, own, numbers)
 
 
-def _by_node(search: Search) -> Places:
-    columns, limit = _limits(search)
-    free = np.zeros(columns.shape[0], np.int64)
+def _by_node(search: Search, nodes: Nodes) -> Places:
+    limit = nodes.limit
     if search.pack.gpus:
-        fits, able = _devices(search, columns)
-        limit = np.minimum(limit, fits.sum(axis=1) // _devices_each(search.pack))
-        free = able.sum(axis=1)
-    heads = np.full(columns.shape[0], ALL_DEVICES, np.int64)
-    return _spread(search, columns, heads, limit, free)
+        limit = np.minimum(limit, nodes.fits.sum(axis=1) // _devices_each(search.pack))
+    heads = np.full(limit.shape[0], ALL_DEVICES, np.int64)
+    return _spread(search, nodes.columns, heads, limit, nodes.free.sum(axis=1))
 
 
-def _by_link(search: Search) -> Places:
-    columns, limit = _limits(search)
-    fits, able = _devices(search, columns)
-    count, slots = fits.shape
-    heads = search.layout.heads[columns, :slots]
+def _by_link(search: Search, nodes: Nodes) -> Places:
+    count, slots = nodes.fits.shape
+    heads = search.layout.heads[nodes.columns, :slots]
     keys = (np.arange(count)[:, None] * slots + heads).reshape(-1)
-    sums = np.bincount(keys, fits.reshape(-1), count * slots).astype(np.int64)
-    free = np.bincount(keys, able.reshape(-1), count * slots).astype(np.int64)
+    sums = np.bincount(keys, nodes.fits.reshape(-1), count * slots).astype(np.int64)
     chosen = np.flatnonzero(sums)
+    free = np.bincount(keys, nodes.free.reshape(-1), count * slots)[chosen].astype(np.int64)
     node = chosen // slots
-    ranks = np.minimum(limit[node], sums[chosen] // _devices_each(search.pack))
-    places = _spread(search, columns[node], chosen % slots, ranks, free[chosen])
+    ranks = np.minimum(nodes.limit[node], sums[chosen] // _devices_each(search.pack))
+    places = _spread(search, nodes.columns[node], chosen % slots, ranks, free)
     links = search.layout.links[places.columns, places.heads]
     return places._replace(domains=_own_if_unknown(search, links))
 
@@ -176,31 +185,25 @@ def _spread(search: Search, columns: Array, heads: Array, ranks: Array, free: Ar
     return places.only(np.flatnonzero(ranks > 0))
 
 
-def _limits(search: Search) -> tuple[Array, Array]:
-    """Open columns with what but devices lets them hold at least one rank, and how many."""
-    nodes = search.fleet.nodes[:, : search.fleet.count]
+def _open_nodes(search: Search) -> Nodes:
+    fleet, pack = search.fleet, search.pack
+    nodes = fleet.nodes[:, : fleet.count]
     fits = nodes[OPEN] != 0
     if search.closed.shape[0]:
         fits &= ~search.closed[: fits.shape[0]]
     columns = np.flatnonzero(fits)
     limit = np.full(columns.shape[0], search.shape.ranks, np.int64)
-    pack = search.pack
     for row, each in ((CPU, pack.cpu_milli), (MEMORY, pack.memory_mib), (UNITS, pack.units)):
         if each:
             np.minimum(limit, nodes[row, columns] // each, out=limit)
-    fitting = limit > 0
-    return columns[fitting], limit[fitting]
-
-
-def _devices(search: Search, columns: Array) -> tuple[Array, Array]:
-    """What each device of these columns counts for a rank, and what is free on it, [column,
-    device]; 0 where it must not be used."""
-    fleet, pack = search.fleet, search.pack
-    slots = int(fleet.nodes[SLOTS, columns].max(initial=1))
-    allowed = usable_kinds(pack, fleet)
-    able = allowed[fleet.devices[KIND, columns, :slots]]
+    columns, limit = columns[limit > 0], limit[limit > 0]
+    if not pack.gpus:
+        nothing = np.zeros((columns.shape[0], 0), np.int32)
+        return Nodes(columns, limit, nothing, nothing)
+    slots = int(nodes[SLOTS, columns].max(initial=1))
+    able = usable_kinds(pack, fleet)[fleet.devices[KIND, columns, :slots]]
     free = np.where(able, fleet.devices[FREE, columns, :slots], 0)
-    return (free // pack.gpu_milli if pack.shares else free == MILLI).astype(np.int64), free
+    return Nodes(columns, limit, free // pack.gpu_milli if pack.shares else free == MILLI, free)
 
 
 def usable_kinds(pack: PackShape, fleet: Fleet) -> Array:

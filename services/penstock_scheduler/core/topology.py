@@ -110,13 +110,14 @@ class Topology:
         self._lacking: dict[Labels, Array] = {}
         columns, slots = self._empty.devices.shape[1:]
         self._layout = _unknown(columns, slots)
+        self._slots = np.arange(slots)
 
     def _refresh(self) -> None:
         if not self._stale:
             return
         self._lacking.clear()
         self._place_stale()
-        if len(self._numbers) > 2 * self._names_kept + SPARE_NAMES_MAX:
+        if len(self._numbers) > 2 * max(self._names_kept, len(self._images)) + SPARE_NAMES_MAX:
             self._start()
             self._stale = dict.fromkeys(self._images)
             self._place_stale()
@@ -144,16 +145,24 @@ class Topology:
             own.sites[column] = self._number((site,))
         if rack:
             own.racks[column] = self._number((site, rack))
+        if image.links:
+            self._link(column, image.links)
+
+    def _link(self, column: int, links: tuple[str, ...]) -> None:
         first: dict[str, int] = {}
-        for index, link in enumerate(image.links):
+        for index, link in enumerate(links):
             if link:
-                own.links[column, index] = self._number((link,))
-                own.heads[column, index] = first.setdefault(link, index)
+                first.setdefault(link, index)
+        count = len(links)
+        heads = [first.get(link, index) for index, link in enumerate(links)]
+        self._layout.heads[column, :count] = heads
+        known = {link: self._number((link,)) for link in first}
+        self._layout.links[column, :count] = [known.get(link, UNKNOWN) for link in links]
 
     def _forget(self, column: int) -> None:
         own = self._layout
         own.sites[column] = own.racks[column] = own.links[column] = UNKNOWN
-        own.heads[column] = np.arange(own.heads.shape[1])
+        own.heads[column] = self._slots
 
     def _fit(self) -> None:
         """Brings the arrays to the size of the fleet's."""
@@ -167,6 +176,7 @@ class Topology:
         new.links[: before[0], : before[1]] = old.links
         new.heads[: before[0], : before[1]] = old.heads
         self._layout = new._replace(names=old.names)
+        self._slots = np.arange(slots)
 
     def _number(self, name: Domain) -> int:
         number = self._numbers.get(name)

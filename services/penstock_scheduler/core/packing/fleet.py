@@ -35,6 +35,8 @@ COLUMNS_FIRST = 64
 DEVICES_FIRST = 8
 ORDER_MAX = 1 << 62
 """Places in the order of names lie between 0 and this."""
+ORDER_STEP = 1 << 46
+"""Left between a name that comes last and the one before it."""
 
 
 class NodeRoom(NamedTuple):
@@ -151,7 +153,7 @@ class Fleet:
             for place, one in enumerate(self._sorted, 1):
                 self.nodes[ORDER, self.columns[one]] = place * step
         else:
-            self.nodes[ORDER, column] = (below + above) // 2
+            self.nodes[ORDER, column] = below + min(ORDER_STEP, (above - below) // 2)
 
     def _order(self, place: int) -> int:
         return int(self.nodes[ORDER, self.columns[self._sorted[place]]])
