@@ -32,9 +32,14 @@ TOKEN = "s3cret"
 CYCLES_MAX = 400
 """Turns of the loop within which the mesh that answers at once has been asked all."""
 SUBMIT = b'{"command":["true"],"gpus":1,"env":{"A":"b"},"labels":{"team":"x"},"tenant":"acme"}'
+ASKS = (
+    b'{"command":["x"],"ranks":2,"gpus":1,"alternatives":[{"gpus":2,"gpu_models":["L4"],'
+    b'"speed_milli":500}],"near":"rack","near_required":true,"spread":"node","spread_ranks":1,'
+    b'"node_labels":{"zone":"a"},"apart":"db"}'
+)
 BODIES: dict[str, bytes] = {
     "POST /v1/jobs": SUBMIT,
-    "POST /v1/jobs?tenant=other": b'{"jobs":[' + SUBMIT + b',{"command":["x"],"ranks":2}]}',
+    "POST /v1/jobs?tenant=other": b'{"jobs":[' + SUBMIT + b"," + ASKS + b"]}",
     "POST /v1/nodes/node-a/drain": b'{"reason":"disk","deadline_s":60}',
     "POST /v1/nodes/node-a/cordon": b"",
     "GET /v1/jobs?tenant=acme&state=running&limit=5&before=" + ENDED: b"",

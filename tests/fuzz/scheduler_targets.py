@@ -14,9 +14,10 @@ import msgspec
 
 from fuzz.mutation import Given
 from fuzz.runner import Violation, check_refusal, check_size
-from fuzz.scheduler_world import BOOT, NEXT_SEQ, NOW_MS, restored, steps, world
+from fuzz.scheduler_world import BOOT, LABELS, NEXT_SEQ, NOW_MS, restored, steps, world
 from penstock_bus.port import StoredMessage
 from penstock_bus.wire import check_subject, encode_headers
+from penstock_contracts.asks import Alternative
 from penstock_contracts.ids import ROOT, is_token, ulid
 from penstock_contracts.jobs import CancelJob, JobSpec
 from penstock_contracts.journal import CancelRequested, JobFact, JobSubmitted, RequestRefused
@@ -135,8 +136,7 @@ class Requests(SchedulerTarget):
                 command=("python", "train.py"),
                 env={"A": "b"},
                 labels={"team": "x"},
-                gpu_models=("H100",),
-                **fields,
+                **{"gpu_models": ("H100",), **fields},
             )
             for number, fields in enumerate(_SHAPES)
         ]
@@ -168,11 +168,15 @@ class Requests(SchedulerTarget):
         return self.judged(facts)
 
 
+_SHARE = Alternative(gpus=1, gpu_milli=500, gpu_models=("A100",), speed_milli=700)
 _SHAPES: tuple[dict[str, Any], ...] = (
     {"gpus": 1, "time_limit_s": 60, "cpu_milli": 100, "memory_mib": 64},
     {"gpus": 1, "gpu_milli": 500, "gpu_memory_mib": 1024, "priority": 9},
     {"ranks": 2, "gpus": 1, "retries": 3, "grace_s": 5, "disconnect_s": 30},
     {"gpus": 0, "name": "x"},
+    {"gpus": 2, "alternatives": (_SHARE, Alternative(gpus=4, cpu_milli=9)), "apart": "db"},
+    {"ranks": 2, "gpus": 1, "near": "link", "near_required": True, "gpu_models": ()},
+    {"ranks": 3, "near": "site", "spread": "rack", "spread_ranks": 2, "node_labels": LABELS},
 )
 
 

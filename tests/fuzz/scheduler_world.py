@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
+from penstock_contracts.asks import Alternative
 from penstock_contracts.ids import lease_key, ulid
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import LeaseStep, Prepared, Preparing, Rendezvous, Started
@@ -21,6 +22,7 @@ from scheduler.driver import EPOCH_NS, Driver, a_job, a_node
 NOW_MS = EPOCH_NS // 1_000_000 + 60_000
 NEXT_SEQ = 1_000
 BOOT = "boot-1"
+LABELS = {"site": "s1", "rack": "r1", "zone": "a"}
 
 
 class World(NamedTuple):
@@ -32,7 +34,11 @@ class World(NamedTuple):
 @cache
 def world() -> World:
     """The state, what is leased in it, and the words a liar could use."""
-    driver = Driver(a_node("n1", 8), a_node("n2", 4, model="A100"), a_node("n3", 2))
+    driver = Driver(
+        a_node("n1", 8, labels=LABELS, link="n1/0"),
+        a_node("n2", 4, model="A100", labels={**LABELS, "rack": "r2"}),
+        a_node("n3", 2),
+    )
     jobs = [_staged(driver, number, stage) for number, stage in enumerate(_STAGES, 1)]
     driver.feed(NodeChanged(NodeCordoned("n3", drain=True)))
     driver.feed(NodeChanged(NodeLivenessChanged("n2", "suspect", "silent")))
@@ -70,7 +76,9 @@ def step_of(lease: Lease) -> dict[str, Any]:
     }
 
 
+_A100 = Alternative(gpus=1, gpu_models=("A100",), speed_milli=500)
 _STAGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("running", {"gpus": 1, "gpu_models": ("B200",), "alternatives": (_A100,), "apart": "x"}),
     ("placed", {"gpus": 1}),
     ("preparing", {"gpus": 1, "disconnect_s": 30}),
     ("running", {"gpus": 1, "retries": 2, "time_limit_s": 60}),
@@ -82,6 +90,8 @@ _STAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("withheld", {"gpus": 1, "disconnect_s": 5, "retries": 1}),
     ("waiting", {"gpus": 8, "priority": 9, "labels": {"team": "x"}, "env": {"A": "b"}}),
     ("waiting", {"ranks": 4, "gpus": 1, "gpu_models": ("A100",)}),
+    ("waiting", {"ranks": 2, "gpus": 3, "near": "rack", "near_required": True}),
+    ("waiting", {"ranks": 3, "gpus": 1, "spread": "rack", "node_labels": {"zone": "a"}}),
 )
 
 

@@ -25,6 +25,7 @@ TEXTS: tuple[str, ...] = (
     "a" * 128, "a" * 129, "a" * 256, "a" * 257, "a" * 501, "a" * 2_001, "null", "true", "NaN", "0",
     "1", "-1", "1e400", "٣", "²", "0" * 26, "7" + "Z" * 25, "8" + "Z" * 25, "01mcc5rm000000000000",
     "stdout", "stderr", "alive", "lost", "exited", "succeeded", "acme", "default",
+    "link", "node", "rack", "site", "zone", "r1",
 )  # fmt: skip
 
 LONG_TEXTS: tuple[str, ...] = (
