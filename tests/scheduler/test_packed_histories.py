@@ -173,6 +173,12 @@ class Packed(RuleBasedStateMachine):
                 assert state.capacity.packer.ranking(packed, 9) == fresh.packer.ranking(packed, 9)
                 assert place(shape, state.nodes, state.capacity) == place(shape, state.nodes, fresh)
 
+    @invariant()
+    def nothing_waits_that_fits(self) -> None:
+        state = self.drivers[0].core.state
+        for shape in state.line.shapes():
+            assert place(shape, state.nodes, state.capacity) is None
+
     # -- parts
     def _feed(self, fact: nodes.NodeFact) -> None:
         self._both(lambda driver: driver.feed(NodeChanged(fact)))

@@ -69,7 +69,7 @@ class State:
             return False
         node.unheard = False
         self.capacity.update(name, node)
-        self.line.reconsider()
+        self.line.reconsider(node)
         return True
 
     # -- the one mutation door
@@ -156,7 +156,7 @@ class State:
             return
         node.drop(lease)
         self.capacity.update(lease.node, node)
-        self.line.reconsider(node.may_hold)
+        self.line.reconsider(node)
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
         self._job(fact.job_id).stop_reason = fact.reason
@@ -199,7 +199,7 @@ class State:
         for lease_id in old.leases if old is not None else self._homeless.pop(fact.node, {}):
             node.hold(self.leases[lease_id])
         self.capacity.update(fact.node, node)
-        self.line.reconsider()
+        self.line.reconsider(node)
         self.touches.node(fact.node)
 
     def _node_forgotten(self, fact: journal.NodeForgotten, seq: int, now_ns: int) -> None:

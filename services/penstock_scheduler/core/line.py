@@ -7,16 +7,18 @@ first), then age. It does not know what fits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 import msgspec
 
 from penstock_contracts.jobs import JobSpec
-from penstock_scheduler.core.state import Job, Shape
+from penstock_scheduler.core.state import Job, Node, Shape
 
 _encode = msgspec.json.Encoder().encode
 
+FREED_MAX = 32
+"""When more nodes than that have room again, it is no use to look at each of them alone."""
 HEADS_SPARE = 1_000
 """Entries that count no longer are removed when there are so many more than shapes."""
 
@@ -49,13 +51,17 @@ class Share(msgspec.Struct):
 
 class Line:
     """Waiting jobs. Removal is lazy: `_waiting` says which entries still count. `_heads`: the first
-    of each shape that is not passed over, among entries that no longer are."""
+    of each shape that is not passed over, among entries that no longer are. `_hopes`: where alone
+    such a shape may fit, as it fitted nowhere before something was freed there."""
 
     def __init__(self) -> None:
         self._heaps: dict[Shape, list[Place]] = {}
         self._heads: list[tuple[Place, int, Shape]] = []
         self._led = 0
         self._passed_over: dict[Shape, None] = {}
+        self._hopes: dict[Shape, dict[str, None]] = {}
+        self._freed: dict[str, Node] = {}
+        self._freed_anywhere = False
         self._waiting: dict[str, tuple[Shape, Place, str, int]] = {}
         self._tenants: dict[str, Share] = {}
         self.all = Share()
@@ -115,6 +121,7 @@ class Line:
 
     def first(self) -> tuple[Place, Shape] | None:
         """The first job in line whose shape is not passed over."""
+        self._look_again()
         heads = self._heads
         while heads:
             place, _, shape = heads[0]
@@ -124,17 +131,46 @@ class Line:
         return None
 
     def pass_over(self, shape: Shape) -> None:
-        """The shape does not fit now."""
+        """The shape fits nowhere now."""
         self._passed_over[shape] = None
+        self._hopes.pop(shape, None)
 
-    def reconsider(self, may_fit: Callable[[Shape], bool] | None = None) -> None:
-        """Something is freed: shapes that it may do for are no longer passed over; None = all."""
+    def hopes(self, shape: Shape) -> Iterable[str] | None:
+        """The nodes on which alone it may fit; None = any."""
+        return self._hopes.get(shape)
+
+    def reconsider(self, node: Node | None = None) -> None:
+        """Something is freed on this node; None = more may be possible anywhere. Shapes that it may
+        do for are no longer passed over."""
+        if node is not None and not self._freed_anywhere:
+            self._freed[node.image.node] = node
+        if node is None or len(self._freed) > FREED_MAX:
+            self._freed_anywhere = True
+            self._freed.clear()
+
+    def _look_again(self) -> None:
+        """Shapes that were refused by nodes are no matter of one node."""
+        anywhere, freed = self._freed_anywhere, self._freed
+        if not (anywhere or freed):
+            return
+        self._freed_anywhere, self._freed = False, {}
+        for shape in list(self._hopes):
+            self._hope(shape, anywhere, freed)
         for shape in list(self._passed_over):
-            if may_fit is None or may_fit(shape):
+            if self._hope(shape, anywhere, freed):
                 del self._passed_over[shape]
                 head = self._head(shape)
                 if head is not None:
                     self._lead(shape, head)
+
+    def _hope(self, shape: Shape, anywhere: bool, freed: dict[str, Node]) -> bool:
+        if anywhere or shape.avoid:
+            self._hopes.pop(shape, None)
+            return True
+        names = [name for name, node in freed.items() if node.may_hold(shape)]
+        if names:
+            self._hopes.setdefault(shape, {}).update(dict.fromkeys(names))
+        return bool(names)
 
     def waiting(self) -> Iterator[tuple[str, Shape]]:
         """Every job in line with its shape."""
@@ -178,4 +214,5 @@ class Line:
             heappop(heap)
         self._heaps.pop(shape, None)
         self._passed_over.pop(shape, None)
+        self._hopes.pop(shape, None)
         return None

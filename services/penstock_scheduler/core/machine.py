@@ -33,7 +33,7 @@ from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
 from penstock_scheduler.core.learning import decide_due, decide_offered
 from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
-from penstock_scheduler.core.placement import Placed, place
+from penstock_scheduler.core.placement import Placed, any_may_hold, place
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
@@ -112,6 +112,10 @@ class SchedulerCore:
             return due
         while (first := state.line.first()) is not None:
             (_, order, job_id), shape = first
+            hopes = state.line.hopes(shape)
+            if hopes is not None and not any_may_hold(shape, hopes, state.nodes):
+                state.line.pass_over(shape)
+                continue
             state.capacity.packer.reseed(order)
             placed = place(shape, state.nodes, state.capacity)
             if placed is None:

@@ -84,6 +84,18 @@ def ranks_on(shape: Shape, node: Node, ranks_max: int) -> list[list[int]]:
     return placed
 
 
+def any_may_hold(shape: Shape, names: Iterable[str], nodes: dict[str, Node]) -> bool:
+    """Whether one of these nodes has room for a part of such a job: sure only when it says no, but
+    much cheaper than to ask for the best place."""
+    for name in names:
+        node = nodes.get(name)
+        if node is None or not node.may_hold(shape):
+            continue
+        if is_gang(shape) or shape.alternatives or ranks_on(shape, node, 1):
+            return True
+    return False
+
+
 def place(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Placed | None:
     """Places every rank of a job of this shape, or none. `capacity` is of `nodes`. Of several
     alternatives the first that fits now is taken.
