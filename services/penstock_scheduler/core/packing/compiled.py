@@ -22,14 +22,19 @@ else:
 
 def compiled(function: Function) -> Function:
     """The function as machine code, kept on disk so that the next process starts at once."""
-    if not HAS_NUMBA:
-        return function
-    return cast(Function, _njit(cache=True, nogil=True)(function))
+    return _compiled(function)
 
 
 def compiled_in_place(function: Function) -> Function:
     """The same for one that makes no arrays: without numba's counting of who uses which, which
     takes nine tenths of the time of functions as small as ours."""
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Function, **options: bool) -> Function:
     if not HAS_NUMBA:
         return function
-    return cast(Function, _njit(cache=True, nogil=True, _nrt=False)(function))
+    try:
+        return cast(Function, _njit(cache=True, nogil=True, **options)(function))
+    except RuntimeError:  # no directory is writable: every process compiles anew
+        return cast(Function, _njit(nogil=True, **options)(function))
