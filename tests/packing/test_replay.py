@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from penstock_scheduler.core.packing.policies import POLICIES
 from penstock_scheduler.core.packing.shapes import PackShape
-from penstock_scheduler.simulate.arrivals import compression_for, repeated
+from penstock_scheduler.simulate.arrivals import compression_for, evened, repeated
 from penstock_scheduler.simulate.command import command
 from penstock_scheduler.simulate.expectations import known_workload
 from penstock_scheduler.simulate.replay import Replay, replay
@@ -122,6 +122,17 @@ def test_a_repeated_trace_is_one_more_of_each_job_at_another_time() -> None:
     assert [job.arrival_s + 100 for job in repeated(jobs, 1, 5)] == [job.arrival_s for job in jobs]
 
 
+def test_evened_arrivals_keep_their_order_and_their_span() -> None:
+    jobs = [Timed(f"j{i}", WHOLE, 100 + i * i, i) for i in range(11)]
+    found = evened(jobs)
+    assert [job.arrival_s for job in found] == list(range(100, 201, 10))
+    assert [job._replace(arrival_s=0) for job in found] == [j._replace(arrival_s=0) for j in jobs]
+    assert [job.arrival_s for job in evened([job._replace(arrival_s=7) for job in jobs])] == [
+        *range(7, 18)
+    ]
+    assert evened(jobs[:1]) == jobs[:1]
+
+
 def test_arrivals_are_compressed_to_the_load_asked_for() -> None:
     jobs = [Timed("j", WHOLE, i * 100, 10) for i in range(101)]
     factor = compression_for(jobs, 2_000, 0.5)
@@ -134,16 +145,18 @@ def test_arrivals_are_compressed_to_the_load_asked_for() -> None:
 def test_jobs_that_never_load_a_fleet_so_much_are_told() -> None:
     assert compression_for([Timed("j", WHOLE, i, 10) for i in range(3)], 4_000, 0.8) is None
     assert compression_for([Timed("j", WHOLE, 5, 10)], 1_000, 0.8) is None
+    late = [Timed("j", WHOLE, i, 10) for i in (0, 98, 99, 100)]
+    assert compression_for(late, 1_000, 1.1) is None, "the last ones ask for next to nothing"
 
 
 def test_repeats_are_compared_seed_by_seed(tmp_path: Path) -> None:
-    options = ("--repeat", "3", "--load", "0.9", "--seeds", "1-2", "--policy", "best_fit")
+    options = ("--repeat", "6", "--load", "0.9", "--seeds", "1-2", "--policy", "best_fit", "--even")
     printed = a_command(tmp_path, "--json", *options, "--policy", "random")
     *lines, last = [json.loads(line) for line in printed.splitlines()]
     assert [(line["seed"], line["policy"]) for line in lines] == [
         (seed, policy) for seed in (1, 2) for policy in ("best_fit", "random")
     ]
-    assert [line["jobs"] for line in lines] == [18] * 4
+    assert [line["jobs"] for line in lines] == [36] * 4
     first, second = last["summary"]
     assert "paired_difference" not in first
     waits = [line["queueing_s"]["mean"] for line in lines]

@@ -53,16 +53,26 @@ def repeated(jobs: Sequence[Timed], times: int, seed: int) -> list[Timed]:
     return sorted(found, key=lambda job: job.arrival_s)
 
 
+def evened(jobs: Sequence[Timed]) -> list[Timed]:
+    """The same jobs in the same order, with the same time between each two: without the bursts in
+    which a trace was recorded."""
+    first_s = jobs[0].arrival_s
+    step_s = max(1, -(-(jobs[-1].arrival_s - first_s) // max(1, len(jobs) - 1)))
+    return [job._replace(arrival_s=first_s + i * step_s) for i, job in enumerate(jobs)]
+
+
 def compression_for(jobs: Sequence[Timed], capacity_milli: int, load: float) -> float | None:
     """By how much the times between arrivals must be divided for the jobs to ask, between the first
     arrival and the last, for `load` times the device time that the fleet has in that time; None
     when they never do, however close they come."""
     first_s = jobs[0].arrival_s
     span_s = jobs[-1].arrival_s - first_s
-    asked = sum(job.shape.asked_milli for job in jobs)
-    if not span_s or asked <= load * capacity_milli:
+    if not span_s:
         return None
     places = [((job.arrival_s - first_s) / span_s, job) for job in jobs]
+    most = sum(job.shape.asked_milli * (1 - place) for place, job in places)
+    if most <= load * capacity_milli:
+        return None
     low_s, high_s = 0.0, 1.0
     while _load(places, capacity_milli, high_s) > load:
         low_s, high_s = high_s, high_s * 2

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from penstock_scheduler.core.packing.layout import CPU, MEMORY, TOTAL
 from penstock_scheduler.core.packing.packer import Choice
 from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.core.packing.workload import Workload
@@ -23,6 +24,7 @@ from penstock_scheduler.simulate.placement import packer_for
 from penstock_scheduler.simulate.traces import Nodes, Timed
 
 WAITING_RULE = "in order of arrival, and whoever fits may overtake"
+_SIZES = (CPU, MEMORY, TOTAL)
 POINTS_MAX = 200
 """Of the course over time so many points are told."""
 
@@ -164,16 +166,26 @@ class _World:
         while self._ends and self._ends[0][0] <= until_s:
             at_s = self._ends[0][0]
             self._pass_time(at_s)
+            freed: dict[str, None] = {}
             while self._ends and self._ends[0][0] == at_s:
                 index = heapq.heappop(self._ends)[1]
-                shape = self._jobs[index].shape
-                self._packer.give(self._choices.pop(index), shape)
+                shape, choice = self._jobs[index].shape, self._choices.pop(index)
+                self._packer.give(choice, shape)
                 self._allocated -= self._percent(shape)
-            self._go_through_line()
+                freed[choice.node] = None
+            if self._line:
+                self._go_through_line(freed)
 
-    def _go_through_line(self) -> None:
-        """Whoever comes first of those whose shape has not been found to fit nowhere."""
-        heads = [(jobs[0][0], shape) for shape, jobs in self._line.items()]
+    def _go_through_line(self, freed: Iterable[str]) -> None:
+        """Whoever comes first of those whose shape has not been found to fit nowhere. Nobody who
+        waits fits any node but those from which something was taken away."""
+        fleet = self._packer.fleet
+        rooms = [fleet.nodes[_SIZES, fleet.columns[name]].tolist() for name in freed]
+        heads = [
+            (jobs[0][0], shape)
+            for shape, jobs in self._line.items()
+            if any(_may_hold(room, shape) for room in rooms)
+        ]
         heapq.heapify(heads)
         while heads:
             index, shape = heapq.heappop(heads)
@@ -218,6 +230,16 @@ class _World:
 
     def _fragmented_percent(self) -> float:
         return self._packer.fragmented_milli() * 100 / self._nodes.capacity_milli
+
+
+def _may_hold(room: Sequence[int], shape: PackShape) -> bool:
+    """Sure only when it says no."""
+    cpu_milli, memory_mib, free_milli = room
+    return (
+        cpu_milli >= shape.cpu_milli
+        and memory_mib >= shape.memory_mib
+        and free_milli >= shape.asked_milli
+    )
 
 
 def _quantile(ordered: Sequence[float], percent: int) -> float | None:

@@ -32,6 +32,9 @@ LOAD_MAX = 10.0
     show_default=True,
     help="Lay the trace over itself, each copy shifted by an offset that the seed draws.",
 )
+@click.option(
+    "--even", is_flag=True, help="Same order, but the same time between every two arrivals."
+)
 @seeds_option("42", "Offsets of the copies; only of use with --repeat, or a random policy.")
 @click.option(
     "--compress",
@@ -51,6 +54,7 @@ def replay_command(
     policies: tuple[str, ...],
     workload: str,
     repeat: int,
+    even: bool,
     seeds: tuple[int, ...],
     compress: float | None,
     load: float | None,
@@ -61,7 +65,7 @@ def replay_command(
     The file of jobs needs the columns creation_time and deletion_time, in seconds. Jobs that do not
     fit wait in order of arrival; whoever fits may overtake.
     """
-    from penstock_scheduler.simulate.arrivals import repeated
+    from penstock_scheduler.simulate.arrivals import evened, repeated
     from penstock_scheduler.simulate.expectations import known_workload
     from penstock_scheduler.simulate.outcomes import replays_summary
     from penstock_scheduler.simulate.placement import ARRIVALS_MAX
@@ -82,6 +86,7 @@ def replay_command(
     with progress_bar(len(timed) * repeat * len(names) * len(seeds)) as progress:
         for seed in seeds:
             copies = repeated(timed, repeat, seed)
+            copies = evened(copies) if even else copies
             factor = _compression(copies, fleet, compress, load, json_output)
             for policy in names:
                 found = replay(fleet, copies, policy, seed, factor, known, progress)
@@ -108,7 +113,7 @@ def _compression(
         return 1.0 if compress is None else compress
     factor = compression_for(jobs, fleet.capacity_milli, load)
     if factor is None:
-        said = f"--load {load}: all jobs together ask for less; --repeat the trace"
+        said = f"--load {load}: however close they come, the jobs ask for less: --repeat"
         raise Refused("bad_load", said, as_json)
     return factor
 
