@@ -61,7 +61,7 @@ def test_a_large_job_that_waits_lets_small_ones_pass_and_evicts_nobody() -> None
 def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
     driver = Driver(a_node("n1", 4))
     running, four, gang = a_job(1, gpus=1), a_job(3, gpus=4), a_job(4, gpus=1, ranks=2)
-    driver.submit(running, a_job(2, gpus=3), four, gang)
+    driver.submit(running, a_job(2, gpus=3), four, gang, a_job(5, gpus=2, ranks=2))
     driver.start(running)
     asked: list[Shape] = []
     line = driver.core.state.line
@@ -75,4 +75,4 @@ def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
 
     line.first = noting
     driver.end(running)
-    assert asked == [shape_of(gang)], "one free GPU is no help to a job that needs four"
+    assert asked == [shape_of(gang)], "one free GPU is no help to a rank of more"

@@ -25,7 +25,7 @@ from penstock_scheduler.core.domains import (
 from penstock_scheduler.core.packing.layout import CPU, FREE, KIND, MILLI, ORDER, SLOTS, Array
 from penstock_scheduler.core.packing.packer import NOBODY, Packer
 from penstock_scheduler.core.state import Node, Shape
-from penstock_scheduler.core.topology import Topology
+from penstock_scheduler.core.topology import NOWHERE, Topology
 
 
 def is_gang(shape: Shape) -> bool:
@@ -45,7 +45,8 @@ def place_gang(
     `closed`: columns of the packer's fleet that the job must not use.
     """
     fleet = packer.fleet
-    search = Search(shape, pack_shape(shape), fleet, topology.layout(fleet), closed)
+    layout = topology.layout(fleet) if shape.near or shape.spread else NOWHERE
+    search = Search(shape, pack_shape(shape), fleet, layout, closed)
     found = find_places(search)
     if found is None:
         return None

@@ -143,13 +143,13 @@ class Node(msgspec.Struct):
         return self.open and not self.trials and not self.unheard
 
     def may_hold(self, shape: Shape) -> bool:
-        """Whether more room on this node may be what a job of this shape waits for. Cheap, and
-        sure only when it says no: thousands of shapes may wait."""
+        """Whether more room on this node may be what a job of this shape waits for: one rank at
+        least must fit. Cheap, and sure only when it says no: thousands of shapes may wait."""
         if not self.schedulable:
             return False
         if shape.alternatives and any(map(self.may_hold, shape.alternatives)):
             return True
-        return shape.ranks > 1 or (
+        return (
             self.cpu_free >= shape.cpu_milli
             and self.memory_free >= shape.memory_mib
             and self.order_units_free >= shape.order_units

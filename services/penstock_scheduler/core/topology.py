@@ -41,6 +41,10 @@ class Layout(NamedTuple):
     """Of the domains, by number."""
 
 
+NOWHERE = Layout(*(np.zeros(0, np.int64),) * 2, *(np.zeros((0, 0), np.int64),) * 2, [])
+"""For whom it does not matter where nodes lie."""
+
+
 class Topology:
     """`put` and `remove` after every change of a node's image keep it true."""
 
