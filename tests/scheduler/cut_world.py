@@ -32,8 +32,7 @@ from penstock_scheduler.core.views import findings
 from penstock_scheduler.node_links import NodeLinks
 from tests.scheduler.driver import EPOCH_NS, SECOND_NS, a_job, a_node
 
-DRAIN_ROUNDS = 240
-"""Enough for forty gangs one after the other."""
+DRAIN_ROUNDS = 240  # enough for forty gangs one after the other
 GAP_ROUNDS = 5
 _encode = msgspec.json.encode
 
