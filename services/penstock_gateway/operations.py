@@ -69,7 +69,14 @@ OPERATIONS: tuple[Operation, ...] = (
         bodies=(JobRequest, JobsRequest),
         answers={JSON: JobsAnswer},
         status=202,
-        errors=("malformed_json", "invalid_field", "job_id_conflict", "impossible", "backlog_full"),
+        errors=(
+            "malformed_json",
+            "invalid_field",
+            "contradiction",
+            "job_id_conflict",
+            "impossible",
+            "backlog_full",
+        ),
     ),
     Operation(
         name="list_jobs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from client.builders import a_job_id, a_view
@@ -61,6 +62,24 @@ async def test_the_refusal_of_a_single_job_is_the_answer(
     mesh.refuse = lambda spec: Refusal(code, "a sentence")
     done = await api("POST", "/v1/jobs", json={"command": ["true"]})
     assert (done.status, done.code) == (status, code)
+
+
+async def test_a_job_says_over_http_what_it_asks_of_its_places(mesh: FakeMesh, api: Api) -> None:
+    asks = {
+        "gpus": 2,
+        "alternatives": [{"gpus": 4, "gpu_models": ["A100"], "speed_milli": 600}],
+        "near": "rack",
+        "near_required": True,
+        "node_labels": {"zone": "a"},
+        "apart": "db",
+    }
+    done = await api("POST", "/v1/jobs", json={"command": ["true"], **asks})
+    assert done.status == 202, done.body
+    (job,) = mesh.jobs.values()
+    fields = msgspec.json.decode(msgspec.json.encode(job.spec))
+    assert {name: fields[name] for name in asks} == asks
+    wrong = await api("POST", "/v1/jobs", json={"command": ["true"], "near_required": True})
+    assert (wrong.status, wrong.code) == (400, "contradiction")
 
 
 async def test_an_impossible_job_is_unprocessable(mesh: FakeMesh, api: Api) -> None:
