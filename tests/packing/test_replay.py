@@ -72,7 +72,15 @@ def test_compressed_arrivals_come_sooner_and_last_as_long() -> None:
 def test_shares_are_means_over_time() -> None:
     found = a_replay([(WHOLE, 0, 5), (WHOLE, 10, 10)])
     assert found.allocated == 25.0
+    assert found.allocated_while_waiting is None
     assert found.allocated_to_end == 37.5
+
+
+def test_the_share_while_somebody_waits_is_told_apart() -> None:
+    found = a_replay([(WHOLE, 0, 8), (PAIR, 4, 2), (WHOLE, 16, 1)])
+    assert found.queueing_s == (0.0, 0.0, 4.0)
+    assert found.allocated_while_waiting == 50.0
+    assert found.allocated == (8 * 50 + 2 * 100) / 16
 
 
 def test_every_job_starts_under_every_policy_and_also_while_learning() -> None:

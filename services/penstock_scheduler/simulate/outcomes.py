@@ -39,7 +39,8 @@ def paired(values: Sequence[float], to: Sequence[float]) -> dict[str, Any]:
 
 def replays_summary(lines: Sequence[dict[str, Any]], policies: Sequence[str]) -> dict[str, Any]:
     """Of the lines of replays, by policy: waiting and allocation, and both paired with the first
-    policy's. A replay in which no job could run has waited 0 s."""
+    policy's. A replay in which no job could run has waited 0 s; one in which nobody waited is as
+    full then as ever."""
     found: list[dict[str, Any]] = []
     first = _measures(lines, policies[0])
     for policy in policies:
@@ -59,6 +60,9 @@ def _measures(lines: Sequence[dict[str, Any]], policy: str) -> dict[str, list[fl
         "queueing_mean_s": [line["queueing_s"]["mean"] or 0.0 for line in own],
         "waited": [line["waited"] for line in own],
         "allocated_percent": [line["allocated_percent"] for line in own],
+        "allocated_percent_while_waiting": [
+            line["allocated_percent_while_waiting"] or line["allocated_percent"] for line in own
+        ],
         "fragmented_percent": [line["fragmented_percent"] for line in own],
         "ended_s": [line["ended_s"] for line in own],
     }

@@ -39,8 +39,9 @@ class Moment(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What came of one policy. Shares are means over time, from the first arrival to the last, and
-    to the last end; `queueing_s`: of all jobs that could ever run, sorted."""
+    """What came of one policy. Shares are means over time, from the first arrival to the last, of
+    that while somebody waited (None = nobody did), and to the last end; `queueing_s`: of all jobs
+    that could ever run, sorted."""
 
     seed: int
     policy: str
@@ -48,6 +49,7 @@ class Replay(NamedTuple):
     never_fitted: int
     queueing_s: tuple[float, ...]
     allocated: float
+    allocated_while_waiting: float | None
     allocated_to_end: float
     fragmented: float
     ended_s: float
@@ -71,6 +73,7 @@ class Replay(NamedTuple):
                 "max": _quantile(waits, 100),
             },
             "allocated_percent": round(self.allocated, DIGITS),
+            "allocated_percent_while_waiting": _rounded(self.allocated_while_waiting),
             "allocated_percent_to_last_end": round(self.allocated_to_end, DIGITS),
             "fragmented_percent": round(self.fragmented, DIGITS),
             "ended_s": round(self.ended_s, DIGITS),
@@ -122,7 +125,7 @@ class _World:
         self._waiting = 0
         self._waits: list[float] = []
         self._now_s = self._allocated = self._fragmented = 0.0
-        self._area = self._fragmented_area = 0.0
+        self._area = self._fragmented_area = self._full_area = self._full_s = 0.0
         self._moments: list[Moment] = []
 
     def run(self, progress: Callable[[int], None]) -> Replay:
@@ -136,6 +139,7 @@ class _World:
             self._note(at_s, last_s)
             progress(1)
         area, fragmented = self._area, self._fragmented_area
+        while_waiting = self._full_area / self._full_s if self._full_s else None
         self._end_until(float("inf"))
         return Replay(
             self._seed,
@@ -144,6 +148,7 @@ class _World:
             len(self._jobs) - len(self._waits),
             tuple(sorted(self._waits)),
             area / last_s if last_s else self._allocated,
+            while_waiting,
             self._area / self._now_s if self._now_s else self._allocated,
             fragmented / last_s if last_s else self._fragmented,
             self._now_s,
@@ -220,6 +225,9 @@ class _World:
             self._fragmented = self._fragmented_percent()
             self._area += self._allocated * passed_s
             self._fragmented_area += self._fragmented * passed_s
+            if self._waiting:
+                self._full_area += self._allocated * passed_s
+                self._full_s += passed_s
             self._now_s = at_s
 
     def _note(self, at_s: float, last_s: float) -> None:
@@ -230,6 +238,10 @@ class _World:
 
     def _fragmented_percent(self) -> float:
         return self._packer.fragmented_milli() * 100 / self._nodes.capacity_milli
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
 
 
 def _may_hold(room: Sequence[int], shape: PackShape) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMPRESS_MAX = 1e9
 REPEAT_MAX = 1_000
 LOAD_MAX = 10.0
+_SHARES = ("allocated_percent", "allocated_percent_while_waiting", "fragmented_percent")
 
 
 @click.command("replay")
@@ -120,10 +121,10 @@ def _compression(
 
 def _print_replays(lines: Sequence[dict[str, Any]], result: dict[str, Any]) -> None:
     heads = ["POLICY", "SEED", "WAITED", "MEAN S", "P50 S", "P99 S", "MAX S", "ALLOCATED"]
-    rows = [[*heads, "FRAGMENTED"]]
+    rows = [[*heads, "WHILE ANY WAIT", "FRAGMENTED"]]
     for line in lines:
         waits = ("-" if s is None else f"{s:,.1f}" for s in line["queueing_s"].values())
-        shares = (f"{line[part]:.2f} %" for part in ("allocated_percent", "fragmented_percent"))
+        shares = ("-" if line[part] is None else f"{line[part]:.2f} %" for part in _SHARES)
         waited = f"{line['waited']} of {line['jobs']}"
         rows.append([line["policy"], str(line["seed"]), waited, *waits, *shares])
     print_aligned(rows)
@@ -133,6 +134,7 @@ def _print_replays(lines: Sequence[dict[str, Any]], result: dict[str, Any]) -> N
             click.echo(
                 f"{line['policy']} against {paired['to']}, paired: "
                 f"{paired['queueing_mean_s']['mean']:+,.1f} s of waiting, "
-                f"{paired['allocated_percent']['mean']:+.2f} % of the fleet allocated"
+                f"{paired['allocated_percent']['mean']:+.2f} % of the fleet allocated, "
+                f"{paired['allocated_percent_while_waiting']['mean']:+.2f} % while any wait"
             )
     click.echo(f"Who waits starts {lines[0]['waiting_rule']}.")
