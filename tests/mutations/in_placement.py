@@ -63,13 +63,6 @@ IN_PLACEMENT = (
         breaks="jobs share a node that were to be kept apart",
     ),
     Mutation(
-        name="one of several leases on a node ends what keeps others away",
-        file=f"{_CORE}/state.py",
-        old="        self.apart[word] = self.apart.get(word, 0) + sign\n",
-        new="        self.apart[word] = max(0, sign)\n",
-        breaks="jobs share a node that were to be kept apart",
-    ),
-    Mutation(
         name="near demanded is near wished",
         file=f"{_CORE}/domains.py",
         old="            yield from (near,) if self.shape.near_required else"
