@@ -74,22 +74,28 @@ def _lead(
 ) -> int:
     """Writes columns and scores of the best places, best first; how many nodes fit."""
     able = 0
+    most = best.shape[1]
+    last = last_order = 0  # score and place by name of the last of `most`
     for n in range(count):
         fixed = scores[FIXED, n]
         if fixed == INFEASIBLE or nodes[MEMORY, n] < memory_mib or nodes[UNITS, n] < units:
             continue
         if closed.shape[0] and closed[n]:
             continue
-        value = fixed - weight * scores[LOSS, n] // MILLI
-        at = min(able, best.shape[1])
         able += 1
+        if able > most and (fixed < last or (fixed == last and nodes[ORDER, n] > last_order)):
+            continue  # a loss is never negative
+        value = fixed - weight * scores[LOSS, n] // MILLI
+        at = min(able - 1, most)
         while at > 0 and (
             value > best[1, at - 1]
             or (value == best[1, at - 1] and nodes[ORDER, n] < nodes[ORDER, best[0, at - 1]])
         ):
-            if at < best.shape[1]:
+            if at < most:
                 best[0, at], best[1, at] = best[0, at - 1], best[1, at - 1]
             at -= 1
-        if at < best.shape[1]:
+        if at < most:
             best[0, at], best[1, at] = n, value
+        if able >= most:
+            last, last_order = best[1, most - 1], nodes[ORDER, best[0, most - 1]]
     return able
