@@ -26,7 +26,7 @@ from penstock_node_agent.config import Config
 from penstock_node_agent.core.devices import GONE
 from penstock_node_agent.device_watch import DeviceWatch
 from penstock_node_agent.drivers.port import DriverSilent
-from penstock_node_agent.drivers.simulated import SimulatedDriver
+from penstock_node_agent.drivers.simulated import Simulated, SimulatedDriver
 from penstock_node_agent.host import this_host
 from penstock_node_agent.service import live
 from penstock_runtime.clock import VirtualClock
@@ -40,7 +40,7 @@ class Driver(SimulatedDriver):
     for ever."""
 
     def __init__(self) -> None:
-        super().__init__(4, "H100", node="n1")
+        super().__init__(Simulated(4, "H100"), node="n1")
         self.gone: set[str] = set()
         self.silent = False
         self.looks = 0
