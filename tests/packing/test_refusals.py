@@ -58,6 +58,10 @@ def refusal(folder: Path, jobs: Path) -> str:
             "j,1,1,1,1000,,7",
             "jobs.csv, line 2, column gpu_spec: the line has 7 fields, the header 6",
         ),
+        (
+            f"j,1,1,1,1000,A100|{'x' * 508}",
+            "jobs.csv, line 2, column gpu_spec: is longer than 512 characters",
+        ),
         ('"j,1,1,1,1000,', "jobs.csv, line 2, column 1: is no CSV: unexpected end of data"),
         ("j\0,1,1,1,1000,", "jobs.csv, line 2, column 2: holds a zero byte"),
         ("j,1,1,0,0,", "jobs.csv, line 2, column num_gpu: no job asks for a device"),

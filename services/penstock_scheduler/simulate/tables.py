@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 LINE_BYTES_MAX = 64 * 1024
 ROWS_MAX = 2_000_000
+TEXT_MAX = 512
+"""Of a field: names and models of all rows are held in memory."""
 SIZE_MAX = 1_000_000_000
 """Largest number a column may hold: sums of rows still fit into 64 bits."""
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
@@ -44,7 +46,10 @@ class Row:
         return _problem("bad_value", self.path, self.line, column, sentence)
 
     def text(self, column: str) -> str:
-        return self.fields.get(column, "").strip()
+        value = self.fields.get(column, "").strip()
+        if len(value) > TEXT_MAX:
+            raise self.problem(column, f"is longer than {TEXT_MAX} characters")
+        return value
 
     def name(self, column: str) -> str:
         """A text that must be there."""
