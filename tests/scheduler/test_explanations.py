@@ -100,6 +100,8 @@ class Watched(Driver):
         before = told[grant.job_id]
         first = grant.ranks[0]
         assert before.code == "waiting_behind"
+        told_nodes = ", ".join(sorted({rank.node for rank in grant.ranks}))
+        assert f": {told_nodes} in the next round" in before.sentence
         if len(grant.ranks) == 1:
             assert [place.chosen for place in before.places].index(True) == 0
             assert (before.places[0].node, before.places[0].devices) == (first.node, first.devices)
