@@ -268,7 +268,7 @@ class Engine:
         self.marks = found.marks
         self._committed = Draft(dict(self.cursors), marks=dict(self.marks))
         self._committed_at_ns = self._clock.monotonic_ns()
-        self._journal.last_seq = found.stream_seq
+        self._journal.go_on_behind(found.stream_seq)
         self._entry_ns = found.now_ns
         self.time.begin(found.now_ns)
         self._unsettled = True

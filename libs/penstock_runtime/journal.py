@@ -109,7 +109,7 @@ class JournalWriter:
                     continue
             break
         self.last_seq += 1
-        self._remember(payload)
+        self._remember(self.last_seq, payload)
         self.counters["entries"] += 1
         self.counters["facts"] += len(draft.facts)
         self.counters["entry_bytes"] += len(payload)
@@ -129,24 +129,27 @@ class JournalWriter:
         while self.last_seq < up_to_seq:
             begin = self.last_seq
             count = min(PAD_BATCH, up_to_seq - begin)
+            payloads = [
+                encode_entry(
+                    term=self.term, writer=self._writer, entry_id=self._new_id(),
+                    now_ns=now_ns, cursors=draft.cursors, facts=(), marks=draft.marks,
+                )
+                for _ in range(count)
+            ]  # fmt: skip
             appends = (
                 self._bus.append(
-                    self._subject,
-                    encode_entry(
-                        term=self.term, writer=self._writer, entry_id=self._new_id(),
-                        now_ns=now_ns, cursors=draft.cursors, facts=(), marks=draft.marks,
-                    ),
-                    expected_last_seq=begin + number,
-                    timeout_s=APPEND_S_MAX,
+                    self._subject, payload, expected_last_seq=seq, timeout_s=APPEND_S_MAX
                 )
-                for number in range(count)
-            )  # fmt: skip
+                for seq, payload in enumerate(payloads, begin)
+            )
             results = await asyncio.gather(*appends, return_exceptions=True)
             failures = [result for result in results if isinstance(result, BaseException)]
             if not failures:
                 self.last_seq += count
             else:
                 await self._find_end(failures[0])
+            for seq in range(begin, self.last_seq):
+                self._remember(seq + 1, payloads[seq - begin])
 
     async def _find_end(self, failure: BaseException) -> None:
         """Some of our padding may be there."""
@@ -164,8 +167,15 @@ class JournalWriter:
             self.last_seq = state.last_seq
         self.trouble = None
 
-    def _remember(self, payload: bytes) -> None:
-        self._recent.append((self.last_seq, payload))
+    def go_on_behind(self, seq: int) -> None:
+        """The journal was read up to there: what we wrote before may stand elsewhere, or not at
+        all."""
+        self.last_seq = seq
+        self._recent.clear()
+        self._recent_bytes = 0
+
+    def _remember(self, seq: int, payload: bytes) -> None:
+        self._recent.append((seq, payload))
         self._recent_bytes += len(payload)
         while len(self._recent) > RECENT_MAX or self._recent_bytes > RECENT_BYTES_MAX:
             self._recent_bytes -= len(self._recent.popleft()[1])
@@ -173,7 +183,7 @@ class JournalWriter:
     async def _append(self, payload: bytes, after_seq: int) -> None:
         """Send the identical bytes until the broker says stored or WrongSequence."""
         while True:
-            if self._disconnects != self._bus.counters.get("disconnects", 0):
+            while after_seq and self._disconnects != self._bus.counters.get("disconnects", 0):
                 await self._recognise(after_seq)
             try:
                 await self._bus.append(
@@ -188,13 +198,22 @@ class JournalWriter:
     async def _recognise(self, seq: int) -> None:
         """Is the entry that we append behind still the one that we know? A broker that came back
         without its newest entries may have taken as many others meanwhile: the sequence alone would
-        let us in behind them."""
+        let us in behind them. Of an entry that we have no copy of, we know that no successor wrote
+        it. Raises WrongSequence where it is lost: nothing is recognised then, for others may write
+        there before we put it back."""
         disconnects = self._bus.counters.get("disconnects", 0)
+        state = await until_answered(
+            lambda: self._bus.stream_state(self._stream, at_least=seq), self._stopping
+        )
+        if state.last_seq < seq:
+            raise WrongSequence(f"{self._stream} ends at {state.last_seq}, not at {seq}")
         ours = dict(self._recent).get(seq)
-        if ours is not None:
-            there = await until_answered(lambda: self._bus.read(self._stream, seq), self._stopping)
-            if there is not None and there.payload != ours:
-                self._judge_rival(self._decode(there), seq)
+        there = await until_answered(lambda: self._bus.read(self._stream, seq), self._stopping)
+        if there is not None and there.payload != ours:
+            entry = self._decode(there)
+            known = entry is None or entry.term < self.term or entry.writer == self._writer
+            if ours is not None or not known:
+                self._judge_rival(entry, seq)
         self._disconnects = disconnects
 
     async def _pause(self, error: Outage | BusRefusal) -> None:

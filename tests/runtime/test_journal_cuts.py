@@ -6,6 +6,10 @@ far as anybody holds something of them.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import pytest
 
 from conftest import Eventually
@@ -201,3 +205,78 @@ async def test_nobody_goes_on_behind_as_many_entries_of_a_successor_as_were_lost
     running.service.submit(Deposit("late", 1))
     assert await running.task == EXIT_STEPPED_DOWN
     assert (await bus.stream_state(JOURNAL)).last_seq == last_seq
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+async def test_a_successor_may_write_where_the_end_was_lost_while_we_look_for_it(
+    twin: Connect,
+    broker: MemoryBroker,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    call: int,
+) -> None:
+    """Before whichever of our calls it does: only the last of them puts the lost entry back."""
+    bus, other = await twin("service"), await twin("successor")
+    running = await a_worker(bus, eventually, 2)
+    last_seq, calls = running.service.last_seq, 0
+
+    def overtaken(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def ask(place: str, *args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += place in (JOURNAL, JOURNAL_SUBJECT)
+            if calls == call and (await other.stream_state(JOURNAL)).last_seq < last_seq:
+                entry = a_foreign_entry(term=running.service.term + 1)
+                await other.append(JOURNAL_SUBJECT, entry, expected_last_seq=last_seq - 1)
+            return await method(place, *args, **options)
+
+        return ask
+
+    power_loss(broker, last_seq - 1)
+    await eventually(lambda: bus.connected and other.connected)
+    for name in ("append", "read", "stream_state"):
+        monkeypatch.setattr(bus, name, overtaken(getattr(bus, name)))
+    late = running.service.submit(Deposit("late", 1))
+    await asyncio.wait((late, running.task), return_when=asyncio.FIRST_COMPLETED)
+    assert not late.done() and await running.task == EXIT_STEPPED_DOWN
+    assert (await bus.stream_state(JOURNAL)).last_seq == last_seq
+
+
+@pytest.mark.parametrize("last", ["padding", "an entry", "one forgotten"])
+async def test_nobody_is_let_in_behind_a_successor_whatever_it_was_that_was_lost(
+    twin: Connect,
+    broker: MemoryBroker,
+    eventually: Eventually,
+    last: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if last == "one forgotten":
+        monkeypatch.setattr("penstock_runtime.journal.RECENT_MAX", 0)
+    bus = await twin("service")
+    running = await a_worker(bus, eventually, 3)
+    if last == "padding":
+        running.service.raise_to(6)
+        await eventually(lambda: running.service.last_seq == 6)
+    last_seq = running.service.last_seq
+    power_loss(broker, last_seq - 1)
+    await eventually(lambda: bus.connected)
+    await bus.append(JOURNAL_SUBJECT, a_foreign_entry(running.service.term + 1))
+    late = running.service.submit(Deposit("late", 1))
+    await asyncio.wait((late, running.task), return_when=asyncio.FIRST_COMPLETED)
+    assert not late.done() and await running.task == EXIT_STEPPED_DOWN
+    assert (await bus.stream_state(JOURNAL)).last_seq == last_seq
+
+
+async def test_a_predecessor_that_wrote_where_the_end_was_lost_is_folded_once(
+    twin: Connect, broker: MemoryBroker, eventually: Eventually
+) -> None:
+    bus = await twin("service")
+    running = await a_worker(bus, eventually, 3)
+    last_seq = running.service.last_seq
+    power_loss(broker, last_seq - 1)
+    await eventually(lambda: bus.connected)
+    await bus.append(JOURNAL_SUBJECT, a_foreign_entry(running.service.term - 1))
+    async with asyncio.timeout(10):
+        entry = await running.service.submit(Deposit("late", 1))
+    assert entry is not None and entry.seq == last_seq + 1
+    assert running.service.count()["rivals"] == 1
+    await running.end()
