@@ -39,7 +39,7 @@ async def test_work_of_a_lost_state_directory_ends_and_is_not_begun_again(
         assert (await mesh.order_all()).ok
         await eventually(lambda: mesh.has(order, "Released"))
     finally:
-        os.kill(orphaned, signal.SIGTERM)
+        os.kill(orphaned, signal.SIGKILL)
     (pid,) = map(int, tally.read_text("ascii").split())
     assert not alive(pid), "what is released is gone"
     assert (mesh.end(order).reason, mesh.end(order).exit_code) == ("lost", None)

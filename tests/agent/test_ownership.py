@@ -109,7 +109,7 @@ async def test_what_ran_for_a_state_directory_that_was_lost_ends_before_an_agent
         assert all(map(alive, running["state-2"]))
         assert (wiped.known(), wiped.end_of("k")["reason"]) == (["k"], "lost")
     finally:
-        os.kill(orphaned, signal.SIGTERM)
+        os.kill(orphaned, signal.SIGKILL)
 
 
 class Table:
