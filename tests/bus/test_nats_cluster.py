@@ -54,6 +54,16 @@ async def append_until_stored(bus: NatsBus, payload: bytes, after: int) -> int:
                 return found.seq
 
 
+async def put_until_stored(bus: NatsBus, value: bytes) -> int:
+    """A bucket that was just made has no leader yet."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await bus.kv_put("state", "key", value)
+            except Outage:
+                await asyncio.sleep(0.05)
+
+
 def test_addresses_are_given_as_a_list_or_with_commas_between() -> None:
     assert server_urls("nats://a:1, nats://b:2,") == ["nats://a:1", "nats://b:2"]
     assert server_urls(("nats://a:1", "nats://b:2")) == ["nats://a:1", "nats://b:2"]
@@ -76,7 +86,7 @@ async def test_streams_keep_their_replicas_when_they_are_made_again_with_fewer(
 async def test_a_bucket_is_read_from_its_leader(bus: NatsBus) -> None:
     await bus.ensure_buckets(["state"])
     for n in range(20):
-        revision = await bus.kv_put("state", "key", b"%d" % n)
+        revision = await put_until_stored(bus, b"%d" % n)
         assert await bus.kv_get("state", "key") == KeyValue("key", b"%d" % n, revision)
     assert await bus.kv_get("state", "other") is None
     assert [item.key for item in await bus.kv_all("state")] == ["key"]
