@@ -6,12 +6,15 @@ apart from; and which of these contradict each other. It does not know how a pla
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from penstock_contracts.bounds import CONTROL
+
+if TYPE_CHECKING:
+    from penstock_contracts.jobs import JobSpec
 
 GPUS_PER_RANK_MAX = 256
 SPEED_MILLI_MAX = 1_000_000
@@ -51,40 +54,7 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     speed_milli: Annotated[int, Meta(ge=1, le=SPEED_MILLI_MAX)] = 1000
 
 
-class Asking(Protocol):
-    """What of a job is judged here."""
-
-    @property
-    def ranks(self) -> int: ...
-    @property
-    def gpus(self) -> int: ...
-    @property
-    def gpu_milli(self) -> int: ...
-    @property
-    def gpu_memory_mib(self) -> int | None: ...
-    @property
-    def gpu_models(self) -> tuple[str, ...]: ...
-    @property
-    def cpu_milli(self) -> int | None: ...
-    @property
-    def memory_mib(self) -> int | None: ...
-    @property
-    def alternatives(self) -> tuple[Alternative, ...]: ...
-    @property
-    def near(self) -> str: ...
-    @property
-    def near_required(self) -> bool: ...
-    @property
-    def spread(self) -> str: ...
-    @property
-    def spread_ranks(self) -> int: ...
-    @property
-    def node_labels(self) -> dict[str, str]: ...
-    @property
-    def apart(self) -> str: ...
-
-
-def asks_fault(job: Asking) -> Fault | None:
+def asks_fault(job: JobSpec) -> Fault | None:
     """The first contradiction in where a job may run; None when there is none."""
     if job.alternatives and (found := _alternatives_fault(job)):
         return found
@@ -105,7 +75,7 @@ def asks_fault(job: Asking) -> Fault | None:
     return None
 
 
-def _alternatives_fault(job: Asking) -> Fault | None:
+def _alternatives_fault(job: JobSpec) -> Fault | None:
     if not job.gpus:
         sentence = "alternatives are other GPUs than the job's own: set gpus to what it prefers"
         return "contradiction", sentence, "gpus"
@@ -126,7 +96,7 @@ def _alternatives_fault(job: Asking) -> Fault | None:
     return None
 
 
-def _sizes(one: Alternative | Asking, job: Asking) -> tuple[object, ...]:
+def _sizes(one: Alternative | JobSpec, job: JobSpec) -> tuple[object, ...]:
     return (
         one.gpus,
         frozenset(one.gpu_models),
@@ -137,7 +107,7 @@ def _sizes(one: Alternative | Asking, job: Asking) -> tuple[object, ...]:
     )
 
 
-def _near_fault(job: Asking) -> Fault | None:
+def _near_fault(job: JobSpec) -> Fault | None:
     if job.near == LINK and not job.gpus:
         return "contradiction", "near = link is about GPUs: set gpus, or near = node", "near"
     if not job.spread or job.ranks <= job.spread_ranks:

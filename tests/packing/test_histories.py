@@ -9,8 +9,10 @@ from hypothesis import given, settings
 
 from packing.builders import SHAPES, History, a_packer, histories, twin_of
 from penstock_scheduler.core.packing.considered import consider
-from penstock_scheduler.core.packing.parts import parts_of
+from penstock_scheduler.core.packing.packer import Choice, Packer
+from penstock_scheduler.core.packing.parts import Parts, parts_in, terms_of
 from penstock_scheduler.core.packing.policies import POLICIES
+from penstock_scheduler.core.packing.shapes import PackShape
 
 EXAMPLES = 60
 SCORED = [name for name in POLICIES if name != "random"]
@@ -68,6 +70,11 @@ def test_machine_code_and_numpy_choose_the_same(
             history.apply(*step)
         told.append(history.story)
     assert told[0] == told[1] == told[2]
+
+
+def parts_of(packer: Packer, shape: PackShape, choice: Choice) -> Parts:
+    """Those of this place now."""
+    return parts_in(packer.fleet.room(choice.node), shape, choice.devices, terms_of(packer))
 
 
 @pytest.mark.parametrize("policy", SCORED)

@@ -256,3 +256,14 @@ def hold(nodes: dict[str, Node], shape: Shape, placed: tuple[RankPlacement, ...]
 
 def resized(shape: Shape, ranks: int) -> Shape:
     return msgspec.structs.replace(shape, ranks=ranks)
+
+
+def closed_nodes(shape: Shape, nodes: dict[str, Node]) -> tuple[str, ...]:
+    """The nodes a job of this shape must not use now, by name, looked at one by one."""
+    return tuple(
+        name
+        for name, node in sorted(nodes.items())
+        if name in shape.avoid
+        or shape.apart in node.apart
+        or any(node.image.labels.get(key) != value for key, value in shape.node_labels)
+    )

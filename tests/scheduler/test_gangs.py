@@ -11,12 +11,13 @@ from penstock_contracts.asks import LEVELS, LINK, NODE
 from penstock_scheduler.core import topology
 from penstock_scheduler.core.capacity import pack_shape
 from penstock_scheduler.core.gangs import place_gang
-from penstock_scheduler.core.wishes import closed_columns, closed_nodes, could_ever
+from penstock_scheduler.core.wishes import closed_columns, could_ever
 from tests.scheduler.gang_world import (
     Machine,
     Reference,
     World,
     a_shape,
+    closed_nodes,
     demands,
     fleets,
     hold,

@@ -96,15 +96,20 @@ def fact_of(workload: Workload, devices: Mapping[str, int], *, given: bool) -> W
     """The workload as a fact that an entry of the journal can hold."""
     often = sorted(workload.counts, key=lambda one: (-one[1], one[0]))
     dear = sorted(workload.prices, key=lambda one: (-one[1], one[0]))
-    many = sorted(devices.items(), key=lambda one: (-one[1], one[0]))
     return WorkloadExpected(
         tuple(sorted(_within([_expected(*one) for one in often]), key=_key)),
         workload.hole_values,
         dict(sorted(_within([one for one in dear if one[0] in devices]))),
         workload.cpu_milli_per_gpu,
-        dict(sorted(_within(many))),
+        told_devices(devices),
         given,
     )
+
+
+def told_devices(devices: Mapping[str, int]) -> dict[str, int]:
+    """Devices by model, as a fact says them."""
+    many = sorted(devices.items(), key=lambda one: (-one[1], one[0]))
+    return dict(sorted(_within(many)))
 
 
 def countable(shape: Shape) -> PackShape:

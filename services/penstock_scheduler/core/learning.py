@@ -11,7 +11,7 @@ from collections import Counter
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.journal import JobFact
 from penstock_scheduler.core.events import ExpectationOffered
-from penstock_scheduler.core.expectation import given
+from penstock_scheduler.core.expectation import given, told_devices
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Shape
 
@@ -23,10 +23,9 @@ def decide_offered(state: State, event: ExpectationOffered, now_ns: int) -> list
     if event.given is not None:
         fact = given(event.given, devices)
         return [] if fact == standing else [fact]
-    fact = _learned(state, now_ns)
-    if standing is not None and not standing.given and standing.devices == fact.devices:
+    if standing is not None and not standing.given and standing.devices == told_devices(devices):
         return []
-    return [fact]
+    return [_learned(state, now_ns)]
 
 
 def decide_due(state: State, now_ns: int) -> list[JobFact]:

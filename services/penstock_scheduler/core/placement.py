@@ -126,13 +126,9 @@ def without_refusals(shape: Shape) -> Shape:
     return msgspec.structs.replace(shape, avoid=(), alternatives=alternatives)
 
 
-def closed_to(
-    shape: Shape, nodes: dict[str, Node], capacity: Capacity, *, refused_too: bool = False
-) -> Array:
-    """The columns of the packer's fleet that a job of this shape must not use, alternatives aside;
-    with `refused_too` those that have refused it may be asked."""
-    if refused_too:
-        shape = without_refusals(shape)
+def closed_to(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Array:
+    """The columns of the packer's fleet that a job of this shape must not use, alternatives
+    aside."""
     return closed_columns(shape, nodes, capacity.packer.fleet, capacity.topology)
 
 

@@ -16,9 +16,8 @@ from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.packing.considered import Considered, Place, consider, place_of
 from penstock_scheduler.core.packing.packer import Choice
 from penstock_scheduler.core.packing.shapes import PackShape
-from penstock_scheduler.core.placement import Placed, without_refusals
+from penstock_scheduler.core.placement import Placed, closed_to, without_refusals
 from penstock_scheduler.core.state import Job, Lease, Shape, shape_of
-from penstock_scheduler.core.wishes import closed_columns
 
 REASONS_MAX = 4_096
 PLACES_MAX = 3
@@ -70,27 +69,28 @@ def considered_now(shape: Shape, placed: Placed, state: State) -> Reason:
     """What a job of this shape that fits now has to choose from; it will be put there."""
     considered = _considered(_option(shape, placed), state)
     first = placed.ranks[0]
-    return _reason(
-        considered, considered.places(), NOW, _images(state), (first.node, first.devices)
-    )
+    places = considered.places()
+    return _reason(considered, places, NOW, _images(places, state), (first.node, first.devices))
 
 
 def _considered_again(job: Job, state: State) -> Reason:
     """With all that the job holds given back, in the packer only and only for this."""
     packer = state.capacity.packer
-    held = [one for one in (_held(lease, state) for lease in state.leases_of(job)) if one]
+    leases = state.leases_of(job)
+    held = [one for one in (_held(lease, state) for lease in leases) if one]
     for choice, pack in held:
         packer.give(choice, pack)
     try:
         option = shape_of(job.spec.resolved(job.alternative), job.avoid, job.tenant)
-        considered = _considered(option, state, [lease.node for lease in state.leases_of(job)])
+        considered = _considered(option, state, [lease.node for lease in leases])
         places = considered.places()
         own = held[0][0] if held else None
         if own is not None and own not in [place.choice for place in places]:
             place = place_of(packer, pack_shape(option), own)
             places += [] if place is None else [place]
         first = job.ranks[0]
-        return _reason(considered, places, NOW, _images(state), (first.node, first.uuids))
+        images = _images(places, state)
+        return _reason(considered, places, NOW, images, (first.node, first.uuids))
     finally:
         for choice, pack in reversed(held):
             packer.take(choice, pack)
@@ -99,16 +99,14 @@ def _considered_again(job: Job, state: State) -> Reason:
 def _option(shape: Shape, placed: Placed) -> Shape:
     """What a place was found for; as if nobody had refused it, where that was so."""
     option = (shape, *shape.alternatives)[placed.alternative]
-    refused_too = any(rank.node in option.avoid for rank in placed.ranks)
-    return without_refusals(option) if refused_too else option
+    return without_refusals(option) if placed.refused_too else option
 
 
 def _considered(option: Shape, state: State, own: Iterable[str] = ()) -> Considered:
     """What there is to choose from for one rank, the first of several. `own`: nodes from which only
     the job itself keeps others apart."""
-    capacity = state.capacity
-    packer = capacity.packer
-    closed = closed_columns(option, state.nodes, packer.fleet, capacity.topology)
+    packer = state.capacity.packer
+    closed = closed_to(option, state.nodes, state.capacity)
     if option.apart:
         for name in own:
             if name in packer.fleet.columns and name not in option.avoid:
@@ -127,8 +125,8 @@ def _held(lease: Lease, state: State) -> tuple[Choice, PackShape] | None:
     return Choice(lease.node, tuple(devices)), pack_shape(shape_of(lease.spec))
 
 
-def _images(state: State) -> dict[str, NodeImaged]:
-    return {name: node.image for name, node in state.nodes.items()}
+def _images(places: list[Place], state: State) -> dict[str, NodeImaged]:
+    return {place.choice.node: state.nodes[place.choice.node].image for place in places}
 
 
 def _reason(

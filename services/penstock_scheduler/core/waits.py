@@ -16,8 +16,8 @@ from penstock_scheduler.core.domains import ANYWHERE, Search, most_ranks
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gangs import is_gang
 from penstock_scheduler.core.packing.obstacles import Nearest, obstacles
+from penstock_scheduler.core.placement import closed_to
 from penstock_scheduler.core.state import Shape
-from penstock_scheduler.core.wishes import closed_columns
 
 
 def needs_of(shape: Shape) -> str:
@@ -58,7 +58,7 @@ def obstacles_of(shape: Shape, state: State) -> tuple[Obstacles, ...]:
 def _obstacles(shape: Shape, state: State) -> Obstacles:
     packer, topology = state.capacity.packer, state.capacity.topology
     pack = pack_shape(shape)
-    closed = closed_columns(shape, state.nodes, packer.fleet, topology)
+    closed = closed_to(shape, state.nodes, state.capacity)
     found = obstacles(packer, pack, closed)
     counts, nearest = found.counts, found.nearest
     ranks_fit = None

@@ -17,26 +17,12 @@ from penstock_scheduler.core.packing.fleet import Fleet
 from penstock_scheduler.core.packing.layout import Array
 from penstock_scheduler.core.packing.packer import NOBODY
 from penstock_scheduler.core.state import Node, Shape
-from penstock_scheduler.core.topology import Topology, has_labels
-
-
-def closed_nodes(shape: Shape, nodes: dict[str, Node]) -> tuple[str, ...]:
-    """The nodes a job of this shape must not use now, by name; for people who ask why."""
-    if not (shape.avoid or shape.node_labels or shape.apart):
-        return ()
-    return tuple(name for name in sorted(nodes) if _is_closed(shape, nodes[name]))
-
-
-def _is_closed(shape: Shape, node: Node) -> bool:
-    return (
-        node.image.node in shape.avoid
-        or shape.apart in node.apart
-        or not has_labels(node.image, shape.node_labels)
-    )
+from penstock_scheduler.core.topology import Topology
 
 
 def closed_columns(shape: Shape, nodes: dict[str, Node], fleet: Fleet, topology: Topology) -> Array:
-    """The same as columns of a fleet, as the packer takes them; costs nothing without a wish."""
+    """The columns of a fleet that a job of this shape must not use now, as the packer takes them;
+    costs nothing without a wish."""
     if not (shape.avoid or shape.node_labels or shape.apart):
         return NOBODY
     if shape.node_labels:

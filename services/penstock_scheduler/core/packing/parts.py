@@ -16,7 +16,7 @@ from penstock_scheduler.core.packing.layout import (
     WEIGHT_SUM,
     WEIGHT_SUM_BITS,
 )
-from penstock_scheduler.core.packing.packer import Choice, Packer
+from penstock_scheduler.core.packing.packer import Packer
 from penstock_scheduler.core.packing.policies import Policy
 from penstock_scheduler.core.packing.shapes import PackShape, RowKey
 from penstock_scheduler.core.packing.workload import Workload, may_use, typical
@@ -52,13 +52,9 @@ def terms_of(packer: Packer) -> Terms:
     return Terms(packer.policy, packer.workload, packer.loss_weight())
 
 
-def parts_of(packer: Packer, shape: PackShape, choice: Choice) -> Parts:
-    """The parts of the default policy's score of this place now. The rank must fit there."""
-    return parts_in(packer.fleet.room(choice.node), shape, choice.devices, terms_of(packer))
-
-
 def parts_in(room: NodeRoom, shape: PackShape, devices: Sequence[int], terms: Terms) -> Parts:
-    """The same for these devices of a node that is, or was, like this."""
+    """The parts of the default policy's score of these devices of a node that is, or was, like
+    this. The rank must fit there."""
     after = _after(room, shape, devices)
     policy, workload, loss_weight = terms
     ratio = policy.ratio(workload.cpu_milli_per_gpu)
