@@ -19,6 +19,7 @@ from tests.checkers.history import History, Violation
 from tests.checkers.holders import check_holders
 from tests.checkers.ledger import check_ledger
 from tests.checkers.logs import check_logs
+from tests.checkers.losses import check_losses
 from tests.checkers.once import check_once
 from tests.checkers.outlooks import check_outlooks
 from tests.checkers.progress import check_progress
@@ -29,6 +30,7 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "holders": check_holders,
     "once": check_once,
     "fencing": check_fencing,
+    "losses": check_losses,
     "gangs": check_gangs,
     "demands": check_demands,
     "choices": check_choices,
