@@ -176,4 +176,6 @@ class SimulatedRig:
         loop = self._kernel.loop
         loop.run_until(done, loop.time() + WAIT_S)
         if not done():
-            raise AssertionError(f"not within {WAIT_S} s: {what}; crashes {self.host.crashes}")
+            raise AssertionError(
+                f"not within {WAIT_S} s: {what}; crashes {self.host.kernel.crashes}"
+            )

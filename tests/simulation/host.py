@@ -62,11 +62,6 @@ class SimulatedHost:
     def reaper_alive(self) -> bool:
         return self.reaper.alive
 
-    @property
-    def crashes(self) -> list[str]:
-        """Agents and reapers that ended by an error of their own."""
-        return [*self.agent.crashes, *self.reaper.crashes]
-
     # -- power ---------------------------------------------------------------------------------
     def boot(self, *, with_agent: bool = True) -> None:
         """Come up, and start the agent."""

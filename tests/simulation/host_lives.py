@@ -40,13 +40,12 @@ REAPER_TICK_MS = 60_000
 
 
 class Life:
-    """One of a host's two processes, started again and again. `crashes`: ends by an error of its
-    own, but for those that a full disk explains."""
+    """One of a host's two processes, started again and again. An end by an error of its own that
+    no full disk explains is a crash."""
 
     def __init__(self, host: SimulatedHost, name: str) -> None:
         self.host = host
         self.process: Process | None = None
-        self.crashes: list[str] = []
         self._name = f"{host.name}/{name}"
         self._stopped = False
         self._stalls = 0
@@ -109,7 +108,7 @@ class Life:
         error = process.error
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         if error is not None and not full:
-            self.crashes.append(f"{process.name}: {error!r}")
+            self.host.kernel.crashes.append(f"{process.name}: {error!r}")
 
 
 class AgentLife(Life):

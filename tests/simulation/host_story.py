@@ -79,7 +79,7 @@ class Story:
         self.host.lose_power()
         scheduler.kill()
         assert self.error is None and scheduler.code == 0, f"not at an end: {self.error!r}"
-        assert not self.host.crashes and not self.kernel.bugs
+        assert not self.kernel.crashes and not self.kernel.bugs
 
     async def _schedule(self, strike: Callable[[Story], None]) -> int:
         """Order what is held, as often as it takes, for the boot it was granted in; drop it once

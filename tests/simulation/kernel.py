@@ -20,6 +20,8 @@ EPOCH_NS = 1_767_225_600_000_000_000
 """The world's true time when it begins (2026-01-01)."""
 EXIT_KILLED = -9
 EXIT_CRASHED = 1
+CRASHES_MAX = 10
+"""A world with so many has failed, and one with many more takes minutes to say so."""
 
 _GRAVES: list[Any] = []
 """What the dead had suspended: collected, its `finally` blocks would run, so it never is."""
@@ -110,18 +112,24 @@ class Process:
 
 
 class Kernel:
-    """One world's processes and its true time. `rng` is the only source of chance."""
+    """One world's processes and its true time. `rng` is the only source of chance. `crashes`: ends
+    of processes by an error of their own; `bugs`: callbacks that failed."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.context = copy_context()
         self.loop = VirtualLoop(self._note_error)
         self.bugs: list[str] = []
+        self.crashes: list[str] = []
         self._ids = 0
 
     @property
     def now_ns(self) -> int:
         return EPOCH_NS + round(self.loop.time() * 1e9)
+
+    def has_failed(self) -> bool:
+        """Whether so much has crashed that nothing more can be learned of this world."""
+        return len(self.crashes) + len(self.bugs) >= CRASHES_MAX
 
     def new_id(self) -> str:
         """As a random id: different each time."""

@@ -74,17 +74,21 @@ def run_seed(
 
 
 def _violations(world: World, submitting_s: float) -> list[Violation]:
-    """Lets the world live to its end. One that spins never gets there, and is not judged."""
+    """Lets the world live to its end. One that spins or crashes again and again never gets there,
+    and is not judged."""
+    kernel = world.kernel
     try:
-        world.kernel.loop.run_until(lambda: False, submitting_s + 1.0)
+        kernel.loop.run_until(kernel.has_failed, submitting_s + 1.0)
         world.calm()
-        faults_stopped_ns = world.kernel.now_ns
+        faults_stopped_ns = kernel.now_ns
         drained_ns = _drain(world)
-        world.history.ending = _ending(world, faults_stopped_ns, drained_ns)
+        if not kernel.has_failed():
+            world.history.ending = _ending(world, faults_stopped_ns, drained_ns)
     except Spinning as spinning:
-        found = [Violation(code="spinning", sentence=str(spinning), at_ns=world.kernel.now_ns)]
+        found = [Violation(code="spinning", sentence=str(spinning), at_ns=kernel.now_ns)]
     else:
-        found = [violation for of_one in judge(world.history).values() for violation in of_one]
+        kept = {} if kernel.has_failed() else judge(world.history)
+        found = [violation for of_one in kept.values() for violation in of_one]
     return [*(Violation(code="crashed", sentence=crash) for crash in world.crashes()), *found]
 
 
@@ -102,8 +106,8 @@ def _drain(world: World) -> int | None:
     loop = world.kernel.loop
     limit_s = loop.time() + DRAIN_S_MAX
     drained_ns = None
-    while loop.time() < limit_s:
-        loop.run_until(lambda: False, loop.time() + LOOK_S)
+    while loop.time() < limit_s and not world.kernel.has_failed():
+        loop.run_until(world.kernel.has_failed, loop.time() + LOOK_S)
         if not world.drained():
             drained_ns = None
         elif drained_ns is None:

@@ -30,7 +30,6 @@ class Slot:
     ) -> None:
         self.kernel, self.broker, self.name, self.clock = kernel, broker, name, clock
         self.starts = 0
-        self.crashes: list[str] = []
         self.process: Process | None = None
         self.bus: MemoryBus | None = None
         self.service: Any = None
@@ -99,6 +98,6 @@ class Slot:
     def _on_exit(self, process: Process) -> None:
         self._skipped_before, self.service = self.entries_skipped, None
         if process.error is not None:
-            self.crashes.append(f"{self.name}: {process.error!r}")
+            self.kernel.crashes.append(f"{self.name}: {process.error!r}")
         if self._wanted:
             self.kernel.loop.call_later(RESTART_S, self.start)

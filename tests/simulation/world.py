@@ -184,10 +184,7 @@ class World:
 
     def crashes(self) -> list[str]:
         """What nobody had foreseen: processes that crashed, callbacks that failed."""
-        found = [crash for slot in self.slots for crash in slot.crashes]
-        for host in self.hosts:
-            found += host.crashes
-        return found + self.kernel.bugs
+        return self.kernel.crashes + self.kernel.bugs
 
     def _active(self, service: str) -> Any:
         for slot in self.slots:
