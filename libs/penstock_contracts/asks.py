@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock_contracts.jobs import JobSpec
 
 GPUS_PER_RANK_MAX = 256
+GPU_MILLI_WHOLE = 1000
 SPEED_MILLI_MAX = 1_000_000
 
 LINK = "link"

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from penstock_contracts.asks import GPU_MILLI_WHOLE as GPU_MILLI_WHOLE
 from penstock_contracts.asks import (
     Alternative,
     Argument,
@@ -27,8 +28,16 @@ from penstock_contracts.asks import (
 )
 from penstock_contracts.bounds import CONTROL, NODE_LABELS_MAX, Label, Name
 from penstock_contracts.ids import ENV_NAME, is_ulid
+from penstock_contracts.work import (
+    Container,
+    Inputs,
+    Outputs,
+    Pids,
+    Rlimits,
+    Secrets,
+    work_fault,
+)
 
-GPU_MILLI_WHOLE = 1000
 RANKS_MAX = 8_192
 ALTERNATIVES_MAX = 8
 PLACES_MAX = 8_192
@@ -47,23 +56,28 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `job_id`: a ULID the requester chose, so that a repeat is the same job. `gpus` are per rank,
     `gpu_milli` per device (below 1000 only with one GPU: shared, best effort; its users share its
-    memory and time, and nothing but their own manners keeps them apart). `cpu_milli` and
-    `memory_mib` are per rank, reserved and not enforced; None = the default reserve. `priority`: 9
-    goes first. `time_limit_s` counts from start; None = none. `retries`: further attempts after a
-    failure or loss. `grace_s` lies between SIGTERM and SIGKILL. `disconnect_s`: how long the work
-    may go on without contact to the mesh; None = as long as it takes, and no retry before
-    evidence.
+    memory and time, and nothing but their own manners keeps them apart; `gpu_enforced`: only where
+    the node holds each to its part). `cpu_milli` and `memory_mib` are per rank, reserved; None =
+    the default reserve; a `memory_mib` that is given is a limit where the node offers that.
+    `priority`: 9 goes first. `time_limit_s` counts from start; None = none. `retries`: further
+    attempts after a failure or loss. `grace_s` lies between SIGTERM and SIGKILL. `disconnect_s`:
+    how long the work may go on without contact to the mesh; None = as long as it takes, and no
+    retry before evidence.
 
-    Where it may run: `alternatives` are further choices after `gpus` and `gpu_models`, best
-    first; the first that fits now is taken. `near`: all devices of all ranks in one domain of
-    that level, or the next wider one that has room; with `near_required` in no wider one.
-    `spread`: at most `spread_ranks` ranks in one domain of that level, always. `node_labels`: the
-    node has all of these. `apart`: jobs of this tenant with the same word never share a node. A
-    node's rack and site are its labels `rack` and `site`; one without is in none that is known.
+    Where it may run: `alternatives` are further choices after `gpus` and `gpu_models`, best first;
+    the first that fits now is taken. `near`: all devices of all ranks in one domain of that level,
+    or the next wider one that has room; with `near_required` in no wider one. `spread`: at most
+    `spread_ranks` ranks in one domain of that level, always. `node_labels`: the node has all of
+    these. `apart`: jobs of this tenant with the same word never share a node. A node's rack and
+    site are its labels `rack` and `site`; one without is in none that is known.
+
+    Around the command: `container` (its image may name the command), `user` of the host to run as,
+    `rlimits` in their own units (bytes or counts), `pids_max` processes and threads, a
+    `private_tmp`, `inputs`, `outputs` and `secrets`.
     """
 
     job_id: str
-    command: Annotated[tuple[Argument, ...], Meta(min_length=1, max_length=1_024)]
+    command: Annotated[tuple[Argument, ...], Meta(max_length=1_024)]
     name: Text = ""
     env: dict[str, Argument] = {}
     ranks: Annotated[int, Meta(ge=1, le=RANKS_MAX)] = 1
@@ -86,6 +100,15 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     spread_ranks: Annotated[int, Meta(ge=1, le=RANKS_MAX)] = 1
     node_labels: Annotated[dict[Text, Text], Meta(max_length=NODE_LABELS_MAX)] = {}
     apart: Text = ""
+    container: Container | None = None
+    user: Text = ""
+    rlimits: Rlimits = {}
+    pids_max: Pids | None = None
+    private_tmp: bool = False
+    inputs: Inputs = ()
+    outputs: Outputs = ()
+    secrets: Secrets = ()
+    gpu_enforced: bool = False
 
     def resolved(self, alternative: int) -> JobSpec:
         """What runs when that alternative is taken (0 = the spec's own): no choice is left, a
@@ -120,8 +143,6 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 "job_id must be a ULID: 26 characters of Crockford base 32",
                 "job_id",
             )
-        if not self.command[0]:
-            return "invalid_field", "command must name a program", "command[0]"
         gpus = max([self.gpus, *(one.gpus for one in self.alternatives)])
         if self.ranks * (1 + gpus) > PLACES_MAX:
             sentence = f"ranks x (1 + gpus) must not be over {PLACES_MAX}"
@@ -135,7 +156,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return "invalid_field", f"env name {name[:40]!r} or its value is not allowed", "env"
         if self.gpus != 1 and self.gpu_milli != GPU_MILLI_WHOLE:
             return "invalid_field", "gpu_milli below 1000 needs gpus = 1", "gpu_milli"
-        return asks_fault(self)
+        return asks_fault(self) or work_fault(self)
 
     def _control_characters(self) -> str:
         """The field that people read and that would steer their terminal; empty when none does."""

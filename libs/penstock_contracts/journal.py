@@ -236,7 +236,8 @@ class NodeImaged(
 
     `refusals`: how often in a row its agent has declined work, last at `refused_ns`; `resting`: it
     gets none until it has rested from that. `links`: the link domain of each device, parallel to
-    `devices`, "" = not known; empty when none is known.
+    `devices`, "" = not known; empty when none is known. `offers`: what the node can do beyond
+    running a program. `closed`: why it takes no new work now, as it says itself.
     """
 
     node: str
@@ -256,6 +257,8 @@ class NodeImaged(
     refused_ns: Number | None = None
     resting: bool = False
     links: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    closed: str = ""
 
 
 class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field="fact"):

@@ -17,6 +17,16 @@ from msgspec import Meta
 from penstock_contracts.bounds import Address, Capacity, Instant, Name, Number, Port, Said, Small
 from penstock_contracts.ids import lease_key
 from penstock_contracts.nodes import NodeDescription
+from penstock_contracts.work import (
+    FILES_MAX,
+    Container,
+    Inputs,
+    Outputs,
+    Pids,
+    Rlimits,
+    Secrets,
+    StoredOutput,
+)
 
 OutputName = Annotated[str, Meta(pattern="^(stdout|stderr)$")]
 
@@ -37,7 +47,8 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `phase`: `prepare` (hold, report prepared, wait), `run` (be running), `stop` (end: SIGTERM,
     after `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant.
-    `devices`: UUIDs. `begun`: it has been told to have started, or is of an attempt that is over:
+    `devices`: UUIDs. `memory_mib` is reserved, `memory_limit_mib` is what the job may use: None =
+    no limit. `begun`: it has been told to have started, or is of an attempt that is over:
     who does not know it must not begin it.
     """
 
@@ -48,7 +59,7 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rank: Number
     phase: Name
     granted_ns: Number
-    command: Annotated[tuple[str, ...], Meta(min_length=1)]
+    command: tuple[str, ...]
     ranks: Number = 1
     local_rank: Number = 0
     name: str = ""
@@ -64,6 +75,16 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rendezvous: Rendezvous | None = None
     stop_reason: Name = ""
     begun: bool = False
+    container: Container | None = None
+    user: str = ""
+    rlimits: Rlimits = {}
+    memory_limit_mib: Capacity | None = None
+    pids_max: Pids | None = None
+    private_tmp: bool = False
+    inputs: Inputs = ()
+    outputs: Outputs = ()
+    secrets: Secrets = ()
+    gpu_enforced: bool = False
 
     @property
     def key(self) -> str:
@@ -139,9 +160,10 @@ class Exited(
     neither.
 
     `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping:
-    requeue), `disconnected`, `spawn_failed`, `device_failed` (`message` names the device),
-    `lost` (the reaper died: nothing is guessed).
-    `log_bytes`: the final offset per stream. `segments`: how many usage segments this lease has in
+    requeue), `disconnected`, `spawn_failed`, `prepare_failed` (what the job itself names is not
+    there or not as said), `out_of_memory` (over its own limit), `device_failed` (`message` names
+    the device), `lost` (the reaper died: nothing is guessed). `log_bytes`: the final offset per
+    stream. `outputs`: what has been stored. `segments`: how many usage segments this lease has in
     all, so that complete and missing look different. `started_ms` None: it never ran.
     """
 
@@ -152,6 +174,7 @@ class Exited(
     message: Said = ""
     log_bytes: Annotated[dict[OutputName, Number], Meta(max_length=2)] = {}
     segments: Number = 0
+    outputs: Annotated[tuple[StoredOutput, ...], Meta(max_length=FILES_MAX)] = ()
 
 
 class Released(

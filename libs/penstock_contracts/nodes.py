@@ -14,7 +14,9 @@ from msgspec import Meta
 from penstock_contracts.bounds import (
     DEADLINE_S_MAX,
     DEVICES_PER_NODE_MAX,
+    NODE_FACTS_MAX,
     NODE_LABELS_MAX,
+    OFFERS_MAX,
     REASON_LETTERS_MAX,
     Address,
     Capacity,
@@ -30,11 +32,14 @@ from penstock_contracts.bounds import (
 ALIVE = "alive"
 SUSPECT = "suspect"
 LOST = "lost"
+NO_NEW_WORK = "no_new_work"
+"""The fact in which a node says why it takes none now."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One accelerator. `memory_mib` and `numa_node` None = unknown. `healthy` false = not to be
-    used.
+    """One accelerator. `memory_mib`, `numa_node`, `ecc` (errors are corrected) None = unknown.
+    `healthy` false = not to be used: `health_code` says why to programs, `health_reason` to people.
+    `parent`: the device of which this is an instance (MIG).
     """
 
     uuid: DeviceId
@@ -47,6 +52,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     driver_version: Label = ""
     healthy: bool = True
     health_reason: Label = ""
+    health_code: Label = ""
+    pci_bus: Label = ""
+    cuda_version: Label = ""
+    ecc: bool | None = None
+    parent: Label = ""
 
 
 class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,7 +64,8 @@ class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     `boot_id` is new with every boot of the host (a changed one proves that nothing of before still
     runs). `joined_ms` is the agent's own instant from which it counts its devices' time in this
-    boot.
+    boot. `offers`: what it can do beyond running a program (`work.OFFERS`). `facts`: what it has
+    found about itself; `no_new_work` says why it takes none now.
     """
 
     node: Name
@@ -67,6 +78,8 @@ class NodeDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     advertise_address: Address = "127.0.0.1"
     driver: Label = ""
     version: Label = ""
+    offers: Annotated[tuple[Label, ...], Meta(max_length=OFFERS_MAX)] = ()
+    facts: Annotated[dict[Label, Label], Meta(max_length=NODE_FACTS_MAX)] = {}
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

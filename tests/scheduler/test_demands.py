@@ -13,6 +13,7 @@ import pytest
 
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import JobRejected, LeaseGranted
+from penstock_contracts.work import OFFERS, Container, Input, Output, Secret
 from penstock_scheduler.core.desired import order_of
 from tests.scheduler.driver import Driver, a_job, a_node
 
@@ -35,8 +36,24 @@ DEMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 """What a node of four H100 can just give, and what it cannot."""
 
-LIMITS = {"time_limit_s": 7, "grace_s": 3, "disconnect_s": 11}
+LIMITS = {"time_limit_s": 7, "grace_s": 3, "disconnect_s": 11, "rlimits": {"nofile": 64}}
 """What the host of the work enforces."""
+
+OFFERED: dict[str, dict[str, Any]] = {
+    "container": {"container": Container(image="train")},
+    "user": {"user": "anna"},
+    "pids_max": {"pids_max": 64},
+    "private_tmp": {"private_tmp": True},
+    "gpu_enforced": {"gpu_enforced": True, "gpus": 1, "gpu_milli": 500},
+}
+"""What only some hosts can do."""
+
+FILES: dict[str, Any] = {
+    "inputs": (Input("object:a", "a"),),
+    "outputs": (Output("b", "object:b"),),
+    "secrets": (Secret("token", env="TOKEN"),),
+}
+"""What every host does before and after the work."""
 
 ASKS = {
     "alternatives",
@@ -52,7 +69,8 @@ ASKS = {
 
 def test_every_field_of_a_job_is_known_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(JobSpec)}
-    assert fields == NOT_A_DEMAND | DEMANDS.keys() | LIMITS.keys() | ASKS
+    enforced = DEMANDS.keys() | LIMITS.keys() | OFFERED.keys() | FILES.keys()
+    assert fields == NOT_A_DEMAND | enforced | ASKS
 
 
 def kinds(facts: list[Any]) -> set[type]:
@@ -91,7 +109,20 @@ def test_what_others_hold_counts_against_every_demand(demand: str) -> None:
 @pytest.mark.lesson(4)
 def test_every_limit_reaches_the_host_that_enforces_it() -> None:
     driver = Driver(a_node())
-    driver.submit(a_job(1, **LIMITS))
+    said = LIMITS | FILES
+    driver.submit(a_job(1, **said))
     (lease,) = driver.core.state.leases.values()
     order = order_of(lease)
-    assert {name: getattr(order, name) for name in LIMITS} == LIMITS
+    assert {name: getattr(order, name) for name in said} == said
+
+
+@pytest.mark.lesson(4)
+@pytest.mark.parametrize("wanted", OFFERED)
+def test_what_only_some_hosts_can_do_is_asked_of_those_alone(wanted: str) -> None:
+    job = a_job(1, **OFFERED[wanted])
+    refused = Driver(a_node()).submit(job)
+    assert JobRejected in kinds(refused) and LeaseGranted not in kinds(refused)
+    able = Driver(a_node(offers=OFFERS))
+    assert LeaseGranted in kinds(able.submit(job))
+    (lease,) = able.core.state.leases.values()
+    assert getattr(order_of(lease), wanted) == OFFERED[wanted][wanted]

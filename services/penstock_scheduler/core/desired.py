@@ -44,6 +44,16 @@ def order_of(lease: Lease, *, begun: bool = False) -> LeaseOrder:
         rendezvous=lease.ready,
         stop_reason=lease.stop_reason,
         begun=begun,
+        container=spec.container,
+        user=spec.user,
+        rlimits=spec.rlimits,
+        memory_limit_mib=spec.memory_mib,
+        pids_max=spec.pids_max,
+        private_tmp=spec.private_tmp,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        secrets=spec.secrets,
+        gpu_enforced=spec.gpu_enforced,
     )
 
 

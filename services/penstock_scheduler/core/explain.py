@@ -115,6 +115,8 @@ def _closed_because(image: NodeImaged) -> str:
         return "draining"
     if image.cordoned:
         return "cordoned"
+    if image.closed:
+        return image.closed
     if image.refusals:
         return "resting after it refused work"
     return str(image.liveness)

@@ -18,6 +18,7 @@ from penstock_contracts.journal import (
     StopRequested,
 )
 from penstock_contracts.nodes import (
+    NO_NEW_WORK,
     NodeCordoned,
     NodeDescription,
     NodeFact,
@@ -90,6 +91,8 @@ def image_of(description: NodeDescription, before: NodeImaged | None) -> NodeIma
         labels=description.labels,
         address=description.advertise_address,
         links=_links_of(description),
+        offers=tuple(sorted(description.offers)),
+        closed=description.facts.get(NO_NEW_WORK, ""),
     )
     if before is None:
         return image

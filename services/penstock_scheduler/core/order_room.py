@@ -17,6 +17,8 @@ NODE_UNITS = 3_200
 ORDER_BYTES = 320
 """An order without what its job brings: command, environment, name, devices."""
 DEVICE_BYTES = 48
+FIELD_BYTES = 16
+"""The name of one that most orders have not."""
 STEPS_BITS = 3
 """A size is rounded up to one of four steps between two powers of two."""
 
@@ -27,6 +29,9 @@ def order_units(spec: JobSpec) -> int:
     """The room that one rank's order takes."""
     size = len(_encode((spec.command, spec.env, spec.name)))
     size += ORDER_BYTES + DEVICE_BYTES * spec.gpus
+    if spec.container or spec.inputs or spec.outputs or spec.secrets:
+        around = (spec.container, spec.inputs, spec.outputs, spec.secrets)
+        size += len(_encode(around)) + FIELD_BYTES * len(around)
     units = -(-size // UNIT_BYTES)
     step = 1 << max(0, units.bit_length() - STEPS_BITS)
     return -(-units // step) * step

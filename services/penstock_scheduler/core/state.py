@@ -13,6 +13,7 @@ import msgspec
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, RANKS_MAX, JobSpec
 from penstock_contracts.journal import NodeImaged, RankExited
 from penstock_contracts.leases import Rendezvous
+from penstock_contracts.work import needs
 from penstock_scheduler.core.order_room import NODE_UNITS, order_units
 
 LOG_SIZES_MAX = 2 * RANKS_MAX
@@ -98,7 +99,8 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     """What two jobs have in common when one fits exactly where the other does.
 
     `alternatives` to it, best first, have none themselves; `node_labels` are sorted; `apart`:
-    `tenant/word`, leases of which it shares no node with, "" = none.
+    `tenant/word`, leases of which it shares no node with, "" = none; `needs`: what a node must
+    offer.
     """
 
     ranks: int
@@ -117,6 +119,7 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     spread_ranks: int = 1
     node_labels: tuple[tuple[str, str], ...] = ()
     apart: str = ""
+    needs: tuple[str, ...] = ()
 
 
 class Node(msgspec.Struct):
@@ -218,12 +221,13 @@ def _shape_of(
         spec.spread_ranks,
         tuple(sorted(spec.node_labels.items())) if spec.node_labels else (),
         apart_of(spec, tenant),
+        needs(spec),
     )
 
 
 def new_node(image: NodeImaged) -> Node:
     """A node with nothing on it."""
-    closed = image.cordoned or image.draining or image.resting
+    closed = image.cordoned or image.draining or image.resting or bool(image.closed)
     return Node(
         image=image,
         free=[GPU_MILLI_WHOLE] * len(image.devices),

@@ -24,6 +24,7 @@ LABELS_KNOWN_MAX = 256
 """Of so many sets of labels it is remembered which nodes lack them."""
 
 Labels = tuple[tuple[str, str], ...]
+Needs = tuple[str, ...]
 Domain = tuple[str, ...]
 """(site, rack), (site,) or (link domain,): by these, domains are ordered."""
 
@@ -85,17 +86,18 @@ class Topology:
         found.heads[theirs, : own.heads.shape[1]] = own.heads[ours]
         return found._replace(names=own.names)
 
-    def lacking(self, labels: Labels, fleet: Fleet) -> Array:
-        """The columns of a fleet whose nodes have not all of these labels."""
+    def lacking(self, labels: Labels, needs: Needs, fleet: Fleet) -> Array:
+        """The columns of a fleet whose nodes have not all of these labels, or offer not all that is
+        needed."""
         self._refresh()
-        found = self._lacking.pop(labels, None)
+        found = self._lacking.pop((labels, needs), None)
         if found is None:
             found = np.ones(len(self._empty.names), np.bool_)
             for name, column in self._empty.columns.items():
-                found[column] = not has_labels(self._images[name], labels)
+                found[column] = not suits(self._images[name], labels, needs)
             if len(self._lacking) >= LABELS_KNOWN_MAX:
                 del self._lacking[next(iter(self._lacking))]
-        self._lacking[labels] = found
+        self._lacking[labels, needs] = found
         if fleet.names == self._empty.names:
             return found
         theirs, ours = self._columns_of(fleet)
@@ -111,7 +113,7 @@ class Topology:
     def _start(self) -> None:
         self._empty = Fleet()
         self._numbers: dict[Domain, int] = {}
-        self._lacking: dict[Labels, Array] = {}
+        self._lacking: dict[tuple[Labels, Needs], Array] = {}
         columns, slots = self._empty.devices.shape[1:]
         self._layout = _unknown(columns, slots)
         self._slots = np.arange(slots)
@@ -190,9 +192,10 @@ class Topology:
         return number
 
 
-def has_labels(image: NodeImaged, labels: Labels) -> bool:
-    """Whether the node has all of these."""
-    return all(image.labels.get(key) == value for key, value in labels)
+def suits(image: NodeImaged, labels: Labels, needs: Needs) -> bool:
+    """Whether the node has all of these labels and offers all that is needed."""
+    has_labels = all(image.labels.get(key) == value for key, value in labels)
+    return has_labels and all(word in image.offers for word in needs)
 
 
 def _unknown(columns: int, slots: int) -> Layout:
@@ -209,6 +212,7 @@ def _differ(one: NodeImaged, other: NodeImaged) -> bool:
     """Whether two images of a node lie or are made differently; all else may change often."""
     return (
         one.labels != other.labels
+        or one.offers != other.offers
         or one.devices != other.devices
         or one.links != other.links
         or one.cpu_milli != other.cpu_milli

@@ -45,6 +45,7 @@ def _demands(shape: Shape) -> list[str]:
     if shape.spread:
         said.append(f"at most {shape.spread_ranks} rank(s) in one {shape.spread}")
     said += [f"on nodes with {key}={value}" for key, value in shape.node_labels]
+    said += [f"on nodes that offer {word}" for word in shape.needs]
     if shape.apart:
         said.append(f"apart from other {shape.apart.partition('/')[2]!r}")
     return said

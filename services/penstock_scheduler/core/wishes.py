@@ -1,8 +1,8 @@
 """Which nodes must a job not use, and could it ever run?
 
-Nodes that have refused it, lack a label it demands, or hold a job it keeps apart from; and whether
-the registered nodes, with nothing on them, could hold what it demands. It does not know what is
-free now.
+Nodes that have refused it, lack a label or an offer it demands, or hold a job it keeps apart from;
+and whether the registered nodes, with nothing on them, could hold what it demands. It does not
+know what is free now.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from penstock_scheduler.core.topology import Topology
 def closed_columns(shape: Shape, nodes: dict[str, Node], fleet: Fleet, topology: Topology) -> Array:
     """The columns of a fleet that a job of this shape must not use now, as the packer takes them;
     costs nothing without a wish."""
-    if not (shape.avoid or shape.node_labels or shape.apart):
+    if not (shape.avoid or shape.node_labels or shape.needs or shape.apart):
         return NOBODY
-    if shape.node_labels:
-        closed = topology.lacking(shape.node_labels, fleet).copy()
+    if shape.node_labels or shape.needs:
+        closed = topology.lacking(shape.node_labels, shape.needs, fleet).copy()
     else:
         closed = np.zeros(fleet.count, np.bool_)
     _close(closed, shape.avoid, fleet)
@@ -37,7 +37,7 @@ def closed_columns(shape: Shape, nodes: dict[str, Node], fleet: Fleet, topology:
 
 def is_picky(shape: Shape) -> bool:
     """Whether it demands more than room on whatever nodes."""
-    return bool(shape.node_labels or shape.near_required or shape.spread)
+    return bool(shape.node_labels or shape.needs or shape.near_required or shape.spread)
 
 
 def could_ever(shape: Shape, topology: Topology, without: Iterable[str] = ()) -> bool:
@@ -45,8 +45,8 @@ def could_ever(shape: Shape, topology: Topology, without: Iterable[str] = ()) ->
     alternatives aside; those named are left out. What keeps it apart from others does not count:
     they end."""
     fleet = topology.empty()
-    if shape.node_labels:
-        closed = topology.lacking(shape.node_labels, fleet).copy()
+    if shape.node_labels or shape.needs:
+        closed = topology.lacking(shape.node_labels, shape.needs, fleet).copy()
     else:
         closed = np.zeros(fleet.count, np.bool_)
     _close(closed, without, fleet)
