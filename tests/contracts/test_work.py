@@ -1,5 +1,7 @@
-"""Is what a job wants around its command refused where it cannot be, and named where a node must
-offer it?"""
+"""Is what a job wants around its command refused where it cannot be had?
+
+And is what a node must offer for it named?
+"""
 
 from __future__ import annotations
 
