@@ -10,6 +10,7 @@ import random
 
 from penstock_bus.memory_link import NO_FAULTS, Faults
 from tests.simulation.faults_of_hosts import HOST_KINDS
+from tests.simulation.faults_of_operators import OPERATOR_KINDS
 from tests.simulation.hostility import send_rubbish
 from tests.simulation.misfortune import STEPS_MAX, Done, Kind, some
 from tests.simulation.world import World
@@ -157,4 +158,5 @@ KINDS: tuple[Kind, ...] = (
     Kind("clock stepped", 3, _step_clock),
     Kind("lock gone", 2, _take_lock),
     Kind("hostile messages", 3, _be_hostile),
+    *OPERATOR_KINDS,
 )

@@ -6,15 +6,19 @@ asked at the end what is left. It does not know which faults befall it, nor what
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from penstock_bus.memory import MemoryBus, connect
+from penstock_bus.memory import connect
+from penstock_bus.port import Outage
 from penstock_client.checking import Report
 from penstock_client.client import Client
+from penstock_client.failures import Refused, Unavailable
+from penstock_contracts.nodes import NodeCommand
 from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_runtime.leadership import BUCKET as LOCKS
 from tests.checkers.history import Ending, History
@@ -33,6 +37,8 @@ from tests.simulation.terrain import MODELS, draw_ground
 SYNC_S = 10.0
 """How often a broker with default settings syncs its files."""
 SETUP_S_MAX = 10.0
+OPERATOR_S = 5.0
+"""What an operator waits before he tries again."""
 HOST_SIZES = ((1, 2, 4, 4, 8), (1, 1, 2, 2))
 """GPUs of a host; in a world of small ones there is little room."""
 
@@ -72,7 +78,7 @@ class World:
             )
             for name in ("ada", "bo", "cy", "dee")[: size.tenants]
         ]  # fmt: skip
-        self._operator: MemoryBus | None = None
+        self._closed: dict[str, None] = {}
 
     def _control_plane(self) -> list[Slot]:
         lives = {
@@ -141,6 +147,27 @@ class World:
 
         self.kernel.spawn("operator", drop)
 
+    def command_node(self, node: str, verb: str, command: NodeCommand) -> None:
+        """An operator's command. He tries to close a node once, and to open it until it is open;
+        in the end, too, in case the broker has forgotten that."""
+        self._closed[node] = None
+
+        async def order() -> int:
+            while True:
+                try:
+                    bus = await connect(self.broker, name="operator")
+                    await Client(bus).command_node(node, verb, command)
+                    await bus.close()
+                except (Outage, Refused, Unavailable):
+                    pass
+                else:
+                    return 0
+                if verb != "uncordon":
+                    return 1
+                await asyncio.sleep(OPERATOR_S)
+
+        self.kernel.spawn("operator", order)
+
     # -- the end ---------------------------------------------------------------------------------
     def calm(self) -> None:
         """Nothing strikes any more: no kill is still to come."""
@@ -151,6 +178,8 @@ class World:
                 if life.process is not None:
                     life.process.spare()
             host.look_again()
+        for node in self._closed:
+            self.command_node(node, "uncordon", NodeCommand())
 
     def drained(self) -> bool:
         """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
