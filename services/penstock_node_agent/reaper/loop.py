@@ -19,16 +19,14 @@ from typing import Any
 
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End, attempt_of, mark_line
 from penstock_node_agent.reaper.channel import Channel
+from penstock_node_agent.reaper.clearing import Clearing
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.reaper.leftovers import kill_leftovers, marked_keys
 from penstock_node_agent.reaper.processes import Processes
 from penstock_node_agent.reaper.records import Records
 
 TICK_MS = 1000
 """A time-out does not count while the host is suspended; what is due is due all the same."""
 CLEARING_TICK_MS = 20
-CLEARING_NS_MAX = 5 * SECOND_NS
-"""An attempt whose leftovers survive SIGKILL this long is told as ended, and as gone when it is."""
 STOP_GRACE_S_MAX = 5.0
 SPAWNS_PER_TURN = 8
 """A long row of spawns must not delay what else there is to do and tell."""
@@ -58,12 +56,20 @@ class Reaper:
         self._records = Records(disk, directory, boot_id, complain)
         self._attempts = self._records.attempts
         self._mains: dict[int, Attempt] = {}
-        self._clearing: dict[str, Attempt] = {}
+        self._clearing = Clearing(
+            directory,
+            records=self._records,
+            mains=self._mains,
+            disk=disk,
+            processes=processes,
+            boottime_ns=boottime_ns,
+        )
         self._orders: list[tuple[dict[str, Any], Attempt]] = []
         self._noted: list[tuple[dict[str, Any], Attempt]] = []
         self._due_ns: int | None = None
         self._leaving = self._marking = False
-        self._take_over()
+        self._clearing.take_over()
+        self._channel.accepting = self._clearing.taken_over
 
     def leave(self) -> None:
         """Stop all work, then end."""
@@ -91,26 +97,24 @@ class Reaper:
         self._spawn()
         self._wait()
         self._enforce()
-        self._clear()
+        self._clearing.turn()
+        self._channel.accepting = self._clearing.taken_over
         self._channel.send(self._records.commit())
         if self._marking and not self._records.waiting:
             self._marking = False
-            self._channel.send(mark_line(begun_ns, self._clearing.values()))
-        if self._leaving and not (self._mains or self._orders or self._still_clearing()):
+            self._channel.send(mark_line(begun_ns, self._clearing.waiting.values()))
+        if self._leaving and not (self._mains or self._orders or self._clearing.untold):
             self._channel.close()
             return False
         return True
-
-    def _still_clearing(self) -> bool:
-        return any(attempt.ended is None for attempt in self._clearing.values())
 
     def timeout_ms(self) -> int | None:
         """How long to wait for something to do at most; None: until it comes."""
         if self._orders:
             return 0
-        if self._clearing and self._still_clearing():
+        if self._clearing.untold:
             return CLEARING_TICK_MS
-        if self._mains or self._clearing or self._records.waiting:
+        if self._mains or self._clearing.waiting or self._records.waiting:
             if self._due_ns is None:
                 return self._tick_ms
             return max(1, min(self._tick_ms, (self._due_ns - self._boottime_ns()) // 1_000_000 + 1))
@@ -188,7 +192,7 @@ class Reaper:
         now = self._boottime_ns()
         if refused:
             attempt.end = End(now, None, None, refused, message)
-            self._tell_end(attempt, now)
+            self._clearing.tell_end(attempt, now)
             return
         attempt.began_ns, attempt.pid = now, pid
         if order["limit_s"] is not None:
@@ -241,58 +245,5 @@ class Reaper:
                 now = self._boottime_ns()
                 self._processes.kill_group(attempt.pid, signal.SIGKILL)
                 reason = attempt.reason or ("signalled" if exit.code is None else "exited")
-                attempt.end = End(now, exit.code, exit.signal, reason)
-                attempt.clear_ns = now
-                self._clearing[attempt.key] = attempt
+                self._clearing.begin(attempt, End(now, exit.code, exit.signal, reason))
             self._processes.reap(exit.pid)
-
-    # -- clearing ----------------------------------------------------------------------------------
-    def _take_over(self) -> None:
-        """What the log does not say ended is lost: kill what is left of it, then say so. So is what
-        bears our mark and stands in no log: a reaper has run here before, and its log is gone."""
-        for attempt in self._attempts.values():
-            if not attempt.gone:
-                self._give_up(attempt)
-        if not self._records.same_boot:
-            for attempt in self._clearing.values():
-                self._tell_end(attempt, self._boottime_ns())
-            self._clearing.clear()
-        for key in marked_keys(self._processes, self._directory):
-            if key not in self._attempts:
-                stray = self._attempts[key] = Attempt(key, self._boottime_ns(), "", "")
-                self._records.add(stray.order_line())
-                self._give_up(stray)
-        self._clear()
-
-    def _give_up(self, attempt: Attempt) -> None:
-        attempt.old, attempt.clear_ns = True, self._boottime_ns()
-        if attempt.ended is None:
-            attempt.end = End(attempt.began_ns, None, None, "lost", "the reaper died")
-        self._clearing[attempt.key] = attempt
-
-    def _clear(self) -> None:
-        """Finished attempts are gone when nothing of them is left; until then no agent comes in
-        that would ask about those of a reaper that died."""
-        if not self._clearing:
-            return
-        now = self._boottime_ns()
-        left = kill_leftovers(self._processes, self._directory, self._mains, self._clearing)
-        for attempt in list(self._clearing.values()):
-            if attempt.key not in left:
-                del self._clearing[attempt.key]
-                self._tell_end(attempt, now)
-            elif attempt.ended is None and now - attempt.clear_ns > CLEARING_NS_MAX:
-                self._tell_end(attempt, None)
-        self._channel.accepting = not any(
-            attempt.old and attempt.ended is None for attempt in self._clearing.values()
-        )
-
-    def _tell_end(self, attempt: Attempt, gone_ns: int | None) -> None:
-        attempt.gone = gone_ns is not None
-        if attempt.ended is not None:
-            attempt.clear_ns = gone_ns or attempt.clear_ns
-            self._records.add(["gone", attempt.key, attempt.clear_ns], durable=True)
-        elif attempt.end is not None:
-            sizes = self._disk.size(attempt.out), self._disk.size(attempt.err)
-            attempt.ended = ["ended", attempt.key, *attempt.end, *sizes, gone_ns]
-            self._records.add(attempt.ended, durable=True)
