@@ -34,7 +34,9 @@ _decode = msgspec.json.Decoder(Memo).decode
 
 def memo_of(lease: Lease, slot: int) -> str:
     """All that is needed to tell and to count the attempt; little of what it runs."""
-    order = msgspec.structs.replace(lease.order, command=lease.order.command[:1], env={})
+    order = msgspec.structs.replace(
+        lease.order, command=lease.order.command[:1], env={}, container=None, inputs=(), secrets=()
+    )
     return _encode(Memo(order, lease.received_ns, slot)).decode()
 
 

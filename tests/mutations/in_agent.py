@@ -19,7 +19,7 @@ IN_AGENT = (
     ),
     Mutation(
         name="last segment never closed",
-        file=f"{_AGENT}/core/attempts.py",
+        file=f"{_AGENT}/core/endings.py",
         old="        close_segment(state, lease, at_ms, last=True)\n",
         new="        close_segment(state, lease, lease.open_ms, last=True)\n",
         breaks="the end of each run is not billed",
@@ -33,7 +33,7 @@ IN_AGENT = (
     ),
     Mutation(
         name="end of a dead reaper's work guessed",
-        file=f"{_AGENT}/reaper/loop.py",
+        file=f"{_AGENT}/reaper/clearing.py",
         old='End(attempt.began_ns, None, None, "lost", "the reaper died")',
         new='End(attempt.clear_ns, 0, None, "exited")',
         breaks="a job is said to have succeeded that was killed",
@@ -54,7 +54,7 @@ IN_AGENT = (
     ),
     Mutation(
         name="release told before the end",
-        file=f"{_AGENT}/core/attempts.py",
+        file=f"{_AGENT}/core/endings.py",
         old="    tell(state, lease, item)\n    spool = state",
         new="    tell(state, lease, Released(**step_of(lease, at_ms)), item)\n    spool = state",
         breaks="an attempt's end is lost",
@@ -64,12 +64,13 @@ IN_AGENT = (
         file=f"{_AGENT}/core/attempts.py",
         old="            _stop(lease, order.stop_reason or CANCELLED, todo)\n",
         new="            _stop(lease, order.stop_reason or CANCELLED, todo)\n"
-        "            tell(state, lease, Released(**step_of(lease, lease.axis_ms(at_ns))))\n",
+        "            step = step_of(lease, lease.axis_ms(at_ns))\n"
+        "            tell(state, lease, endings.Released(**step))\n",
         breaks="a device is freed while work still ends on it",
     ),
     Mutation(
         name="output's slot used again too early",
-        file=f"{_AGENT}/core/attempts.py",
+        file=f"{_AGENT}/core/endings.py",
         old="    if spool is None or alive or not spool.delivered:\n",
         new="    if spool is None or alive:\n",
         breaks="output is lost, or another's",

@@ -10,6 +10,7 @@ import msgspec
 
 from penstock_contracts.leases import LeaseOrder, NodeDesired
 from penstock_contracts.nodes import Device
+from penstock_contracts.work import StoredOutput
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
@@ -44,7 +45,8 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
 class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="agent_started"):
     """`wall_ms` anchors the node's time axis when the boot is new. `spool_bytes`: sizes of stdout
     and stderr found on disk, per lease key. `slots`: all that were found there.
-    `recalled`: ends that a journal of another boot may have lost. The rest describes the node."""
+    `recalled`: ends that a journal of another boot may have lost. `checks`: devices are looked at
+    before and after each lease. The rest describes the node."""
 
     at_ns: int
     wall_ms: int
@@ -59,6 +61,7 @@ class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ag
     advertise_address: str = "127.0.0.1"
     driver: str = ""
     version: str = ""
+    checks: bool = False
 
 
 class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="devices_seen"):
@@ -87,6 +90,17 @@ class PortFound(Event, frozen=True, kw_only=True, omit_defaults=True, tag="port_
     port: int | None
 
 
+class Readied(Event, frozen=True, kw_only=True, omit_defaults=True, tag="readied"):
+    """What it needs around its command is there; with a `code` it cannot be, and `blame` says by
+    whose fault: `job` or `node`."""
+
+    at_ns: int
+    key: str
+    code: str = ""
+    message: str = ""
+    blame: str = "job"
+
+
 class Began(Event, frozen=True, kw_only=True, omit_defaults=True, tag="began"):
     """The reaper has spawned it."""
 
@@ -99,6 +113,18 @@ class Gone(Event, frozen=True, kw_only=True, omit_defaults=True, tag="gone"):
 
     at_ns: int
     key: str
+
+
+class Finished(Event, frozen=True, kw_only=True, omit_defaults=True, tag="finished"):
+    """Its outputs are stored, or will not be: with a `code`, one that was required is not. `held`:
+    devices that are not free of it, and why; it is said again when they are."""
+
+    at_ns: int
+    key: str
+    outputs: tuple[StoredOutput, ...] = ()
+    held: dict[str, str] = {}
+    code: str = ""
+    message: str = ""
 
 
 class ReaperReady(Event, frozen=True, kw_only=True, omit_defaults=True, tag="reaper_ready"):
@@ -149,6 +175,15 @@ class LogsDelivered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="l
     offset: int
 
 
+class LogsDropped(Event, frozen=True, kw_only=True, omit_defaults=True, tag="logs_dropped"):
+    """There was no room for these bytes, `[start, end)` of one stream's output."""
+
+    key: str
+    stream: str
+    start: int
+    end: int
+
+
 class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slot_cleared"):
     """The slot's directory and spool files are empty."""
 
@@ -161,9 +196,11 @@ AnyEvent = (
     | Reconnected
     | Ordered
     | PortFound
+    | Readied
     | Began
     | Ended
     | Gone
+    | Finished
     | ReaperReady
     | SegmentsCut
     | NodeStopping
@@ -171,10 +208,11 @@ AnyEvent = (
     | BatchNumbered
     | UsageDelivered
     | LogsDelivered
+    | LogsDropped
     | SlotCleared
 )
 
-MUST_SYNC = (AgentStarted, PortFound, SegmentsCut, NodeStopping)
+MUST_SYNC = (AgentStarted, PortFound, SegmentsCut, NodeStopping, LogsDropped)
 """What must be on the disk before anything follows from it. Of the rest, ends are told again by the
 reaper, which forgets them only after a sync; acknowledgements, by repeating. An order must be
 written, not synced: only a power loss could take it back, and after one the boot is another, for

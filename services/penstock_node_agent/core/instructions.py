@@ -8,6 +8,19 @@ from __future__ import annotations
 import msgspec
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """Get what the lease needs around its command and answer by Readied."""
+
+    key: str
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """Stop getting ready, store outputs, take away what was made for the lease, see that its
+    devices are free of it, and answer by Finished."""
+
+    key: str
+
+
 class Spawn(msgspec.Struct, frozen=True):
     """Have the reaper start the lease's program, in its slot. A key it knows is not started
     again."""
@@ -50,4 +63,4 @@ class Clear(msgspec.Struct, frozen=True):
     silent: bool = False
 
 
-Instruction = Spawn | Stop | Forget | FindPort | Ship | Clear
+Instruction = Ready | Finish | Spawn | Stop | Forget | FindPort | Ship | Clear

@@ -12,20 +12,25 @@ from typing import Any
 
 import msgspec
 
-from penstock_contracts.leases import PREPARE, Described, DesiredAck, NodeDesired
+from penstock_contracts.leases import Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
-from penstock_node_agent.core import attempts, events
+from penstock_node_agent.core import attempts, endings, events, spools
 from penstock_node_agent.core.instructions import (
-    Clear,
-    FindPort,
     Forget,
     Instruction,
-    Ship,
-    Spawn,
     Stop,
 )
 from penstock_node_agent.core.recall import recall
-from penstock_node_agent.core.state import ENDED, HELD, OVER, RUNNING, SPAWNING, State
+from penstock_node_agent.core.state import (
+    ENDED,
+    FINISHING,
+    HELD,
+    READYING,
+    RUNNING,
+    SPAWNING,
+    State,
+)
+from penstock_node_agent.core.stock import take_stock
 from penstock_node_agent.core.telling import tell_again
 from penstock_node_agent.core.usage import count_device, cut_all, retire_boot
 
@@ -66,7 +71,7 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
     state.starts += 1
     if event.boot_id != state.boot_id:
         _boot(state, event, todo)
-    state.advertise_address = event.advertise_address
+    state.advertise_address, state.checks = event.advertise_address, event.checks
     state.devices = {device.uuid: device for device in event.devices}
     for uuid in state.devices:
         count_device(state, uuid, state.axis_ms(event.at_ns))
@@ -103,7 +108,7 @@ def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     for recalled in event.recalled:
         recall(state, recalled, todo)
     for lease in list(state.leases.values()):
-        attempts.lose(state, lease, todo, event.spool_bytes.get(lease.key))
+        endings.lose_with_boot(state, lease, todo, event.spool_bytes.get(lease.key))
     _distrust_slots(state, event.slots)
     retire_boot(state)
     state.boot_id, state.anchor_ns, state.joined_ms = event.boot_id, event.at_ns, event.wall_ms
@@ -146,14 +151,19 @@ def _ordered(state: State, event: events.Ordered, todo: Instructions) -> None:
 
 def _port_found(state: State, event: events.PortFound, todo: Instructions) -> None:
     lease = state.leases.get(event.key)
-    if lease is None or lease.stage != HELD:
+    if lease is None or lease.stage not in (HELD, READYING) or lease.unready:
         return
     if event.port is None:
-        attempts.decline(
-            state, lease, "no_port", "no port of the agent's range is free", event.at_ns
-        )
+        message = "no port of the agent's range is free"
+        attempts.decline(state, lease, "no_port", message, event.at_ns, todo)
     else:
         attempts.prepared(state, lease, event.at_ns, event.port)
+
+
+def _readied(state: State, event: events.Readied, todo: Instructions) -> None:
+    lease = state.leases.get(event.key)
+    if lease is not None:
+        attempts.readied(state, lease, event, todo)
 
 
 def _began(state: State, event: events.Began, todo: Instructions) -> None:
@@ -168,43 +178,27 @@ def _began(state: State, event: events.Began, todo: Instructions) -> None:
 def _ended(state: State, event: events.Ended, todo: Instructions) -> None:
     lease = state.leases.get(event.key)
     if lease is not None and lease.stage in (SPAWNING, RUNNING):
-        attempts.ended(state, lease, event)
+        endings.ended(state, lease, event)
+        endings.finish(state, lease, todo)
     if event.gone_ns is not None:
         _gone(state, events.Gone(at_ns=event.gone_ns, key=event.key), todo)
 
 
 def _gone(state: State, event: events.Gone, todo: Instructions) -> None:
     lease = state.leases.get(event.key)
-    if lease is not None and lease.stage == ENDED:
-        attempts.released(state, lease, event.at_ns, todo)
+    if lease is not None and lease.stage in (ENDED, FINISHING):
+        endings.gone(state, lease, event.at_ns, todo)
+        attempts.begin_waiting(state, event.at_ns, todo)
     if event.key in state.strays:
         state.strays.remove(event.key)
     todo.append(Forget(event.key))
 
 
-def _reaper_ready(state: State, event: events.ReaperReady, todo: Instructions) -> None:
-    """Bring the new reaper and the state together: level-triggered, whatever was under way
-    before."""
-    state.ready = True
-    known = set(event.keys)
-    state.strays = [key for key in state.strays if key in known]
-    for key, lease in list(state.leases.items()):
-        if lease.stage == SPAWNING and key not in known:
-            if lease.stopping:
-                attempts.end_unspawned(state, lease, event.at_ns, todo)
-            else:
-                todo.append(Spawn(key))
-        elif lease.stage in (RUNNING, ENDED) and key not in known:
-            attempts.lose(state, lease, todo)
-        elif lease.stage in (SPAWNING, RUNNING) and lease.stopping:
-            todo.append(Stop(key, lease.stopping, lease.order.grace_s))
-        elif lease.stage == HELD and lease.order.phase == PREPARE:
-            todo.append(FindPort(key))
-    for key in event.keys:
-        if key not in state.leases or state.leases[key].stage == OVER:
-            todo += (Stop(key, "cancelled", 0), Forget(key))
-    todo.extend(Ship(key) for key in state.spools)
-    todo.extend(Clear(slot, silent) for slot, silent in state.slots_dirty.items())
+def _finished(state: State, event: events.Finished, todo: Instructions) -> None:
+    lease = state.leases.get(event.key)
+    if lease is not None:
+        endings.finished(state, lease, event, todo)
+        attempts.begin_waiting(state, event.at_ns, todo)
 
 
 def _cut(state: State, event: events.SegmentsCut, todo: Instructions) -> None:
@@ -213,7 +207,7 @@ def _cut(state: State, event: events.SegmentsCut, todo: Instructions) -> None:
 
 def _stopping(state: State, event: events.NodeStopping, todo: Instructions) -> None:
     state.ready = False
-    attempts.end_held(state, event.at_ns)
+    attempts.end_held(state, event.at_ns, todo)
 
 
 def _reports_delivered(state: State, event: events.ReportsDelivered, todo: Instructions) -> None:
@@ -231,17 +225,6 @@ def _usage_delivered(state: State, event: events.UsageDelivered, todo: Instructi
         del state.usage[: event.count]
 
 
-def _logs_delivered(state: State, event: events.LogsDelivered, todo: Instructions) -> None:
-    spool = state.spools.get(event.key)
-    if spool is None:
-        return
-    if event.stream == "stdout":
-        spool.out = max(spool.out, event.offset)
-    else:
-        spool.err = max(spool.err, event.offset)
-    attempts.free_spool(state, event.key, todo)
-
-
 def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -> None:
     if state.slots_dirty.pop(event.slot, False):
         state.slots_free.append(event.slot)
@@ -253,15 +236,18 @@ _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.Reconnected: _reconnected,
     events.Ordered: _ordered,
     events.PortFound: _port_found,
+    events.Readied: _readied,
     events.Began: _began,
     events.Ended: _ended,
     events.Gone: _gone,
-    events.ReaperReady: _reaper_ready,
+    events.Finished: _finished,
+    events.ReaperReady: take_stock,
     events.SegmentsCut: _cut,
     events.NodeStopping: _stopping,
     events.ReportsDelivered: _reports_delivered,
     events.BatchNumbered: _batch_numbered,
     events.UsageDelivered: _usage_delivered,
-    events.LogsDelivered: _logs_delivered,
+    events.LogsDelivered: spools.delivered,
+    events.LogsDropped: spools.dropped,
     events.SlotCleared: _slot_cleared,
 }

@@ -7,10 +7,10 @@ does not know where it is read.
 
 from __future__ import annotations
 
-from penstock_node_agent.core import attempts
+from penstock_node_agent.core import attempts, endings
 from penstock_node_agent.core.events import Recalled
 from penstock_node_agent.core.instructions import Instruction
-from penstock_node_agent.core.state import HELD, PREPARED, RUNNING, SPAWNING, Lease, Spool, State
+from penstock_node_agent.core.state import RUNNING, SPAWNING, UNBEGUN, Lease, Spool, State
 
 
 def recall(state: State, event: Recalled, todo: list[Instruction]) -> None:
@@ -23,19 +23,20 @@ def recall(state: State, event: Recalled, todo: list[Instruction]) -> None:
         lease = Lease(key=order.key, order=order, received_ns=event.received_ns)
         state.leases[order.key] = lease
         state.current[f"{order.job_id}/{order.rank}"] = order.key
-    if lease.stage in (HELD, PREPARED):
+    if lease.stage in UNBEGUN:
         _give_back_slot(state, lease, event.slot)
     if lease.stage == SPAWNING and event.began_ns is not None:
         attempts.began(state, lease, event.began_ns)
     if lease.stage in (SPAWNING, RUNNING):
-        attempts.ended(state, lease, event.end)
-        attempts.released(state, lease, event.end.gone_ns or event.end.at_ns, todo)
+        endings.ended(state, lease, event.end)
+        if lease.untold is None:
+            endings.close(state, lease, event.end.gone_ns or event.end.at_ns, todo)
 
 
 def _give_back_slot(state: State, lease: Lease, slot: int) -> None:
     """It was spawned; where it has written is its own."""
     order = lease.order
-    lease.stage, lease.slot = SPAWNING, slot
+    lease.stage, lease.slot, lease.unready = SPAWNING, slot, False
     if slot in state.slots_free:
         state.slots_free.remove(slot)
     state.slots_dirty.pop(slot, None)

@@ -9,19 +9,23 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.errors import InvariantError
-from penstock_contracts.leases import RUN, LeaseOrder, ReportItem
+from penstock_contracts.leases import RUN, Declined, Exited, LeaseOrder, ReportItem
 from penstock_contracts.nodes import Device, NodeDescription
 from penstock_contracts.usage import Segment, UsageBatch
 
 HELD = "held"
+READYING = "readying"
 PREPARED = "prepared"
 SPAWNING = "spawning"
 RUNNING = "running"
 ENDED = "ended"
+FINISHING = "finishing"
 OVER = "over"
-STAGES = (HELD, PREPARED, SPAWNING, RUNNING, ENDED, OVER)
-"""A lease moves forward only. `ended`: its process is gone, not all it left; `over`: nothing is
-here."""
+STAGES = (HELD, READYING, PREPARED, SPAWNING, RUNNING, ENDED, FINISHING, OVER)
+"""A lease moves forward only. `readying`: what it needs around its command is being got. `ended`:
+its process is gone, not all it left. `finishing`: its outputs are being stored, its devices looked
+at. `over`: nothing is here. Most leases need nothing and skip `readying` and `finishing`."""
+UNBEGUN = (HELD, READYING, PREPARED)
 
 MS_NS = 1_000_000
 
@@ -32,7 +36,9 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
     `fault`: which of its devices failed, and how. `contact_ns`: when this host had last been heard
-    by whoever ordered it, CLOCK_BOOTTIME; its `disconnect_s` counts from there.
+    by whoever ordered it, CLOCK_BOOTTIME; its `disconnect_s` counts from there. `unready`: what it
+    needs is not there, or may not be since the agent began anew. `gone_ns`: nothing of its
+    processes is left since then. `untold`: how it ended, told once its outputs are stored.
     """
 
     key: str
@@ -50,6 +56,9 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     stopping: str = ""
     tale: list[ReportItem] = []
     fault: str = ""
+    unready: bool = False
+    gone_ns: int | None = None
+    untold: Exited | Declined | None = None
 
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the lease's axis: the grant's server time plus the host's own clock."""
@@ -59,13 +68,27 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     def unproven(self) -> bool:
         """Ordered to run and not begun: with a `disconnect_s` it needs an order that is fresh when
         it begins, and asks for one."""
-        due = self.stage in (HELD, PREPARED) and self.order.phase == RUN
+        due = self.stage in UNBEGUN and self.order.phase == RUN and not self.unready
         return due and self.order.disconnect_s is not None
+
+    @property
+    def unbegun(self) -> bool:
+        """Nothing was asked of the reaper."""
+        return self.stage in UNBEGUN or (self.stage == SPAWNING and self.unready)
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Bytes `[start, end)` of an output that there was no room for."""
+
+    stream: str
+    start: int
+    end: int
 
 
 class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An attempt's output on disk. `out`, `err`: bytes that are stored by the broker; `*_final`
-    None while it may still grow. `lost`: there may be more than anybody has told."""
+    None while it may still grow. `lost`: there may be more than anybody has told. `drops`: what was
+    given up and is not said yet, in ascending order per stream."""
 
     slot: int
     tenant: str
@@ -77,6 +100,7 @@ class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
     out_final: int | None = None
     err_final: int | None = None
     lost: bool = False
+    drops: list[Drop] = []
 
     @property
     def delivered(self) -> bool:
@@ -95,7 +119,8 @@ class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
     `described`: what was last said of the node. `strays`: what the reaper runs and nobody here
     knows. `waiting`: keys of leases whose devices are not
-    free yet, or whose order was too old to begin them. `slots_dirty`: slots that hold something of
+    free yet, or whose order was too old to begin them. `checks`: devices are looked at before and
+    after each lease. `slots_dirty`: slots that hold something of
     an attempt that is over, and whether they may be used again once they are empty."""
 
     node: str
@@ -122,6 +147,7 @@ class State(msgspec.Struct, kw_only=True):
     slots_free: list[int] = []
     slots_dirty: dict[int, bool] = {}
     waiting: list[str] = []
+    checks: bool = False
 
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the node's axis: wall time at the boot's first start plus the host's own
@@ -152,10 +178,13 @@ def check(state: State) -> None:
     for key, lease in state.leases.items():
         if not key == lease.key == lease.order.key:
             raise InvariantError(f"lease {key} holds the order of {lease.order.key}")
-        if lease.stage in (SPAWNING, RUNNING) and key not in state.spools:
+        used = lease.stage in (READYING, SPAWNING, RUNNING, FINISHING)
+        if used and key not in state.spools:
             raise InvariantError(f"lease {key} is {lease.stage} without a spool")
         if not lease.desired and lease.stage == OVER:
             raise InvariantError(f"lease {key} is over and dropped but not forgotten")
+        if lease.untold is not None and lease.stage not in (ENDED, FINISHING):
+            raise InvariantError(f"lease {key} is {lease.stage} and its end is not told")
     for who, key in state.current.items():
         if key not in state.leases:
             raise InvariantError(f"{who} points at the forgotten lease {key}")

@@ -10,9 +10,10 @@ another, which says that it still stands. It does not know why an order came.
 from __future__ import annotations
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
-from penstock_node_agent.core.state import ENDED, RUNNING, SPAWNING, Lease, State
+from penstock_node_agent.core.state import ENDED, FINISHING, RUNNING, SPAWNING, Lease, State
 
 SECOND_NS = 1_000_000_000
+BUSY = (SPAWNING, RUNNING, ENDED, FINISHING)
 
 
 def must_wait(state: State, lease: Lease, at_ns: int) -> bool:
@@ -38,7 +39,7 @@ def is_taken(state: State, lease: Lease) -> bool:
         used = sum(
             other.order.gpu_milli
             for other in state.leases.values()
-            if other.stage in (SPAWNING, RUNNING, ENDED) and uuid in other.order.devices
+            if other.stage in BUSY and uuid in other.order.devices
         )
         if used + order.gpu_milli > GPU_MILLI_WHOLE:
             return True
