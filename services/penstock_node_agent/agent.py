@@ -153,6 +153,7 @@ class Agent:
         while True:
             self._heartbeat()
             self._give_up_audits()
+            self.effects.room.hold()
             if self.effects.may_forget:
                 self._must_sync = True
                 self.wake()
@@ -171,6 +172,7 @@ class Agent:
         self.reports.close()
         self.usage.close()
         self.effects.shipper.close()
+        self.effects.room.close()
         if not self._broken:
             self.journal.commit()
         self._broken = True

@@ -55,6 +55,16 @@ class Config(CommonConfig, frozen=True, kw_only=True):
     sample_s: Annotated[
         float, Meta(description="Seconds between readings of the devices.", ge=0.1, le=3_600)
     ] = 10.0
+    spool_mib: Annotated[
+        float,
+        Meta(
+            description="MiB of an attempt's output that may wait on disk; the oldest goes.",
+            ge=0.001,
+        ),
+    ] = 1024.0
+    spool_node_mib: Annotated[
+        float, Meta(description="The same for all attempts of the node.", ge=0.001)
+    ] = 8192.0
     stop_work_on_exit: Annotated[
         bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
     ] = False

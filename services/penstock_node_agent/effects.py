@@ -28,6 +28,7 @@ from penstock_node_agent.logs import LogShipper
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import memo_of
 from penstock_node_agent.slots import Slots
+from penstock_node_agent.spool_room import SpoolRoom
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Effects:
         self._taker: Taker | None = None
         self.link = link
         self.shipper = LogShipper(bus, state, host.disk, slots, self._take)
+        self.room = SpoolRoom(state, host.disk, self.shipper.tails, self._take, host.spool)
 
     def attach(self, taker: Taker) -> None:
         self._taker = taker
@@ -80,12 +82,14 @@ class Effects:
     @property
     def may_forget(self) -> bool:
         """Whether the reaper remembers what the journal would keep once it is on the disk, or a
-        slot waits for that."""
-        return bool(self._forgotten or self._cleared)
+        slot or some room waits for that."""
+        return bool(self._forgotten or self._cleared or self.room.wanted)
 
     def flush(self, *, synced: bool) -> None:
         """Let what was asked of the reaper leave in one write. Once `synced`, ends are forgotten
         and slots used again: no power loss brings back a lease whose slot has another's output."""
+        if synced:
+            self.room.release()
         if self._forgotten and synced:
             self.link.send(op="forget", keys=self._forgotten)
             self._forgotten = []

@@ -20,8 +20,11 @@ from penstock_node_agent.environment import base_environment
 from penstock_node_agent.ports import PortRange, can_bind, parse_port_range
 from penstock_node_agent.reaper.channel import socket_path
 from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.spool_room import SpoolBounds
 from penstock_node_agent.spool_watch import OnGrown, SpoolWatch
 from penstock_runtime.clock import Clock, SystemClock
+
+MIB = 1 << 20
 
 
 class ReaperDoor(Protocol):
@@ -45,7 +48,8 @@ class Watch(Protocol):
 
 
 class Host(NamedTuple):
-    """`environment`: what every job gets. `watch`: tells which files of a directory grow."""
+    """`environment`: what every job gets. `watch`: tells which files of a directory grow.
+    `spool`: how much output may wait on its disk."""
 
     clock: Clock
     boot_id: str
@@ -55,6 +59,7 @@ class Host(NamedTuple):
     ports: PortRange
     reaper: ReaperDoor
     watch: Callable[[str, OnGrown], Watch]
+    spool: SpoolBounds = SpoolBounds()
 
 
 class UnixDoor:
@@ -90,4 +95,5 @@ def this_host(config: Config, driver: DeviceDriver) -> Host:
         ports=PortRange(first, last, partial(can_bind, config.advertise_address)),
         reaper=UnixDoor(config.directory),
         watch=SpoolWatch,
+        spool=SpoolBounds(int(config.spool_mib * MIB), int(config.spool_node_mib * MIB)),
     )

@@ -2,7 +2,8 @@
 
 Tails spool files and publishes what is new, at once, in chunks with their offset: one chunk per
 stream is under way, what is written meanwhile goes into the next. What the broker has stored is an
-event, so that tailing goes on there after a restart. It does not know when an attempt is over.
+event, so that tailing goes on there after a restart. Where output was given up, it says so in place
+of the bytes. It does not know when an attempt is over, nor how much room there is (`spool_room`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Callable, Iterable
 
 from penstock_bus.port import Appended, Bus
 from penstock_contracts.ids import ROOT
+from penstock_contracts.output import Piece, headers_of
 from penstock_node_agent.core.events import LogsDelivered
+from penstock_node_agent.core.spools import progress
 from penstock_node_agent.core.state import Spool, State
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.slots import STREAMS, Slots
@@ -23,15 +26,14 @@ CHUNK_BYTES_MAX = 128 * 1024
 FLYING_BYTES_MAX = 4 << 20
 """Unacknowledged output of all streams together; the rest waits on disk."""
 RETRY_S = 0.5
-OFFSET_HEADER = "Penstock-Offset"
 
 log = logging.getLogger(__name__)
 
 
 class Tail:
-    """One stream of one attempt. `offset`: stored by the broker up to here; `chunk`: under way."""
+    """One stream of one attempt. `offset`: stored by the broker up to here; `piece`: under way."""
 
-    __slots__ = ("chunk", "disk", "file", "key", "offset", "path", "stream", "subject", "waiting")
+    __slots__ = ("disk", "file", "key", "offset", "path", "piece", "stream", "subject", "waiting")
 
     def __init__(self, disk: Disk, key: str, stream: str, path: str, spool: Spool) -> None:
         self.disk, self.key, self.stream, self.path = disk, key, stream, path
@@ -39,16 +41,32 @@ class Tail:
         self.subject = (
             f"{ROOT}.log.{spool.tenant}.{spool.job_id}.{spool.attempt}.{spool.rank}.{stream}"
         )
-        self.chunk = b""
+        self.piece: Piece | None = None
         self.file: int | None = None
         self.waiting = False
 
-    def read(self) -> bytes:
+    @property
+    def unread(self) -> int:
+        """Where what is not under way begins."""
+        return self.offset if self.piece is None else self.piece.end
+
+    def next(self, spool: Spool) -> Piece | None:
+        """What is to be said at `offset`; None while there is nothing."""
+        count = CHUNK_BYTES_MAX
+        for drop in spool.drops:
+            if drop.stream == self.stream and drop.end > self.offset:
+                if drop.start <= self.offset:
+                    return Piece(self.offset, b"", drop.end - self.offset)
+                count = min(count, drop.start - self.offset)
+        data = self._read(count)
+        return Piece(self.offset, data) if data else None
+
+    def _read(self, count: int) -> bytes:
         if self.file is None:
             self.file = self.disk.open(self.path)
             if self.file is None:
                 return b""
-        return self.disk.pread(self.file, CHUNK_BYTES_MAX, self.offset)
+        return self.disk.pread(self.file, count, self.offset)
 
     def close(self) -> None:
         if self.file is not None:
@@ -69,7 +87,7 @@ class LogShipper:
     ) -> None:
         self._bus, self._state, self._on_event = bus, state, on_event
         self._disk, self._slots = disk, slots
-        self._tails: dict[tuple[str, str], Tail] = {}
+        self.tails: dict[tuple[str, str], Tail] = {}
         self._key_of_slot: dict[int, str] = {}
         self._waiting: deque[Tail] = deque()
         self._flying_bytes = 0
@@ -102,7 +120,7 @@ class LogShipper:
             return
         self.expect(key, spool.slot)
         for stream in STREAMS:
-            final, done = _progress(spool, stream)
+            final, done = progress(spool, stream)
             if final is None or done < final:
                 self._pump(self._tail(key, stream))
 
@@ -110,62 +128,63 @@ class LogShipper:
         """All of this slot's output is stored."""
         key = self._key_of_slot.pop(slot, None)
         for stream in STREAMS:
-            tail = self._tails.pop((key or "", stream), None)
+            tail = self.tails.pop((key or "", stream), None)
             if tail is not None:
                 tail.close()
 
     def close(self) -> None:
         self._closed = True
-        for tail in self._tails.values():
+        for tail in self.tails.values():
             tail.close()
 
     def _tail(self, key: str, stream: str) -> Tail:
-        tail = self._tails.get((key, stream))
+        tail = self.tails.get((key, stream))
         if tail is None:
             spool = self._state.spools[key]
             path = self._slots.spool(spool.slot, stream)
             tail = Tail(self._disk, key, stream, path, spool)
-            self._tails[key, stream] = tail
+            self.tails[key, stream] = tail
         return tail
 
     def _pump(self, tail: Tail) -> None:
-        if tail.chunk or tail.waiting or self._closed:
+        if tail.piece is not None or tail.waiting or self._closed:
             return
-        if self._tails.get((tail.key, tail.stream)) is not tail:
+        spool = self._state.spools.get(tail.key)
+        if spool is None or self.tails.get((tail.key, tail.stream)) is not tail:
             return  # all of it is stored, and its file may be another attempt's by now
         if self._flying_bytes >= FLYING_BYTES_MAX:
             tail.waiting = True
             self._waiting.append(tail)
             return
-        tail.chunk = tail.read()
-        if tail.chunk:
-            self._flying_bytes += len(tail.chunk)
-            self._publish(tail)
+        tail.piece = piece = tail.next(spool)
+        if piece is None:
+            self._check_end(tail, spool)
         else:
-            self._check_end(tail)
+            self._flying_bytes += len(piece.data)
+            self._publish(tail, piece)
 
-    def _publish(self, tail: Tail) -> None:
+    def _publish(self, tail: Tail, piece: Piece) -> None:
         """The same bytes under the same id, as often as it takes."""
         if self._closed:
             return
+        sign = "-" if piece.dropped else "+"
         self._bus.append_nowait(
             tail.subject,
-            tail.chunk,
-            lambda result: self._stored(tail, result),
-            message_id=f"{tail.subject}@{tail.offset}+{len(tail.chunk)}",
-            headers={OFFSET_HEADER: str(tail.offset)},
+            piece.data,
+            lambda result: self._stored(tail, piece, result),
+            message_id=f"{tail.subject}@{piece.offset}{sign}{piece.end - piece.offset}",
+            headers=headers_of(piece),
         )
 
-    def _stored(self, tail: Tail, result: Appended | Exception) -> None:
+    def _stored(self, tail: Tail, piece: Piece, result: Appended | Exception) -> None:
         if self._closed:
             return
         if isinstance(result, Exception):
             self.failures += 1
-            asyncio.get_running_loop().call_later(RETRY_S, self._publish, tail)
+            asyncio.get_running_loop().call_later(RETRY_S, self._publish, tail, piece)
             return
-        self._flying_bytes -= len(tail.chunk)
-        tail.offset += len(tail.chunk)
-        tail.chunk = b""
+        self._flying_bytes -= len(piece.data)
+        tail.offset, tail.piece = piece.end, None
         self._on_event(LogsDelivered(key=tail.key, stream=tail.stream, offset=tail.offset))
         self._pump(tail)
         while self._waiting and self._flying_bytes < FLYING_BYTES_MAX:
@@ -173,17 +192,9 @@ class LogShipper:
             next_tail.waiting = False
             self._pump(next_tail)
 
-    def _check_end(self, tail: Tail) -> None:
+    def _check_end(self, tail: Tail, spool: Spool) -> None:
         """A spool that has become shorter than it was at the end cannot be made whole: go on."""
-        spool = self._state.spools.get(tail.key)
-        final = _progress(spool, tail.stream)[0] if spool is not None else None
+        final = progress(spool, tail.stream)[0]
         if final is not None and tail.offset < final:
             log.error("output is missing", extra={"lease": tail.key, "offset": tail.offset})
             self._on_event(LogsDelivered(key=tail.key, stream=tail.stream, offset=final))
-
-
-def _progress(spool: Spool, stream: str) -> tuple[int | None, int]:
-    """(final size or None, bytes stored) of one stream."""
-    if stream == "stdout":
-        return spool.out_final, spool.out
-    return spool.err_final, spool.err

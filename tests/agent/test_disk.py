@@ -89,6 +89,15 @@ def test_a_cut_file_goes_on_at_its_new_end(place: Place) -> None:
     assert disk.read(path) == b"w!"
 
 
+def test_what_is_punched_out_reads_as_zeros_and_leaves_the_size(place: Place) -> None:
+    disk, path = place.disk, filled(place, "a", b"x" * 10_000)
+    assert disk.punch(path, 0, 8_192)
+    assert disk.size(path) == 10_000
+    assert disk.read(path) == bytes(8_192) + b"x" * 1_808
+    assert not disk.punch(f"{path}.absent", 0, 1)
+    assert disk.free_bytes(place.root) > 0
+
+
 def test_to_create_empties_the_file_for_whoever_reads_it(place: Place) -> None:
     path = filled(place, "a", b"old")
     reader = place.disk.open(path)

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from penstock_node_agent.reaper.disk import Disk
 
+FREE_BYTES = 1 << 40
 OnGrown = Callable[[str], None]
 Change = list[tuple[str, "File | None"]]
 """Names in a directory and what they lead to from then on: all of it or nothing."""
@@ -93,6 +94,17 @@ class SimulatedDisk(Disk):
 
     def cut(self, file: int, length: int) -> None:
         self._held(file).cut(length)
+
+    def punch(self, path: str, offset: int, length: int) -> bool:
+        file = self._files.get(path)
+        if file is None:
+            return False
+        end = min(offset + length, len(file.data))
+        file.data[offset:end] = bytes(max(0, end - offset))
+        return True
+
+    def free_bytes(self, path: str) -> int:
+        return 0 if self.full else FREE_BYTES
 
     def close(self, file: int) -> None:
         self._held(file)
