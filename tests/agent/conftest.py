@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from agent.nvml_host import NvmlHost
 from agent.scripted import AgentProcess, Mesh
+from nvml.library import NO_COMPILER, build
 
 
 @pytest.fixture
@@ -38,3 +40,19 @@ def agent_factory(nats_server: Any, tmp_path: Path) -> Iterator[AgentFactory]:
     for process in made:
         with suppress(ProcessLookupError):
             process.end()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An NVML that answers what a test writes down."""
+    try:
+        return build(tmp_path_factory.mktemp("nvml"))
+    except FileNotFoundError:
+        pytest.skip(NO_COMPILER)
+
+
+@pytest.fixture
+def nvml_host(nvml_library: Path, tmp_path: Path) -> Iterator[NvmlHost]:
+    """Two idle H100s, found by the real binding in this process."""
+    with NvmlHost(nvml_library, tmp_path, gpus=2) as host:
+        yield host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,8 +15,6 @@ from penstock_node_agent.core.devices import GONE, WELL_NS, Looks, sick
 from penstock_node_agent.core.instructions import Instruction, Spawn, Stop
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.core.state import State
-from penstock_node_agent.drivers.nvml import GPU_IS_LOST, NvmlDriver
-from penstock_node_agent.drivers.port import DriverSilent
 
 D0, D1, D2, D3 = DEVICES
 WITHOUT_D1 = (D0, D2, D3)
@@ -138,57 +135,3 @@ def test_work_whose_device_went_while_no_agent_was_there_ends_when_there_is_one(
     assert stops == [Stop(host.struck.key, "device_failed", 10)]
     encoded = msgspec.json.encode(host.state)
     assert msgspec.json.decode(encoded, type=State) == host.state
-
-
-class Nvml:
-    """Two devices. `lost`: of which of them; `silent`: the whole library."""
-
-    NVMLError = type("NVMLError", (Exception,), {"value": GPU_IS_LOST})
-
-    def __init__(self) -> None:
-        self.lost: set[int] = set()
-        self.silent = False
-
-    def nvmlInit(self) -> None:
-        return None
-
-    def nvmlDeviceGetCount(self) -> int:
-        if self.silent:
-            raise self.NVMLError("Driver/library version mismatch")
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
-
-    def nvmlDeviceGetUUID(self, handle: int) -> str:
-        return f"GPU-{handle}"
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
-        if handle in self.lost:
-            raise self.NVMLError("GPU is lost")
-        return SimpleNamespace(total=80 << 30)
-
-    def __getattr__(self, name: str) -> Any:
-        def unsupported(*_: Any) -> Any:
-            raise self.NVMLError("not supported")
-
-        return unsupported
-
-
-@pytest.mark.lesson(5)
-def test_nvml_tells_a_lost_gpu_from_one_that_does_not_support_a_question() -> None:
-    nvml = Nvml()
-    driver = NvmlDriver(nvml)
-    assert health(driver.discover()) == {}
-    nvml.lost.add(1)
-    assert health(driver.discover()) == {"GPU-1": "GPU is lost"}
-
-
-@pytest.mark.lesson(24)
-def test_a_driver_that_does_not_answer_says_nothing_about_its_devices() -> None:
-    nvml = Nvml()
-    driver = NvmlDriver(nvml)
-    nvml.silent = True
-    for ask in (driver.discover, driver.sample):
-        with pytest.raises(DriverSilent):
-            ask()

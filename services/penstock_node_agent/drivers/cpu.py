@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.host import host_capacity
-from penstock_node_agent.drivers.port import Capacity, Reading
+from penstock_node_agent.drivers.port import (
+    Capacity,
+    Deaf,
+    Listening,
+    MemoryUse,
+    Reading,
+    Vitals,
+    Xid,
+)
 
 
 class CpuDriver:
     """No devices: such a node takes jobs with `gpus` 0 only."""
 
     name = "cpu"
+    can_check = False
 
     def discover(self) -> tuple[Device, ...]:
         return ()
@@ -22,6 +31,15 @@ class CpuDriver:
 
     def sample(self) -> tuple[Reading, ...]:
         return ()
+
+    def vitals(self) -> tuple[Vitals, ...]:
+        return ()
+
+    def memory_in_use(self, uuids: Sequence[str]) -> dict[str, MemoryUse]:
+        return {}
+
+    def listen(self, tell: Callable[[Xid], None]) -> Listening:
+        return Deaf()
 
     def visible_devices(self, uuids: Sequence[str]) -> str:
         return ""

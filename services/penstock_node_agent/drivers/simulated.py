@@ -7,11 +7,20 @@ nothing is measured.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from penstock_contracts.nodes import Device
-from penstock_node_agent.drivers.port import GIB_MIB, Capacity, Reading
+from penstock_node_agent.drivers.port import (
+    GIB_MIB,
+    Capacity,
+    Deaf,
+    Listening,
+    MemoryUse,
+    Reading,
+    Vitals,
+    Xid,
+)
 
 CORES_PER_GPU = 16
 MEMORY_GIB_PER_GPU = 128
@@ -54,6 +63,7 @@ class Simulated(NamedTuple):
 
 class SimulatedDriver:
     name = "simulated"
+    can_check = False
 
     def __init__(self, simulated: Simulated, *, node: str) -> None:
         gib = MEMORY_GIB.get(simulated.model)
@@ -84,6 +94,15 @@ class SimulatedDriver:
             Reading(uuid=device.uuid, index=device.index, model=device.model)
             for device in self._devices
         )
+
+    def vitals(self) -> tuple[Vitals, ...]:
+        return ()
+
+    def memory_in_use(self, uuids: Sequence[str]) -> dict[str, MemoryUse]:
+        return {}
+
+    def listen(self, tell: Callable[[Xid], None]) -> Listening:
+        return Deaf()
 
     def visible_devices(self, uuids: Sequence[str]) -> str:
         index_of = {device.uuid: device.index for device in self._devices}
