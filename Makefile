@@ -32,8 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## From nothing to a metered job: four simulated hosts, 40 jobs, a bill, an audit
 	$(BIN)/python examples/demo.py
 
-test: setup ## Everything but the long tests
-	$(BIN)/python -m pytest -q -m "not long" $(ARGS)
+test: setup ## Everything but the long tests, a file a core at a time
+	$(BIN)/python -m pytest -q -m "not long" -n auto --dist loadfile $(ARGS)
 
 test-long: setup ## All tests with their full counts
 	$(BIN)/python -m pytest -q $(ARGS)
