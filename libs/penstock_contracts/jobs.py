@@ -60,9 +60,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the node holds each to its part). `cpu_milli` and `memory_mib` are per rank, reserved; None =
     the default reserve; a `memory_mib` that is given is a limit where the node offers that.
     `priority`: 9 goes first. `time_limit_s` counts from start; None = none. `retries`: further
-    attempts after a failure or loss. `grace_s` lies between SIGTERM and SIGKILL. `disconnect_s`:
-    how long the work may go on without contact to the mesh; None = as long as it takes, and no
-    retry before evidence.
+    attempts after a failure or loss; up to three that meet a failing device do not count. `grace_s`
+    lies between SIGTERM and SIGKILL. `disconnect_s`: how long the work may go on without contact to
+    the mesh; None = as long as it takes, and no retry before evidence.
 
     Where it may run: `alternatives` are further choices after `gpus` and `gpu_models`, best first;
     the first that fits now is taken. `near`: all devices of all ranks in one domain of that level,

@@ -191,7 +191,7 @@ class AttemptEnded(
 ):
     """The attempt is over and the job goes back to waiting as attempt + 1 (public `preempted` or
     `lost`, when `outcome` is one of these, then `queued`). `outcome` also `failed` (a retry) and
-    `stopped`.
+    `stopped`. `message`: of an attempt that was lost, what its node said.
     """
 
     job_id: str
@@ -199,6 +199,7 @@ class AttemptEnded(
     outcome: str
     reason: str = ""
     tenant: str = ""
+    message: str = ""
 
 
 class JobFinished(

@@ -17,8 +17,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ascending.
 
     `fact` is one of `FACT_NAMES`; `at_ms` Unix ms; `exit_code`, `signal`, `reason`, `message` and
-    `log_bytes` (final offset per `<attempt>.<rank>.<stream>`) stand on terminal facts; `nodes` on
-    `placed`; a `rejected` carries its code as `reason`.
+    `log_bytes` (final offset per `<attempt>.<rank>.<stream>`) stand on terminal facts, `reason` and
+    `message` also on `lost`; `nodes` on `placed`; a `rejected` carries its code as `reason`.
     """
 
     seq: int

@@ -71,7 +71,9 @@ def _events(fact: object, following: object, entry: Committed, index: int) -> tu
         if fact.outcome not in PUBLIC_OUTCOMES:
             return (_queued(entry, index, fact.job_id, fact.tenant, queued, fact.reason),)
         return (
-            _event(entry, index, fact, fact.outcome, at_ms, reason=fact.reason),
+            _event(
+                entry, index, fact, fact.outcome, at_ms, reason=fact.reason, message=fact.message
+            ),
             _queued(entry, index + 1, fact.job_id, fact.tenant, queued, fact.reason),
         )
     if isinstance(fact, journal.JobRejected):
@@ -127,6 +129,7 @@ def _event(
     *,
     nodes: tuple[str, ...] = (),
     reason: str = "",
+    message: str = "",
 ) -> JobEvent:
     return JobEvent(
         seq=entry.seq,
@@ -138,6 +141,7 @@ def _event(
         at_ms=at_ms,
         nodes=nodes,
         reason=reason,
+        message=message,
     )
 
 

@@ -165,19 +165,6 @@ def test_a_job_that_every_agent_declines_fails_in_the_end() -> None:
     assert finish(driver).reason == "declined"
 
 
-@pytest.mark.lesson(5)
-def test_an_attempt_whose_device_failed_is_lost_and_names_the_device() -> None:
-    driver, job = Driver(a_node("n1"), a_node("n2")), a_job(gpus=1, retries=1)
-    driver.submit(job)
-    driver.start(job)
-    why = {"reason": "device_failed", "message": "device n1-0 is unhealthy: gone from the host"}
-    (ended,) = [f for f in driver.end(job, code=None, **why) if isinstance(f, journal.AttemptEnded)]
-    assert (ended.outcome, ended.reason) == ("lost", "device_failed")
-    driver.start(job)
-    driver.end(job, code=None, **why)
-    assert (finish(driver).reason, finish(driver).message) == ("device_failed", why["message"])
-
-
 def test_an_attempt_stopped_with_its_node_is_put_back_without_using_a_retry() -> None:
     driver, job = Driver(a_node()), a_job(gpus=1)
     driver.submit(job)

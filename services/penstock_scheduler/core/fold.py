@@ -19,6 +19,7 @@ from penstock_scheduler.core.expectation import Expectation
 from penstock_scheduler.core.leases import leases_of
 from penstock_scheduler.core.line import Line
 from penstock_scheduler.core.state import (
+    DEVICE_FAILURES_MAX,
     Job,
     Lease,
     LeaseId,
@@ -28,6 +29,9 @@ from penstock_scheduler.core.state import (
     new_node,
 )
 from penstock_scheduler.core.touches import Touches
+
+UNFIT_REASONS = ("declined", "device_failed")
+"""What ends so is tried on other nodes first."""
 
 
 class State:
@@ -141,8 +145,8 @@ class State:
             job.log_bytes[f"{fact.attempt}.{fact.rank}.{stream}"] = size
         if job.first_failure is None and not job.stop_reason and is_failure(fact):
             job.first_failure = fact.rank
-        if fact.reason == "declined":
-            job.declines += 1
+        job.declines += fact.reason == "declined"
+        if fact.reason in UNFIT_REASONS:
             job.avoid = tuple(sorted({*job.avoid, job.ranks[fact.rank].node}))
 
     def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
@@ -171,11 +175,14 @@ class State:
         job = self._job(fact.job_id)
         self._end_leases(job)
         self._move(job, QUEUED)
-        job.retries_used += fact.outcome in ("failed", "lost")
+        if fact.reason == "device_failed" and job.device_failures < DEVICE_FAILURES_MAX:
+            job.device_failures += 1
+        else:
+            job.retries_used += fact.outcome in ("failed", "lost")
         if fact.outcome == "failed" or fact.reason == "declined":
             self.order += 1  # it has had its turn: those that wait go first
             job.order = self.order
-        if fact.reason != "declined" or len(job.avoid) >= len(self.nodes):
+        if fact.reason not in UNFIT_REASONS or len(job.avoid) >= len(self.nodes):
             job.avoid = ()
         job.drop_old_sizes()
         job.attempt = fact.attempt + 1

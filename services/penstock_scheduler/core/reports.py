@@ -34,11 +34,12 @@ from penstock_contracts.leases import (
 from penstock_scheduler.core import resting
 from penstock_scheduler.core.events import NodeReported
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.state import Job, Lease, is_failure
+from penstock_scheduler.core.state import DEVICE_FAILURES_MAX, Job, Lease, is_failure
 
 DECLINES_MAX = 10
 """A job that this many agents declined in a row has failed."""
-LOST_REASONS = frozenset({"lost", "disconnected", "device_failed"})
+DEVICE_FAILED = "device_failed"
+LOST_REASONS = frozenset({"lost", "disconnected", DEVICE_FAILED})
 PUT_BACK_REASONS = frozenset({"preempted", "drained"})
 
 
@@ -66,6 +67,8 @@ def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFac
         return [*_declined(job, lease, item), *rest]
     if job is None or job.ranks[item.rank].exited is not None:
         return []
+    if isinstance(item, Exited):
+        return [*end_ranks(job, [exit_of(item)]), *_rest_of(state, lease, item, now_ns)]
     if isinstance(item, Preparing):
         return _preparing(job, item)
     if isinstance(item, Prepared | Started):
@@ -73,7 +76,16 @@ def decide_report(state: State, event: NodeReported, now_ns: int) -> list[JobFac
         well = resting.accepted(node, lease) if node is not None else []
         steps = _started(job, item) if isinstance(item, Started) else _prepared(job, item)
         return [*steps, *well]
-    return end_ranks(job, [exit_of(item)])
+    return []
+
+
+def _rest_of(state: State, lease: Lease, item: Exited, now_ns: int) -> list[JobFact]:
+    """A node whose device has failed is given nothing for a moment: which device that is, it says
+    on another way, and nobody is to be sent to it before that has arrived."""
+    node = state.nodes.get(lease.node)
+    if item.reason != DEVICE_FAILED or node is None:
+        return []
+    return list(resting.refused(node, now_ns))
 
 
 def _exit_without_lease(state: State, node: str, item: LeaseStep) -> list[JobFact]:
@@ -203,7 +215,7 @@ def _conclude(
 ) -> JobFact:
     """What the attempt comes to, now that every rank has ended."""
     reasons = {exit_.reason for exit_ in ended.values()}
-    decisive = ended[first_failure] if first_failure is not None else None
+    decisive = _decisive(ended, first_failure)
     if job.cancel_reason is not None:
         return _finish(job, ended, "cancelled", None, "cancelled", job.cancel_reason)
     if "time_limit" in reasons:
@@ -222,13 +234,24 @@ def _conclude(
     lost = decisive is not None and decisive.reason in LOST_REASONS
     if decisive is None:
         return _finish(job, ended, "succeeded", ended[0], "exited", "")
-    if job.retries_used < job.spec.retries:
-        return _put_back(job, "lost" if lost else "failed", decisive.reason)
+    spared = decisive.reason == DEVICE_FAILED and job.device_failures < DEVICE_FAILURES_MAX
+    if spared or job.retries_used < job.spec.retries:
+        message = decisive.message if lost else ""
+        return _put_back(job, "lost" if lost else "failed", decisive.reason, message)
     return _finish(job, ended, "failed", decisive, decisive.reason, decisive.message, lost=lost)
 
 
-def _put_back(job: Job, outcome: str, reason: str) -> AttemptEnded:
-    return AttemptEnded(job.spec.job_id, job.attempt, outcome, reason, job.tenant)
+def _decisive(ended: dict[int, RankExited], first_failure: int | None) -> RankExited | None:
+    """The end that counts: of the first rank that failed, unless another's device has: then that is
+    why the others fail, however early."""
+    if first_failure is None:
+        return None
+    failed = (end for _, end in sorted(ended.items()) if end.reason == DEVICE_FAILED)
+    return next(failed, ended[first_failure])
+
+
+def _put_back(job: Job, outcome: str, reason: str, message: str = "") -> AttemptEnded:
+    return AttemptEnded(job.spec.job_id, job.attempt, outcome, reason, job.tenant, message)
 
 
 def _finish(

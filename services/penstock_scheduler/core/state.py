@@ -61,6 +61,11 @@ class Rank(msgspec.Struct):
     exited: RankExited | None = None
 
 
+DEVICE_FAILURES_MAX = 3
+"""So many attempts may meet a device that fails before one counts as a retry: a job is not to be
+blamed for a device, and one on which devices fail again and again is not to go through them all."""
+
+
 class Job(msgspec.Struct, kw_only=True):
     """A job that has not ended. `order` is its place in line, kept over retries."""
 
@@ -73,6 +78,7 @@ class Job(msgspec.Struct, kw_only=True):
     attempt: int = 1
     retries_used: int = 0
     declines: int = 0
+    device_failures: int = 0
     avoid: tuple[str, ...] = ()
     ranks: list[Rank] = []
     alternative: int = 0
