@@ -25,6 +25,7 @@ PARAMETERS: dict[str, str] = {
     "fact": "One of: " + " ".join(jobs.FACT_NAMES) + ".",
     "request_seq": "Sequence of the request in REQUESTS, from its acknowledgement.",
     "node": "The node's name: 1-63 letters, digits, '_' or '-'.",
+    "key": "The public key of whoever asks; the broker has checked it.",
     "verb": "cordon, uncordon, drain, fence or remove.",
     "attempt": "Attempt of the job, from 1.",
     "rank": "Rank within the job, from 0.",

@@ -19,6 +19,8 @@ INVENTORY = "inventory"
 METERING = "metering"
 GATEWAY = "gateway"
 ADMIN = "admin"
+JOINER = "joiner"
+REGISTRAR = "registrar"
 
 MESH_ROLES = (SCHEDULER, INVENTORY, METERING, GATEWAY)
 ASKERS = (CLIENT, GATEWAY)

@@ -28,6 +28,7 @@ from penstock_contracts.bounds import (
     Number,
     Small,
 )
+from penstock_contracts.joining import JoiningFact
 
 ALIVE = "alive"
 SUSPECT = "suspect"
@@ -136,11 +137,19 @@ class NodeFenced(msgspec.Struct, frozen=True, tag="node_fenced", tag_field="fact
 
 
 class NodeRemoved(msgspec.Struct, frozen=True, tag="node_removed", tag_field="fact"):
+    """The node is forgotten, and its key, if it had one, is nobody any more."""
+
     node: str
 
 
 NodeFact = (
-    NodeRegistered | NodeLivenessChanged | NodeCordoned | NodeUncordoned | NodeFenced | NodeRemoved
+    NodeRegistered
+    | NodeLivenessChanged
+    | NodeCordoned
+    | NodeUncordoned
+    | NodeFenced
+    | NodeRemoved
+    | JoiningFact
 )
 
 
@@ -152,7 +161,9 @@ class NodeCommand(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A node as inventory shows it. `schedulable` = alive, not cordoned."""
+    """A node as inventory shows it. `schedulable` = alive, not cordoned. `key`: whose credential it
+    has joined with, "" = it came with one from elsewhere; `revoked`: the key is nobody any more.
+    """
 
     description: NodeDescription
     liveness: str
@@ -161,3 +172,5 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     seen_age_ms: int | None = None
     schedulable: bool = True
+    key: str = ""
+    revoked: bool = False

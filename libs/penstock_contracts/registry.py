@@ -7,41 +7,29 @@ any of it.
 
 from __future__ import annotations
 
-from penstock_contracts import explanations, jobs, journal, leases, nodes, public, queries, usage
+from penstock_contracts import (
+    jobs,
+    joining,
+    journal,
+    leases,
+    nodes,
+    public,
+    queries,
+    usage,
+)
 from penstock_contracts.message_type import (
     ASKERS,
     CORE,
     GATEWAY,
     INVENTORY,
+    JOINER,
     METERING,
     NODE,
     SCHEDULER,
     SERVICE,
     MessageType,
 )
-
-
-def _query(
-    service: str,
-    what: str,
-    ask: object,
-    answer: object,
-    summary: str,
-    *,
-    askers: tuple[str, ...] = ASKERS,
-) -> MessageType:
-    return MessageType(
-        name=f"query_{service}_{what}",
-        subject=f"query.{service}.{what}",
-        carrier=SERVICE,
-        payload=ask,
-        answer=answer,
-        key="none: asking changes nothing",
-        writers=askers,
-        readers=(service,),
-        summary=summary,
-    )
-
+from penstock_contracts.questions import QUESTIONS
 
 MESSAGES: tuple[MessageType, ...] = (
     MessageType(
@@ -218,69 +206,51 @@ MESSAGES: tuple[MessageType, ...] = (
         readers=(INVENTORY,),
         summary="cordon, uncordon, drain, fence or remove a node; answered once committed.",
     ),
-    _query("scheduler", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Live jobs."),
-    _query("scheduler", "job", queries.JobQuery, queries.Answer[queries.JobView], "One live job."),
-    _query(
-        "scheduler",
-        "explain",
-        queries.JobQuery,
-        queries.Answer[explanations.Explanation],
-        "Why a job is where it is.",
+    MessageType(
+        name="invite_node",
+        subject="command.invite.create",
+        carrier=SERVICE,
+        payload=joining.InviteNode,
+        answer=queries.Answer[joining.Invitation],
+        key="key: repeating changes nothing",
+        writers=ASKERS,
+        readers=(INVENTORY,),
+        summary="Invites a host to become a node.",
     ),
-    _query(
-        "scheduler",
-        "nodes",
-        queries.NodesQuery,
-        queries.Answer[queries.NodesUseView],
-        "What is free on each node.",
+    MessageType(
+        name="approve_node",
+        subject="command.invite.approve",
+        carrier=SERVICE,
+        payload=joining.ApproveNode,
+        answer=queries.Answer[joining.Invitation],
+        key="node: repeating changes nothing",
+        writers=ASKERS,
+        readers=(INVENTORY,),
+        summary="Approves of a host that has asked to join and waits.",
     ),
-    _query(
-        "scheduler",
-        "audit",
-        queries.Empty,
-        queries.Answer[queries.SchedulerAudit],
-        "The scheduler's invariants, checked now.",
+    MessageType(
+        name="join",
+        subject="provision.{key}.join",
+        carrier=SERVICE,
+        payload=joining.JoinRequest,
+        answer=queries.Answer[joining.Admission],
+        key="both keys: repeating gives the same node again",
+        writers=(JOINER,),
+        readers=(INVENTORY,),
+        summary="A host asks to become a node, with the key of its invitation.",
     ),
-    _query(
-        "inventory",
-        "nodes",
-        queries.NodesQuery,
-        queries.Answer[queries.NodesView],
-        "Every node with its devices, health and liveness.",
-        askers=(*ASKERS, METERING),
+    MessageType(
+        name="renew",
+        subject="provision.{key}.renew",
+        carrier=SERVICE,
+        payload=queries.Empty,
+        answer=queries.Answer[joining.Admission],
+        key="none: asking changes nothing",
+        writers=(JOINER,),
+        readers=(INVENTORY,),
+        summary="A node asks for its next credential, with its own key.",
     ),
-    _query("inventory", "node", queries.NodeQuery, queries.Answer[nodes.NodeView], "One node."),
-    _query(
-        "inventory",
-        "audit",
-        queries.Empty,
-        queries.Answer[queries.InventoryAudit],
-        "Inventory's invariants, checked now.",
-    ),
-    _query(
-        "metering", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Finished jobs."
-    ),
-    _query(
-        "metering",
-        "job",
-        queries.JobQuery,
-        queries.Answer[queries.JobView],
-        "One job from history, with its use and cost.",
-    ),
-    _query(
-        "metering",
-        "usage",
-        queries.UsageQuery,
-        queries.Answer[queries.UsageView],
-        "GPU time and cost per tenant.",
-    ),
-    _query(
-        "metering",
-        "audit",
-        queries.MeteringAuditQuery,
-        queries.Answer[queries.MeteringAudit],
-        "The ledger against the agents' own counters.",
-    ),
+    *QUESTIONS,
 )
 
 BY_NAME: dict[str, MessageType] = {message.name: message for message in MESSAGES}

@@ -17,9 +17,11 @@ from penstock_contracts.message_type import (
     CORE,
     GATEWAY,
     INVENTORY,
+    JOINER,
     MESH_ROLES,
     METERING,
     NODE,
+    REGISTRAR,
     SCHEDULER,
     SERVICE,
     MessageType,
@@ -30,7 +32,10 @@ from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, OWNERS, STREAMS
 MESH = "MESH"
 NODES = "NODES"
 CLIENTS = "CLIENTS"
-ACCOUNTS = (MESH, NODES, CLIENTS, "PROVISION")
+PROVISION = "PROVISION"
+ACCOUNTS = (MESH, NODES, CLIENTS, PROVISION)
+SYSTEM = "SYS"
+"""The broker's own account."""
 
 NODE_INBOX_PREFIX = "_INBOX_"
 """Before a node's name: where answers to its own requests arrive. Only that node may listen there;
@@ -42,6 +47,11 @@ accept a message whose reply subject begins so; else one node could have the ans
 of its own delivered to another node as an order. Services and agents use the plain subjects.
 """
 
+JOINER_INBOX_PREFIX = "_INBOX_"
+"""Before the key of whoever asks to join: where its answers arrive, and nobody else's."""
+JOINER_PAYLOAD_BYTES_MAX = 4096
+JOINER_SUBSCRIPTIONS_MAX = 8
+
 CLIENT_STREAMS = ("FACTS", "LOGS")
 """What clients may read of the past, by direct get."""
 
@@ -49,17 +59,22 @@ ACCOUNT_OF = {
     **dict.fromkeys((*MESH_ROLES, ADMIN), MESH),
     NODE: NODES,
     CLIENT: CLIENTS,
+    JOINER: PROVISION,
 }
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
-    """Permissions of one role. Subjects may hold `{{name()}}`, the user's own name (a node's)."""
+    """Permissions of one role. Subjects may hold `{{name()}}`, the user's own name (a node's), and
+    `{{subject()}}`, its own public key. The last two bound what a stranger can do; None = nothing.
+    """
 
     name: str
     account: str
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     respond: bool = False
+    payload_bytes_max: int | None = None
+    subscriptions_max: int | None = None
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -77,10 +92,13 @@ class Export(msgspec.Struct, frozen=True):
 
 
 def own_subject(message: MessageType) -> str:
-    """The message's subject with `{node}` as the user's own name and the rest as wildcards."""
+    """The message's subject with `{node}` as the user's own name, `{key}` as its public key and
+    the rest as wildcards."""
     tokens = message.subject.split(".")
-    own = ("{{name()}}" if t == "{node}" else "*" if t.startswith("{") else t for t in tokens)
-    return ".".join((ROOT, *own))
+    return ".".join((ROOT, *(_OWN.get(t, "*" if t.startswith("{") else t) for t in tokens)))
+
+
+_OWN = {"{node}": "{{name()}}", "{key}": "{{subject()}}"}
 
 
 def _direct_get(stream: str) -> tuple[str, ...]:
@@ -151,6 +169,29 @@ def _node_role() -> Role:
     )
 
 
+def _joiner_role() -> Role:
+    """May ask to become a node, or to go on being one, in the name of its own key."""
+    return Role(
+        name=JOINER,
+        account=PROVISION,
+        publish=tuple(own_subject(m) for m in MESSAGES if JOINER in m.writers),
+        subscribe=(f"{JOINER_INBOX_PREFIX}{{{{subject()}}}}.>",),
+        payload_bytes_max=JOINER_PAYLOAD_BYTES_MAX,
+        subscriptions_max=JOINER_SUBSCRIPTIONS_MAX,
+    )
+
+
+def _registrar_role() -> Role:
+    """Inventory's second self: may tell the broker the claims of the one account that its name
+    says, and nothing else."""
+    return Role(
+        name=REGISTRAR,
+        account=SYSTEM,
+        publish=("$SYS.REQ.ACCOUNT.{{name()}}.CLAIMS.UPDATE",),
+        subscribe=("_INBOX.>",),
+    )
+
+
 def _client_role() -> Role:
     past = tuple(subject for stream in CLIENT_STREAMS for subject in _direct_get(stream))
     return Role(
@@ -177,6 +218,8 @@ ROLES: dict[str, Role] = {
     NODE: _node_role(),
     CLIENT: _client_role(),
     ADMIN: _admin_role(),
+    JOINER: _joiner_role(),
+    REGISTRAR: _registrar_role(),
 }
 
 

@@ -71,6 +71,8 @@ def service_child(
         *("--creds", str(directory.creds(name))),
         *("--data-dir", str(directory.service(name))),
     ]
+    if name == "inventory":
+        flags += ["--authority", str(directory.authority)]
     if name == "gateway":
         flags += [
             *("--http-host", addresses.bind),

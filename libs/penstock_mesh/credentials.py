@@ -11,24 +11,40 @@ import base64
 import binascii
 import itertools
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from penstock_contracts.roles import ACCOUNTS, EXPORTS, MESH, ROLES, Role
-from penstock_mesh.jwt import (
+from penstock_bus.authority import AuthorityKeys
+from penstock_bus.jwt import (
     AccountExport,
     AccountImport,
     Scope,
+    account_body,
     render_creds,
     sign_account,
     sign_operator,
     sign_user,
 )
-from penstock_mesh.nkey import KeyPair, KeyType
+from penstock_bus.nkey import KeyPair, KeyType
+from penstock_contracts.message_type import JOINER, NODE, REGISTRAR
+from penstock_contracts.roles import (
+    ACCOUNTS,
+    EXPORTS,
+    MESH,
+    NODES,
+    PROVISION,
+    ROLES,
+    SYSTEM,
+    Role,
+)
 from penstock_mesh.private_file import write_private
 
 OPERATOR_NAME = "penstock"
-SYSTEM_ACCOUNT = "SYS"
+ISSUED_LONG_AGO_S = 1
+"""Of claims that inventory signs anew, with the keys that it has revoked: a broker that is started
+again keeps those, as they are newer.
+"""
 
 RESPONSES_MAX = 1
 RESPONSES_TTL_NS = 15_000_000_000
@@ -40,20 +56,27 @@ every message of every stream they read, which all carry a reply subject.
 
 
 class SeedFile(msgspec.Struct, frozen=True):
-    """The secrets of a mesh as they are stored: the seed of each key by name."""
+    """The secrets of a mesh as they are stored: the seed of each key by name. `registrar` may sign
+    claims of accounts for the operator."""
 
     operator: str
     accounts: dict[str, str]
     roles: dict[str, str]
+    registrar: str = ""
 
 
 class Trust:
     """The keys of one mesh. Signs account claims and mints users; never changes a key it has."""
 
     def __init__(
-        self, operator: KeyPair, accounts: dict[str, KeyPair], role_keys: dict[str, KeyPair]
+        self,
+        operator: KeyPair,
+        accounts: dict[str, KeyPair],
+        role_keys: dict[str, KeyPair],
+        registrar: KeyPair,
     ) -> None:
         self._operator = operator
+        self._registrar = registrar
         self._accounts = accounts
         self._role_keys = role_keys
 
@@ -68,21 +91,23 @@ class Trust:
         operator = _key(stored.operator, KeyType.OPERATOR)
         accounts = {
             name: _key(stored.accounts.get(name, ""), KeyType.ACCOUNT)
-            for name in (SYSTEM_ACCOUNT, *ACCOUNTS)
+            for name in (SYSTEM, *ACCOUNTS)
         }
         role_keys = {name: _key(stored.roles.get(name, ""), KeyType.ACCOUNT) for name in ROLES}
+        registrar = _key(stored.registrar, KeyType.OPERATOR)
         complete = SeedFile(
             operator=operator.seed,
             accounts={name: key.seed for name, key in accounts.items()},
             roles=stored.roles | {name: key.seed for name, key in role_keys.items()},
+            registrar=registrar.seed,
         )
         if complete != stored:
             write_private(path, msgspec.json.encode(complete))
-        return cls(operator, accounts, role_keys)
+        return cls(operator, accounts, role_keys, registrar)
 
     @property
     def system_account(self) -> str:
-        return self._accounts[SYSTEM_ACCOUNT].public
+        return self._accounts[SYSTEM].public
 
     def operator_jwt(self, issued_s: int) -> str:
         return sign_operator(
@@ -90,7 +115,24 @@ class Trust:
             name=OPERATOR_NAME,
             system_account=self.system_account,
             issued_s=issued_s,
+            signers=(self._registrar.public,),
         )
+
+    def authority_keys(self) -> AuthorityKeys:
+        """The part of these secrets that inventory needs to let hosts in and to put them out."""
+        return AuthorityKeys(
+            registrar=self._registrar.seed,
+            node=self._role_keys[NODE].seed,
+            joiner=self._role_keys[JOINER].seed,
+            nodes_account=self._accounts[NODES].public,
+            provision_account=self._accounts[PROVISION].public,
+            nodes_body=self._account_body(NODES),
+        )
+
+    def ensure_registrar_creds(self, path: Path, issued_s: int) -> None:
+        """Leaves at `path` the credential by which inventory tells the broker who is revoked: it
+        may speak of account NODES only."""
+        self.ensure_creds(path, REGISTRAR, self._accounts[NODES].public, issued_s)
 
     def account_jwts(self, issued_s: int) -> dict[str, str]:
         """The claims of every account, by its public key."""
@@ -126,7 +168,12 @@ class Trust:
             self._operator,
             self._accounts[account].public,
             name=account,
-            issued_s=issued_s,
+            issued_s=ISSUED_LONG_AGO_S if account == NODES else issued_s,
+            body=self._account_body(account),
+        )
+
+    def _account_body(self, account: str) -> dict[str, Any]:
+        return account_body(
             jetstream=account == MESH,
             scopes=[
                 _scope(name, role, self._role_keys[name].public)
@@ -189,6 +236,8 @@ def _scope(name: str, role: Role, key: str) -> Scope:
         subscribe=role.subscribe,
         responses_max=RESPONSES_MAX if role.respond else None,
         responses_ttl_ns=RESPONSES_TTL_NS if role.respond else 0,
+        payload_bytes_max=role.payload_bytes_max,
+        subscriptions_max=role.subscriptions_max,
     )
 
 

@@ -40,6 +40,10 @@ class DataDirectory:
         self.cluster_config = root / "cluster.conf"
         self.route_secret = root / "route.secret"
         self.nats_store = root / "jetstream"
+        self.accounts = root / "accounts"
+        self.authority = root / "authority"
+        self.certificate = root / "tls" / "cert.pem"
+        self.certificate_key = root / "tls" / "key.pem"
         self.nodes = root / "nodes"
 
     def creds(self, role: str) -> Path:
@@ -54,11 +58,12 @@ class DataDirectory:
 
     def secrets(self) -> list[Path]:
         """Keys, credentials and tokens that are there: with them, this mesh's agents and users are
-        known to it again."""
+        known to it again, and who was put out stays out."""
         named = (self.keys, self.client_creds, self.http_token, self.route_secret)
         more = (self.cluster_config, self.operator_config)
         kept = [path for path in (*named, *more) if path.exists()]
-        return [*kept, *sorted(self.root.glob("creds/*")), *sorted(self.nodes.glob("*/*.creds"))]
+        globs = ("creds/*", "authority/*", "accounts/*.jwt", "tls/*.pem", "nodes/*/*.creds")
+        return [*kept, *(path for glob in globs for path in sorted(self.root.glob(glob)))]
 
     def acquire(self) -> int:
         """Locks the directory until the returned descriptor is closed or this process ends.

@@ -42,7 +42,8 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`sync_interval` is a Go duration, or `always` for an fsync before each acknowledgement.
     `monitor_port` 0 = no monitoring. `routes` None = a server of its own; `cluster_port` is where
-    it listens for the others."""
+    it listens for the others. `accounts_directory`: where it keeps what it is told of
+    accounts; None = it forgets that when it ends."""
 
     name: str
     bind: str
@@ -53,6 +54,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     operator_jwt: str
     system_account: str
     account_jwts: Mapping[str, str]
+    accounts_directory: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     routes: Routes | None = None
@@ -88,7 +90,12 @@ def render_config(settings: ServerSettings) -> str:
         f"server_name: {_quoted(settings.name)}",
         f"listen: {_quoted(_host_port(settings.bind, settings.port))}",
         f"max_payload: {MAX_PAYLOAD_BYTES}",
-        *_trust_lines(settings.operator_jwt, settings.system_account, settings.account_jwts),
+        *_trust_lines(
+            settings.operator_jwt,
+            settings.system_account,
+            settings.account_jwts,
+            settings.accounts_directory,
+        ),
         "jetstream: {",
         f"  store_dir: {_quoted(str(settings.store_directory))}",
         f"  sync_interval: {_quoted(settings.sync_interval)}",
@@ -115,9 +122,15 @@ def render_config(settings: ServerSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_trust(operator_jwt: str, system_account: str, account_jwts: Mapping[str, str]) -> str:
+def render_trust(
+    operator_jwt: str,
+    system_account: str,
+    account_jwts: Mapping[str, str],
+    accounts_directory: Path | None = None,
+) -> str:
     """The part that says whom the broker trusts, for a configuration that includes it."""
-    return "\n".join(_trust_lines(operator_jwt, system_account, account_jwts)) + "\n"
+    lines = _trust_lines(operator_jwt, system_account, account_jwts, accounts_directory)
+    return "\n".join(lines) + "\n"
 
 
 def render_routes(routes: Routes) -> str:
@@ -140,12 +153,18 @@ def _route_lines(routes: Routes) -> list[str]:
 
 
 def _trust_lines(
-    operator_jwt: str, system_account: str, account_jwts: Mapping[str, str]
+    operator_jwt: str,
+    system_account: str,
+    account_jwts: Mapping[str, str],
+    accounts_directory: Path | None,
 ) -> list[str]:
+    kept = accounts_directory is not None
     return [
         f"operator: {_quoted(operator_jwt)}",
         f"system_account: {_quoted(system_account)}",
-        "resolver: MEMORY",
+        f"resolver: {{type: full, dir: {_quoted(str(accounts_directory))}}}"
+        if kept
+        else "resolver: MEMORY",
         "resolver_preload: {",
         *(f"  {key}: {_quoted(jwt)}" for key, jwt in account_jwts.items()),
         "}",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from penstock_bus.authority import CREDS_FILE, KEYS_FILE
 from penstock_bus.buckets import streams_of
 from penstock_bus.port import Bus
 from penstock_contracts.message_type import ADMIN, CLIENT, NODE
@@ -108,6 +109,7 @@ def write_files(
         operator_jwt=trust.operator_jwt(now_s),
         system_account=trust.system_account,
         account_jwts=trust.account_jwts(now_s),
+        accounts_directory=directory.accounts,
         tls_certificate=addresses.tls_certificate,
         tls_key=addresses.tls_key,
     )
@@ -115,10 +117,12 @@ def write_files(
 
 
 def write_credentials(directory: DataDirectory, nodes: Mapping[str, Path], now_s: int) -> Trust:
-    """Keys, one credential per service and node (`nodes`: name → path), the local user's, and the
-    HTTP token. What exists stays.
+    """Keys, the part of them that inventory needs, one credential per service and node (`nodes`:
+    name → path), the local user's, and the HTTP token. What exists stays.
     """
     trust = Trust.load_or_create(directory.keys)
+    write_private(directory.authority / KEYS_FILE, msgspec.json.encode(trust.authority_keys()))
+    trust.ensure_registrar_creds(directory.authority / CREDS_FILE, now_s)
     trust.ensure_creds(directory.client_creds, CLIENT, "local", now_s)
     for role in (ADMIN, *SERVICES):
         trust.ensure_creds(directory.creds(role), role, role, now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -24,3 +25,7 @@ class Config(StandbyConfig, frozen=True, kw_only=True):
     snapshot_every: Annotated[
         int, Meta(description="Journal entries between two snapshots.", ge=100)
     ] = 20_000
+    authority: Annotated[
+        Path | None,
+        Meta(description="Directory with the keys that let hosts in; unset = no host can join."),
+    ] = None

@@ -7,22 +7,28 @@ judged, commands answered once committed. It does not decide anything.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from penstock_bus.authority import AuthorityUnusable, NatsAuthority
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Message
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ROOT
-from penstock_contracts.nodes import ALIVE, LOST, SUSPECT, NodeFact
+from penstock_contracts.joining import NodeRevoked
+from penstock_contracts.nodes import ALIVE, LOST, SUSPECT, NodeFact, NodeRemoved
 from penstock_contracts.streams import OWNERS, READERS
 from penstock_inventory.answers import accept, answer_audit, answer_node, answer_nodes, refuse
+from penstock_inventory.authority import Authority
 from penstock_inventory.config import Config
 from penstock_inventory.core.events import Doubted
 from penstock_inventory.core.fleet import Fleet
 from penstock_inventory.core.presence import Presence
 from penstock_inventory.messages import Inbox
+from penstock_inventory.reception import Reception
 from penstock_runtime.clock import Clock, SystemClock
+from penstock_runtime.config import ConfigError
 from penstock_runtime.health import Health
 from penstock_runtime.journaled import Committed, Input, JournaledService, new_id
 from penstock_runtime.leadership import Holder, this_process
@@ -51,7 +57,9 @@ class Inventory:
         pace: Pace | None = None,
         new_id: Callable[[], str] = new_id,
         identify: Callable[[str], Holder] = this_process,
+        authority: Authority | None = None,
     ) -> None:
+        """`authority` None: no host can join, and none is put out."""
         self.inbox = Inbox()
         self.presence = Presence(suspect_after_ms=suspect_after_ms, lost_after_ms=lost_after_ms)
         self._bus = bus
@@ -78,6 +86,7 @@ class Inventory:
             identify=identify,
             pace=pace,
         )
+        self.reception = Reception(self.service, bus, clock, authority, lambda: self.fleet)
         self.service.listen(f"{ROOT}.node.*.heartbeat", self._hear)
         self.service.listen(f"{ROOT}.command.node.*.*", self._obey)
         for what, handler in {
@@ -99,12 +108,15 @@ class Inventory:
 
     async def run(self, stop: StopSignal) -> int:
         """Lives until stopped or another takes over; returns the exit code."""
-        judging = asyncio.ensure_future(self._judge_for_ever())
+        beside = [
+            asyncio.ensure_future(task) for task in (self._judge_for_ever(), self.reception.keep())
+        ]
         try:
             return await self.service.run(stop)
         finally:
-            judging.cancel()
-            await asyncio.gather(judging, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     # -- who is heard ------------------------------------------------------------------------------
     def _hear(self, message: Message) -> None:
@@ -141,6 +153,7 @@ class Inventory:
         now_ns = self._clock.monotonic_ns()
         self.presence.match(self.fleet.nodes, now_ns)
         self.presence.grant_grace(now_ns)
+        self.reception.tell_revoked()
 
     def _on_raised(self) -> None:
         self.service.offer(Doubted())
@@ -150,6 +163,8 @@ class Inventory:
         for fact in entry.facts:
             name = fact.description.node if hasattr(fact, "description") else fact.node
             self.presence.match_one(name, nodes.get(name), now_ns)
+            if isinstance(fact, NodeRevoked | NodeRemoved):
+                self.reception.tell_revoked()
 
     # -- commands ----------------------------------------------------------------------------------
     def _obey(self, message: Message) -> None:
@@ -193,7 +208,9 @@ class Inventory:
         yield Metric(
             "penstock_inventory_heartbeats", "counter", "Heartbeats heard.", self._heartbeats
         )
-        yield from event_counts("inventory", self.service.count(), self.inbox.counters)
+        yield from event_counts(
+            "inventory", self.service.count(), self.inbox.counters + self.reception.counters
+        )
 
 
 def serve(config: Config) -> int:
@@ -201,6 +218,7 @@ def serve(config: Config) -> int:
     configure_logging("inventory", config.log_level)
 
     async def main(stop: StopSignal) -> int:
+        authority = _authority(config)
         bus = await connect(
             config.nats_url,
             name="penstock-inventory",
@@ -213,6 +231,7 @@ def serve(config: Config) -> int:
             lost_after_ms=config.lost_after_ms,
             snapshot_every=config.snapshot_every,
             pace=config.pace(),
+            authority=authority,
         )
         health = Health(why_not_ready=inventory.service.why_not_ready)
         health.metrics.add(inventory.metrics)
@@ -226,3 +245,12 @@ def serve(config: Config) -> int:
             await bus.close()
 
     return run_service(main, "inventory")
+
+
+def _authority(config: Config) -> NatsAuthority | None:
+    if config.authority is None:
+        return None
+    try:
+        return NatsAuthority(config.authority, config.nats_url, lambda: time.time_ns() // 10**9)
+    except AuthorityUnusable as error:
+        raise ConfigError(f"setting authority: {error}") from error

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from penstock_contracts import expectations, journal, leases, nodes, public, usage
+from penstock_contracts import expectations, joining, journal, leases, nodes, public, usage
 from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 JOB = "01MCC5RM000000000000000001"
+KEY, OTHER_KEY = "U" + "A" * 55, "U" + "B" * 55
 
 
 def samples() -> dict[str, tuple[Any, Any]]:
@@ -225,6 +226,12 @@ def _node_facts() -> list[Any]:
         nodes.NodeUncordoned("n1"),
         nodes.NodeFenced("n1", "boot", "pulled"),
         nodes.NodeRemoved("n1"),
+        joining.NodeInvited(
+            invite=KEY, expires_ns=99, node="n1", site="a", pool="p", approved=False
+        ),
+        joining.NodeAsked("n1", OTHER_KEY, KEY),
+        joining.NodeAdmitted("n1", OTHER_KEY, KEY, {"site": "a"}),
+        joining.NodeRevoked("n1", OTHER_KEY),
     ]
 
 

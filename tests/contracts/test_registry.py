@@ -52,7 +52,8 @@ def test_streams_that_must_keep_everything_refuse_when_full_and_never_age() -> N
 def test_only_the_declared_roles_may_publish_a_message() -> None:
     for role in roles.ROLES.values():
         for message in MESSAGES:
-            subject = roles.own_subject(message) if role.name == "node" else message.wildcard
+            own = role.name in ("node", "joiner")
+            subject = roles.own_subject(message) if own else message.wildcard
             allowed = any(covers(pattern, subject) for pattern in role.publish)
             if role.name == "admin" and message.name.startswith("query_"):
                 continue
@@ -64,6 +65,20 @@ def test_a_node_may_publish_only_below_its_own_name() -> None:
     for pattern in node.publish:
         if not pattern.startswith("penstock.v1.log."):
             assert "{{name()}}" in pattern, pattern
+
+
+def test_whoever_asks_to_join_may_do_nothing_but_ask_in_the_name_of_its_own_key() -> None:
+    joiner = roles.ROLES["joiner"]
+    assert joiner.account == roles.PROVISION
+    assert all(s.startswith("penstock.v1.provision.{{subject()}}.") for s in joiner.publish)
+    assert joiner.subscribe == ("_INBOX_{{subject()}}.>",)
+    assert joiner.payload_bytes_max and joiner.subscriptions_max
+
+
+def test_the_registrar_may_only_tell_the_claims_of_the_account_it_is_named_after() -> None:
+    registrar = roles.ROLES["registrar"]
+    assert registrar.account == roles.SYSTEM
+    assert registrar.publish == ("$SYS.REQ.ACCOUNT.{{name()}}.CLAIMS.UPDATE",)
 
 
 def test_clients_and_nodes_can_neither_create_consumers_nor_write_streams() -> None:

@@ -25,7 +25,8 @@ from penstock_contracts.nodes import (
 )
 from penstock_inventory.core.audit import audit
 from penstock_inventory.core.events import Command, Described, Doubted, Returned, Silent
-from penstock_inventory.core.fleet import FORMER_BOOTS_MAX, Fleet
+from penstock_inventory.core.fleet import Fleet
+from penstock_inventory.core.node import FORMER_BOOTS_MAX
 
 REGISTERED = NodeRegistered(a_description())
 REBOOTED = NodeRegistered(a_description(boot_id="boot-2"))

@@ -11,10 +11,10 @@ import nkeys  # type: ignore[import-untyped]
 import pytest
 from nacl.signing import VerifyKey
 
+from penstock_bus.jwt import Scope
+from penstock_bus.nkey import InvalidSeed, KeyPair, KeyType
 from penstock_contracts.roles import EXPORTS, MESH, NODES, ORDERS_PREFIX, ROLES
 from penstock_mesh.credentials import Trust
-from penstock_mesh.jwt import Scope
-from penstock_mesh.nkey import InvalidSeed, KeyPair, KeyType
 
 NOW_S = 1_700_000_000
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from penstock_contracts.nodes import ALIVE, LOST, SUSPECT
 from penstock_contracts.queries import Finding, InventoryAudit
-from penstock_inventory.core.fleet import Node
+from penstock_inventory.core.node import Node
 
 
 def audit(nodes: Mapping[str, Node], seq: int) -> InventoryAudit:

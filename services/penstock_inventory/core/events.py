@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock_contracts.joining import InviteNode
 from penstock_contracts.nodes import NodeDescription
 
 CORDON = "cordon"
@@ -48,3 +49,23 @@ class Command(msgspec.Struct, frozen=True):
     verb: str
     reason: str = ""
     deadline_s: int | None = None
+
+
+class Invite(msgspec.Struct, frozen=True):
+    """An operator wants a host to join."""
+
+    wish: InviteNode
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A host that holds the invitation `invite` wants to be `node`, by the name of `key`."""
+
+    invite: str
+    key: str
+    node: str
+
+
+class Approve(msgspec.Struct, frozen=True):
+    """An operator lets the host join that waits to be `node`."""
+
+    node: str

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from penstock_contracts.nodes import ALIVE, LOST, SUSPECT
 from penstock_inventory.core.events import Returned, Silent
-from penstock_inventory.core.fleet import Node
+from penstock_inventory.core.node import Node
 
 RETURN_HEARTBEATS = 2
 """So many heartbeats, each soon after the one before, make a node alive again."""

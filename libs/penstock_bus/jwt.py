@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from penstock_mesh.nkey import KeyPair
+from penstock_bus.nkey import KeyPair
 
 HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 UNLIMITED = -1
@@ -24,7 +24,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What every user signed by `key` may do. Subjects may hold templates such as `{{name()}}`.
 
     `responses_max` and `responses_ttl_ns` allow answers to requests received; None allows none
-    beyond `publish`.
+    beyond `publish`. `payload_bytes_max`, `subscriptions_max`: None = unlimited.
     """
 
     key: str
@@ -33,14 +33,16 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     subscribe: tuple[str, ...]
     responses_max: int | None = None
     responses_ttl_ns: int = 0
+    payload_bytes_max: int | None = None
+    subscriptions_max: int | None = None
 
     def claims(self) -> dict[str, Any]:
         template: dict[str, Any] = {
             "pub": _allow_only(self.publish),
             "sub": _allow_only(self.subscribe),
-            "subs": UNLIMITED,
+            "subs": UNLIMITED if self.subscriptions_max is None else self.subscriptions_max,
             "data": UNLIMITED,
-            "payload": UNLIMITED,
+            "payload": UNLIMITED if self.payload_bytes_max is None else self.payload_bytes_max,
         }
         if self.responses_max is not None:
             template["resp"] = {"max": self.responses_max, "ttl": self.responses_ttl_ns}
@@ -90,35 +92,31 @@ class AccountImport(msgspec.Struct, frozen=True, kw_only=True):
         return claims
 
 
-def sign_operator(operator: KeyPair, *, name: str, system_account: str, issued_s: int) -> str:
-    return _sign(
-        operator,
-        subject=operator.public,
-        name=name,
-        issued_s=issued_s,
-        body={"type": "operator", "system_account": system_account},
-    )
+def sign_operator(
+    operator: KeyPair, *, name: str, system_account: str, issued_s: int, signers: Sequence[str] = ()
+) -> str:
+    """`signers`: public keys that may sign claims of accounts beside the operator's own."""
+    body: dict[str, Any] = {"type": "operator", "system_account": system_account}
+    if signers:
+        body["signing_keys"] = list(signers)
+    return _sign(operator, subject=operator.public, name=name, issued_s=issued_s, body=body)
 
 
-def sign_account(
-    operator: KeyPair,
-    account_key: str,
+def account_body(
     *,
-    name: str,
-    issued_s: int,
     jetstream: bool,
     scopes: Sequence[Scope],
     exports: Sequence[AccountExport],
     imports: Sequence[AccountImport],
-) -> str:
-    """`jetstream` gives unlimited storage; otherwise the account has none."""
+) -> dict[str, Any]:
+    """What an account's claims say. `jetstream` gives unlimited storage; otherwise it has none."""
     storage = UNLIMITED if jetstream else 0
     limits: dict[str, Any] = dict.fromkeys(
         ("subs", "data", "payload", "imports", "exports", "conn", "leaf"), UNLIMITED
     )
     limits["wildcards"] = True
     limits |= dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), storage)
-    body: dict[str, Any] = {
+    return {
         "type": "account",
         "limits": limits,
         "signing_keys": [scope.claims() for scope in scopes],
@@ -126,7 +124,21 @@ def sign_account(
         "imports": [imported.claims() for imported in imports],
         "default_permissions": {"pub": {}, "sub": {}},
     }
-    return _sign(operator, subject=account_key, name=name, issued_s=issued_s, body=body)
+
+
+def sign_account(
+    signer: KeyPair,
+    account_key: str,
+    *,
+    name: str,
+    issued_s: int,
+    body: Mapping[str, Any],
+    revoked: Mapping[str, int] | None = None,
+) -> str:
+    """`signer`: the operator, or one that it lets sign. `revoked`: users whose claims no longer
+    hold if they were signed up to that Unix time."""
+    said = dict(body) | ({"revocations": dict(revoked)} if revoked else {})
+    return _sign(signer, subject=account_key, name=name, issued_s=issued_s, body=said)
 
 
 def sign_user(

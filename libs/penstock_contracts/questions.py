@@ -1,0 +1,105 @@
+"""Which questions may be asked of services, and who may ask?
+
+Part of the registry: request-reply messages that change nothing. It does not know who answers how.
+"""
+
+from __future__ import annotations
+
+from penstock_contracts import explanations, joining, nodes, queries
+from penstock_contracts.message_type import ASKERS, METERING, SERVICE, MessageType
+
+
+def _query(
+    service: str,
+    what: str,
+    ask: object,
+    answer: object,
+    summary: str,
+    *,
+    askers: tuple[str, ...] = ASKERS,
+) -> MessageType:
+    return MessageType(
+        name=f"query_{service}_{what}",
+        subject=f"query.{service}.{what}",
+        carrier=SERVICE,
+        payload=ask,
+        answer=answer,
+        key="none: asking changes nothing",
+        writers=askers,
+        readers=(service,),
+        summary=summary,
+    )
+
+
+QUESTIONS: tuple[MessageType, ...] = (
+    _query("scheduler", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Live jobs."),
+    _query("scheduler", "job", queries.JobQuery, queries.Answer[queries.JobView], "One live job."),
+    _query(
+        "scheduler",
+        "explain",
+        queries.JobQuery,
+        queries.Answer[explanations.Explanation],
+        "Why a job is where it is.",
+    ),
+    _query(
+        "scheduler",
+        "nodes",
+        queries.NodesQuery,
+        queries.Answer[queries.NodesUseView],
+        "What is free on each node.",
+    ),
+    _query(
+        "scheduler",
+        "audit",
+        queries.Empty,
+        queries.Answer[queries.SchedulerAudit],
+        "The scheduler's invariants, checked now.",
+    ),
+    _query(
+        "inventory",
+        "nodes",
+        queries.NodesQuery,
+        queries.Answer[queries.NodesView],
+        "Every node with its devices, health and liveness.",
+        askers=(*ASKERS, METERING),
+    ),
+    _query("inventory", "node", queries.NodeQuery, queries.Answer[nodes.NodeView], "One node."),
+    _query(
+        "inventory",
+        "invitations",
+        queries.Empty,
+        queries.Answer[joining.InvitationsView],
+        "Who is invited to join, and who waits for approval.",
+    ),
+    _query(
+        "inventory",
+        "audit",
+        queries.Empty,
+        queries.Answer[queries.InventoryAudit],
+        "Inventory's invariants, checked now.",
+    ),
+    _query(
+        "metering", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Finished jobs."
+    ),
+    _query(
+        "metering",
+        "job",
+        queries.JobQuery,
+        queries.Answer[queries.JobView],
+        "One job from history, with its use and cost.",
+    ),
+    _query(
+        "metering",
+        "usage",
+        queries.UsageQuery,
+        queries.Answer[queries.UsageView],
+        "GPU time and cost per tenant.",
+    ),
+    _query(
+        "metering",
+        "audit",
+        queries.MeteringAuditQuery,
+        queries.Answer[queries.MeteringAudit],
+        "The ledger against the agents' own counters.",
+    ),
+)
