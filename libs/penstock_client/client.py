@@ -168,10 +168,23 @@ class Client(Views):
 
     @asynccontextmanager
     async def log_reader(
-        self, job_id: str, tenant: str, *, rank: int | None = None
+        self,
+        job_id: str,
+        tenant: str,
+        *,
+        rank: int | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
     ) -> AsyncIterator[LogReader]:
         """Reads a job's output; subscribed while the block lasts."""
-        reader = LogReader(self.bus, tenant, check_job_id(job_id), rank=rank)
+        reader = LogReader(
+            self.bus,
+            tenant,
+            check_job_id(job_id),
+            rank=rank,
+            since_ns=since_ns,
+            until_ns=until_ns,
+        )
         self._readers.add(reader)
         async with reader:
             yield reader

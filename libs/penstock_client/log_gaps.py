@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from penstock_bus.port import Bus, Message, StoredMessage
+from penstock_bus.port import Bus, StoredMessage
+from penstock_contracts.output import Piece, piece_of
 
 STREAM = "LOGS"
-OFFSET_HEADER = "Penstock-Offset"
-OFFSET_DIGITS_MAX = 15
 READ_MAX = 64
 
 
@@ -22,7 +21,8 @@ class Output:
 
     `offset`: the next byte wanted. `before_seq`: a sequence of LOGS known to lie before it.
     `heard`: where a chunk that arrived live ended. `promised`: its final size, once the job's end
-    says so.
+    says so. `placed` false: it is not wanted from its beginning, and nobody has looked yet at which
+    offset it is.
     """
 
     __slots__ = (
@@ -32,6 +32,7 @@ class Output:
         "heard",
         "key",
         "offset",
+        "placed",
         "promised",
         "subject",
     )
@@ -40,6 +41,7 @@ class Output:
         self.key = key
         self.subject = subject
         self.offset = 0
+        self.placed = True
         self.before_seq = 0
         self.heard = 0
         self.promised = 0
@@ -70,8 +72,8 @@ class Output:
 
 async def fill(
     bus: Bus, output: Output, *, skip_holes: bool, until: int | None = None
-) -> AsyncIterator[tuple[int, bytes]]:
-    """Stored chunks (offset, bytes) from `output.offset` on; the caller moves `output.offset`.
+) -> AsyncIterator[Piece]:
+    """Stored pieces from `output.offset` on; the caller moves `output.offset`.
 
     At a hole it looks for a chunk stored late. If there is none it ends (the output stays behind),
     or with `skip_holes` goes on behind the hole. `until`: nothing beyond this offset is wanted.
@@ -84,21 +86,34 @@ async def fill(
     seq = await _seek(bus, output, last)
     while batch := await bus.read_many(STREAM, seq, output.subject, limit=READ_MAX):
         for message in batch:
-            offset = offset_of(message)
-            if offset is None:
+            piece = piece_of(message.payload, message.headers)
+            if piece is None:
                 continue
-            if offset > output.offset:
+            if piece.offset > output.offset:
                 async for late in _stored_late(bus, output, message.seq):
                     yield late
-                if offset > output.offset and (not skip_holes or _beyond(offset, until)):
+                if piece.offset > output.offset and (
+                    not skip_holes or _beyond(piece.offset, until)
+                ):
                     return
-            if offset + len(message.payload) > output.offset:
-                yield offset, message.payload
+            if piece.end > output.offset:
+                yield piece
             output.before_seq = max(output.before_seq, message.seq)
         seq = batch[-1].seq + 1
         if _beyond(output.offset, until):
             return
     output.clear()
+
+
+async def place(bus: Bus, output: Output, behind_seq: int) -> None:
+    """Want it from what was first stored behind that sequence; where nothing was, from its end."""
+    found = await bus.read_next(STREAM, behind_seq + 1, output.subject)
+    piece = None if found is None else piece_of(found.payload, found.headers)
+    if piece is not None:
+        output.offset = piece.offset
+    elif (last := await bus.read_last(STREAM, output.subject)) is not None:
+        output.offset = _end_of(last)
+    output.placed = True
 
 
 async def _seek(bus: Bus, output: Output, last: StoredMessage) -> int:
@@ -114,28 +129,20 @@ async def _seek(bus: Bus, output: Output, last: StoredMessage) -> int:
     return low + 1 if low < last.seq else last.seq
 
 
-async def _stored_late(
-    bus: Bus, output: Output, behind_seq: int
-) -> AsyncIterator[tuple[int, bytes]]:
-    """Chunks behind `behind_seq` that fill the hole at `output.offset`, one after the other."""
+async def _stored_late(bus: Bus, output: Output, behind_seq: int) -> AsyncIterator[Piece]:
+    """Pieces behind `behind_seq` that fill the hole at `output.offset`, one after the other."""
     seq = behind_seq + 1
     while batch := await bus.read_many(STREAM, seq, output.subject, limit=READ_MAX):
         for message in batch:
-            offset = offset_of(message)
-            if offset is not None and offset <= output.offset < offset + len(message.payload):
-                yield offset, message.payload
+            piece = piece_of(message.payload, message.headers)
+            if piece is not None and piece.offset <= output.offset < piece.end:
+                yield piece
         seq = batch[-1].seq + 1
 
 
-def offset_of(message: Message | StoredMessage) -> int | None:
-    """Where the chunk begins; None when it does not say (then it is not one of ours)."""
-    text = (message.headers or {}).get(OFFSET_HEADER, "")
-    return int(text) if text.isdecimal() and len(text) <= OFFSET_DIGITS_MAX else None
-
-
 def _end_of(message: StoredMessage) -> int:
-    offset = offset_of(message)
-    return 0 if offset is None else offset + len(message.payload)
+    piece = piece_of(message.payload, message.headers)
+    return 0 if piece is None else piece.end
 
 
 def _beyond(offset: int, until: int | None) -> bool:

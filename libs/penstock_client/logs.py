@@ -1,9 +1,9 @@
 """What did a job write, byte by byte and in order?
 
 Chunks come live by a core subscription and are kept in the stream LOGS; each says at which offset
-of its output it begins (header `Penstock-Offset`). Live chunks are taken while they join up; a gap
-is filled from the stream. Memory stays bounded: what the reader does not take in time is dropped
-here and read from the stream later. It does not know where the bytes go.
+of its output it begins. Live chunks are taken while they join up; a gap is filled from the stream.
+Where a node had no room for output, a chunk says how much was dropped. Memory stays bounded: what
+the reader does not take in time is read from the stream later. It does not know where the bytes go.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from types import TracebackType
 
 import msgspec
 
-from penstock_bus.port import Bus, BusRefusal, Message, Outage, StoredMessage, Subscription
-from penstock_client.log_gaps import STREAM, Output, fill, offset_of
+from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
+from penstock_client.log_gaps import STREAM, Output, fill, place
+from penstock_client.log_times import before
 from penstock_client.subjects import ANY, subject_of
+from penstock_contracts.output import Piece, piece_of
 
 LIVE_BYTES_MAX = 32 * 1024 * 1024
 PATIENCE_S = 10.0
@@ -35,13 +37,15 @@ Key = tuple[int, int, str]
 
 
 class LogChunk(msgspec.Struct, frozen=True):
-    """Consecutive bytes of one output, beginning at `offset`."""
+    """Consecutive bytes of one output, beginning at `offset`; or, without any, how many its node
+    has dropped there."""
 
     attempt: int
     rank: int
     stream: str
     offset: int
     data: bytes
+    dropped: int = 0
 
 
 class MissingOutput(msgspec.Struct, frozen=True):
@@ -58,16 +62,29 @@ class LogReader:
     """A job's output, each byte once and in order per output. `async with` subscribes.
 
     Iterate `stored()` for what is there now, or `follow()` until `end()` has been called and all is
-    here. `missing` then lists what is not. `rank` None = all ranks.
+    here. `missing` then lists what is not. `rank` None = all ranks. Only what was stored between
+    `since_ns` and `until_ns` (the broker's clock); with the latter there is nothing to follow.
     """
 
-    def __init__(self, bus: Bus, tenant: str, job_id: str, *, rank: int | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        tenant: str,
+        job_id: str,
+        *,
+        rank: int | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> None:
         self._bus = bus
         self._rank = rank
+        self._since_ns, self._until_ns = since_ns, until_ns
+        self._sought = since_ns is None
+        self._skipped_seq = 0
         self._names = {"tenant": tenant, "job_id": job_id}
         self._filter = self._subject(ANY, ANY if rank is None else str(rank), ANY)
         self._outputs: dict[Key, Output] = {}
-        self._live: deque[tuple[Key, int, bytes]] = deque()
+        self._live: deque[tuple[Key, Piece]] = deque()
         self._live_bytes = 0
         self._wake = asyncio.Event()
         self._subscription: Subscription | None = None
@@ -108,19 +125,29 @@ class LogReader:
 
     async def stored(self) -> AsyncIterator[list[LogChunk]]:
         """What the stream holds now, in the order in which it was stored. Raises Outage."""
+        if not self._sought:
+            self._skipped_seq = await before(self._bus, self._filter, self._since_ns or 0)
+            self._scanned_seq, self._sought = self._skipped_seq, True
         while batch := await self._bus.read_many(
             STREAM, self._scanned_seq + 1, self._filter, limit=SCAN_MAX
         ):
             chunks: list[LogChunk] = []
             for message in batch:
+                if self._until_ns is not None and message.time_ns >= self._until_ns:
+                    if chunks:
+                        yield chunks
+                    return
                 self._scanned_seq = message.seq
-                key, offset = _key_of(message.subject), offset_of(message)
-                if key is None or offset is None:
+                key = _key_of(message.subject)
+                piece = piece_of(message.payload, message.headers)
+                if key is None or piece is None:
                     continue
                 output = self._output(key)
-                if offset > output.offset:
-                    chunks += await self._filled(output, message)
-                chunks += self._admit(key, offset, message.payload)
+                if not output.placed:
+                    output.offset, output.placed = piece.offset, True
+                if piece.offset > output.offset:
+                    chunks += await self._filled(output, piece.offset)
+                chunks += self._admit(output, piece)
                 output.before_seq = message.seq
             if chunks:
                 yield chunks
@@ -158,13 +185,13 @@ class LogReader:
     # -- live -------------------------------------------------------------------------------------
     def _on_message(self, message: Message) -> None:
         key = _key_of(message.subject)
-        offset = offset_of(message)
-        if key is None or offset is None:
+        piece = piece_of(message.payload, message.headers)
+        if key is None or piece is None:
             return
         if self._live_bytes + len(message.payload) > LIVE_BYTES_MAX:
-            self._output(key).hear(offset + len(message.payload), self._now())
+            self._output(key).hear(piece.end, self._now())
         else:
-            self._live.append((key, offset, message.payload))
+            self._live.append((key, piece))
             self._live_bytes += len(message.payload)
         self._wake.set()
 
@@ -172,22 +199,21 @@ class LogReader:
         """All that waits and joins up; what does not join up marks its output as behind."""
         chunks: list[LogChunk] = []
         while self._live:
-            key, offset, data = self._live.popleft()
-            self._live_bytes -= len(data)
-            chunks += self._admit(key, offset, data)
-            self._output(key).hear(offset + len(data), self._now())
+            key, piece = self._live.popleft()
+            self._live_bytes -= len(piece.data)
+            output = self._output(key)
+            if output.placed:
+                chunks += self._admit(output, piece)
+            output.hear(piece.end, self._now())
         return chunks
 
-    def _admit(self, key: Key, offset: int, data: bytes) -> list[LogChunk]:
-        """The part of a chunk that is new and next, if there is one."""
-        output = self._output(key)
-        end = offset + len(data)
-        if offset > output.offset or end <= output.offset:
+    def _admit(self, output: Output, piece: Piece) -> list[LogChunk]:
+        """The part of a piece that is new and next, if there is one."""
+        if piece.offset > output.offset or piece.end <= output.offset:
             return []
-        fresh = data[output.offset - offset :] if offset < output.offset else data
-        chunk = LogChunk(*key, output.offset, fresh)
-        output.offset = end
-        return [chunk]
+        fresh = piece.behind(output.offset)
+        output.offset = piece.end
+        return [LogChunk(*output.key, fresh.offset, fresh.data, fresh.dropped)]
 
     async def _wait(self, timeout_s: float | None) -> None:
         try:
@@ -198,22 +224,23 @@ class LogReader:
 
     # -- the stream -------------------------------------------------------------------------------
     async def _fill(self, output: Output, *, give_up: bool) -> AsyncIterator[list[LogChunk]]:
-        async for offset, data in fill(self._bus, output, skip_holes=give_up):
-            if offset > output.offset:
-                self._skip_to(output, offset)
-            if chunks := self._admit(output.key, offset, data):
+        if not output.placed:
+            await place(self._bus, output, self._skipped_seq)
+        async for piece in fill(self._bus, output, skip_holes=give_up):
+            if piece.offset > output.offset:
+                self._skip_to(output, piece.offset)
+            if chunks := self._admit(output, piece):
                 yield chunks
 
-    async def _filled(self, output: Output, until: StoredMessage) -> list[LogChunk]:
+    async def _filled(self, output: Output, until: int) -> list[LogChunk]:
         """A hole met while reading old output: what the stream has for it, stored late."""
         chunks: list[LogChunk] = []
-        offset = offset_of(until) or 0
-        async for start, data in fill(self._bus, output, skip_holes=True, until=offset):
-            if start > output.offset:
-                self._skip_to(output, start)
-            chunks += self._admit(output.key, start, data)
-        if output.offset < offset:
-            self._skip_to(output, offset)
+        async for piece in fill(self._bus, output, skip_holes=True, until=until):
+            if piece.offset > output.offset:
+                self._skip_to(output, piece.offset)
+            chunks += self._admit(output, piece)
+        if output.offset < until:
+            self._skip_to(output, until)
         return chunks
 
     def _skip_to(self, output: Output, offset: int) -> None:
@@ -239,6 +266,7 @@ class LogReader:
         if output is None:
             subject = self._subject(str(key[0]), str(key[1]), key[2])
             output = self._outputs[key] = Output(key, subject)
+            output.placed = self._since_ns is None
         return output
 
     def _subject(self, attempt: str, rank: str, stream: str) -> str:

@@ -16,6 +16,7 @@ from penstock_contracts.ids import ROOT
 from penstock_contracts.journal import JobFact
 from penstock_contracts.message_type import CORE, SERVICE, MessageType
 from penstock_contracts.nodes import NodeFact
+from penstock_contracts.output import DROPPED_HEADER, OFFSET_HEADER
 from penstock_contracts.registry import MESSAGES
 from penstock_contracts.streams import STREAMS
 
@@ -110,7 +111,9 @@ def _operation(message: MessageType) -> dict[str, Any]:
 def _messages(message: MessageType, schema_of: dict[int, Any]) -> dict[str, Any]:
     if message.payload is None:
         offset = {"type": "string", "description": "Byte offset of the payload, decimal."}
-        headers = {"type": "object", "properties": {"Penstock-Offset": offset}}
+        dropped = {"type": "string", "description": "How many bytes are dropped there, decimal."}
+        properties = {OFFSET_HEADER: offset, DROPPED_HEADER: dropped}
+        headers = {"type": "object", "properties": properties}
         raw = {"type": "string", "format": "binary"}
         body = {
             "summary": message.summary,

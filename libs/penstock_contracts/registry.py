@@ -183,7 +183,8 @@ MESSAGES: tuple[MessageType, ...] = (
         key="subject and header Penstock-Offset",
         writers=(NODE,),
         readers=ASKERS,
-        summary="Output as written: raw bytes at the offset in the header Penstock-Offset.",
+        summary="Output as written: raw bytes at the offset in the header Penstock-Offset; without "
+        "any, the header Penstock-Dropped says how many bytes are dropped there.",
     ),
     MessageType(
         name="budget_fact",

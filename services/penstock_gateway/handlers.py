@@ -30,7 +30,7 @@ from penstock_gateway.payloads import (
     decode_document,
     decode_jobs,
 )
-from penstock_gateway.streams import STREAM_NAMES, stream_events, stream_logs
+from penstock_gateway.streams import STREAM_NAMES, WantedOutput, stream_events, stream_logs
 
 CONFIRM_S = 5.0
 CANCEL_S = 1.0
@@ -97,10 +97,13 @@ class Handlers:
         name = request.query.get("stream", "")
         if name and name not in STREAM_NAMES:
             raise refuse("invalid_field", "stream is stdout or stderr", "stream")
-        rank = _number(request, "rank", None)
-        names = (name,) if name else STREAM_NAMES
-        job_id = request.match_info["job_id"]
-        return await stream_logs(request, self._client, job_id, rank=rank, names=names)
+        wanted = WantedOutput(
+            names=(name,) if name else STREAM_NAMES,
+            rank=_number(request, "rank", None),
+            since_ns=_nanoseconds(_instant(request, "since")),
+            until_ns=_nanoseconds(_instant(request, "until")),
+        )
+        return await stream_logs(request, self._client, request.match_info["job_id"], wanted)
 
     # -- nodes ------------------------------------------------------------------------------------
     async def list_nodes(self, request: web.Request) -> web.Response:
@@ -151,6 +154,10 @@ def _number(request: web.Request, name: str, default: int | None) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX):
         raise refuse("invalid_field", f"{name} is a whole number", name)
     return int(text)
+
+
+def _nanoseconds(at_ms: int | None) -> int | None:
+    return None if at_ms is None else at_ms * 1_000_000
 
 
 def _instant(request: web.Request, name: str) -> int | None:

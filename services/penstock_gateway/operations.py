@@ -148,6 +148,8 @@ OPERATIONS: tuple[Operation, ...] = (
             JOB,
             RANK,
             Parameter("stream", "query", "Only this one; both when absent.", ("stdout", "stderr")),
+            Parameter("since", "query", "Stored from then on: an instant, or a length ago."),
+            Parameter("until", "query", "Stored before then; nothing is followed."),
             FOLLOW,
         ),
         answers={BYTES: None, SSE: None},

@@ -11,7 +11,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -49,18 +49,30 @@ async def stream_events(request: web.Request, client: Client, job_id: str) -> we
         return await _send(request, (_fact_text(event) async for event in events))
 
 
+class WantedOutput(NamedTuple):
+    """What of a job's output; instants by the broker's clock."""
+
+    names: tuple[str, ...]
+    rank: int | None
+    since_ns: int | None
+    until_ns: int | None
+
+
 async def stream_logs(
-    request: web.Request, client: Client, job_id: str, *, rank: int | None, names: tuple[str, ...]
+    request: web.Request, client: Client, job_id: str, wanted: WantedOutput
 ) -> web.StreamResponse:
     """Output as plain bytes, or as events where the reader accepts these; `follow` to the end."""
     tenant = await client.tenant_of(job_id)
     follow = request.query.get("follow", "") not in ("", "0", "false")
     as_events = "text/event-stream" in request.headers.get("Accept", "")
+    names, rank, since_ns, until_ns = wanted
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(client.log_reader(job_id, tenant, rank=rank))
+        reader = await stack.enter_async_context(
+            client.log_reader(job_id, tenant, rank=rank, since_ns=since_ns, until_ns=until_ns)
+        )
         ending = asyncio.ensure_future(client.end_output(reader, job_id, tenant, wait=follow))
         stack.push_async_callback(_cancelled, ending)
-        chunks = _output(reader, ending, follow, names)
+        chunks = _output(reader, ending if until_ns is None else None, follow, names)
         if as_events:
             return await _send(request, _log_texts(chunks, reader))
         return await _send_bytes(request, chunks)
@@ -77,11 +89,12 @@ def position_of(text: str) -> Position:
 
 
 async def _output(
-    reader: LogReader, ending: asyncio.Future[bool], follow: bool, names: tuple[str, ...]
+    reader: LogReader, ending: asyncio.Future[bool] | None, follow: bool, names: tuple[str, ...]
 ) -> AsyncIterator[list[LogChunk]]:
+    """`ending` None: only what is stored is wanted."""
     async for chunks in reader.stored():
         yield [chunk for chunk in chunks if chunk.stream in names]
-    if follow or await ending:
+    if ending is not None and (follow or await ending):
         async for chunks in reader.follow():
             yield [chunk for chunk in chunks if chunk.stream in names]
 
@@ -103,7 +116,7 @@ async def _send_bytes(
     )
     await response.prepare(request)
     async for chunks in batches:
-        if data := b"".join(chunk.data for chunk in chunks):
+        if data := b"".join(chunk.data or _mark(chunk) for chunk in chunks):
             await response.write(data)
     await response.write_eof()
     return response
@@ -152,12 +165,20 @@ async def _log_texts(
     yield b"event: end\ndata: {}\n\n"
 
 
+def _mark(chunk: LogChunk) -> bytes:
+    """What stands in plain output in place of bytes that a node had no room for."""
+    return b"\n[penstock: %d bytes were dropped here]\n" % chunk.dropped
+
+
 def _chunk_text(chunk: LogChunk) -> bytes:
     value: dict[str, object] = {
         "attempt": chunk.attempt,
         "rank": chunk.rank,
         "offset": chunk.offset,
     }
+    if chunk.dropped:
+        value["dropped"] = chunk.dropped
+        return f"event: {chunk.stream}\ndata: ".encode() + msgspec.json.encode(value) + b"\n\n"
     try:
         value["text"] = chunk.data.decode()
     except UnicodeDecodeError:

@@ -59,7 +59,8 @@ class Broker:
 
     def read(self, stream: str) -> tuple[bytes, list[tuple[int, int]]]:
         """What a reader makes of it: bytes, with zeros where some were dropped, and where."""
-        text, gaps = bytearray(), []
+        text = bytearray()
+        gaps: list[tuple[int, int]] = []
         pieces = [piece for name, piece in self.stored.values() if name == stream]
         while True:
             fits = [p for p in pieces if p.offset <= len(text) < p.end]

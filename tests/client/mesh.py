@@ -73,6 +73,13 @@ class FakeJob:
         headers = {"Penstock-Offset": str(offset)}
         await self.mesh.store(self.log_subject(stream, rank), data, headers)
 
+    async def drop(self, count: int, *, at: int | None = None) -> None:
+        """Says that so many bytes were dropped, at the end of stdout unless `at` says where."""
+        offset = self.log_bytes.get("1.0.stdout", 0) if at is None else at
+        self.log_bytes["1.0.stdout"] = max(self.log_bytes.get("1.0.stdout", 0), offset + count)
+        headers = {"Penstock-Offset": str(offset), "Penstock-Dropped": str(count)}
+        await self.mesh.store(self.log_subject(), b"", headers)
+
     async def finish(self, state: str = "succeeded", **fields: Any) -> None:
         if state in ("succeeded", "failed"):
             fields.setdefault("exit_code", 0 if state == "succeeded" else 1)

@@ -183,6 +183,28 @@ async def test_logs_shows_what_is_stored_and_follows(
     assert await penstock("logs", job_id, "--rank", "1") == (0, b"", b"")
 
 
+async def test_logs_are_found_by_time_and_say_what_was_dropped(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    async def script(job: FakeJob) -> None:
+        await job.fact("submitted", "queued", "placed", "running")
+        await job.log(b"out\n")
+        await job.drop(7)
+        await job.finish()
+
+    real_mesh.script = script
+    submitted = await penstock("submit", "-", "--json", input=b'{"command": ["true"]}')
+    job_id = json.loads(submitted.out)[0]["job_id"]
+    dropped = b"penstock: 7 bytes were dropped here: stdout of attempt 1, rank 0, from byte 4 on\n"
+    assert await penstock("logs", "-f", job_id) == (0, b"out\n", dropped)
+    assert await penstock("logs", job_id, "--since", "1h") == (0, b"out\n", dropped)
+    assert await penstock("logs", job_id, "--until", "1h") == (0, b"", b"")
+    shown = await penstock("logs", job_id, "--since", "2020-01-01", "--json")
+    assert [json.loads(line)["log"].get("dropped") for line in shown.out.splitlines()] == [None, 7]
+    refused = await penstock("logs", "-f", job_id, "--until", "1h")
+    assert refused.code == 2 and b"leave out --until" in refused.err
+
+
 async def test_submit_reads_yaml_documents_and_tells_each_fate(
     real_mesh: FakeMesh, penstock: Penstock, tmp_path: Path
 ) -> None:

@@ -187,3 +187,53 @@ async def test_output_that_a_node_names_wrongly_is_passed_over(
     await job.log(b"true")
     reader.end(job.log_bytes)
     assert await collect(reader.follow()) == {"1.0.stdout": b"true"}
+
+
+async def test_dropped_output_is_marked_where_it_was_and_is_not_missing(
+    job: FakeJob, reader: LogReader
+) -> None:
+    await job.log(b"before")
+    await job.drop(100)
+    await job.log(b"after")
+    reader.end(job.log_bytes)
+    chunks = [chunk async for batch in reader.follow() for chunk in batch]
+    assert [(chunk.offset, chunk.data, chunk.dropped) for chunk in chunks] == [
+        (0, b"before", 0),
+        (6, b"", 100),
+        (106, b"after", 0),
+    ]
+    assert reader.missing == []
+
+
+async def test_what_was_stored_though_it_was_said_to_be_dropped_is_shown(
+    client: Client, job: FakeJob
+) -> None:
+    await job.log(b"one ")
+    await job.log(b"two ")
+    await job.drop(14, at=4)
+    await job.log(b"three", at=18)
+    async with client.log_reader(job.spec.job_id, "acme") as reader:
+        chunks = [chunk async for batch in reader.stored() for chunk in batch]
+    assert [(chunk.offset, chunk.data, chunk.dropped) for chunk in chunks] == [
+        (0, b"one ", 0),
+        (4, b"two ", 0),
+        (8, b"", 10),
+        (18, b"three", 0),
+    ]
+    assert reader.missing == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Penstock-Dropped": "0"}, {"Penstock-Dropped": HUGE}, {"Penstock-Dropped": "-1"}],
+)
+async def test_a_mark_that_says_nothing_is_passed_over(
+    job: FakeJob, reader: LogReader, headers: dict[str, str]
+) -> None:
+    await job.mesh.store(job.log_subject(), b"", {"Penstock-Offset": "0", **headers})
+    await job.mesh.store(
+        job.log_subject(), b"both", {"Penstock-Offset": "0", "Penstock-Dropped": "4"}
+    )
+    await job.log(b"true")
+    reader.end(job.log_bytes)
+    assert await collect(reader.follow()) == {"1.0.stdout": b"true"}

@@ -76,6 +76,25 @@ async def test_output_comes_as_raw_bytes(api: Api, job: FakeJob) -> None:
     assert (await api("GET", f"{path}?stream=stderr")).body == b"oops\n"
     assert (await api("GET", path)).body == data + b"oops\n"
     assert (await api("GET", f"{path}?rank=1")).body == b""
+    assert (await api("GET", f"{path}?since=1h&stream=stderr")).body == b"oops\n"
+    assert (await api("GET", f"{path}?until=1h&follow=true")).body == b""
+    assert (await api("GET", f"{path}?since=never")).status == 400
+
+
+async def test_what_a_node_has_dropped_is_said_in_its_place(
+    api: Api, http: Http, job: FakeJob
+) -> None:
+    await job.log(b"one\n")
+    await job.drop(9)
+    await job.log(b"two\n")
+    await job.finish()
+    path = f"/v1/jobs/{job.spec.job_id}/logs"
+    mark = b"\n[penstock: 9 bytes were dropped here]\n"
+    assert (await api("GET", path)).body == b"one\n" + mark + b"two\n"
+    async with http.get(path, headers={"Accept": "text/event-stream"}) as response:
+        events = events_of(await response.read())
+    assert events[1]["data"] == {"attempt": 1, "rank": 0, "offset": 4, "dropped": 9}
+    assert [event["event"] for event in events] == ["stdout", "stdout", "stdout", "end"]
 
 
 async def test_output_is_followed_to_the_end(http: Http, job: FakeJob) -> None:

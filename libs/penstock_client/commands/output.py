@@ -74,6 +74,9 @@ def _joined(chunks: Iterable[LogChunk]) -> list[tuple[int, bytes]]:
     pieces: list[tuple[int, list[bytes]]] = []
     size = 0
     for chunk in chunks:
+        if chunk.dropped:
+            pieces.append((STDERR, [_mark(chunk)]))
+            continue
         target = STDERR if chunk.stream == "stderr" else STDOUT
         if not pieces or pieces[-1][0] != target or size > WRITE_BYTES_MAX:
             pieces.append((target, []))
@@ -81,6 +84,12 @@ def _joined(chunks: Iterable[LogChunk]) -> list[tuple[int, bytes]]:
         pieces[-1][1].append(chunk.data)
         size += len(chunk.data)
     return [(target, b"".join(parts)) for target, parts in pieces]
+
+
+def _mark(chunk: LogChunk) -> bytes:
+    where = f"{chunk.stream} of attempt {chunk.attempt}, rank {chunk.rank}"
+    at = f"from byte {chunk.offset} on"
+    return f"penstock: {chunk.dropped} bytes were dropped here: {where}, {at}\n".encode()
 
 
 def _json_chunk(chunk: LogChunk) -> tuple[int, bytes]:
@@ -91,6 +100,9 @@ def _json_chunk(chunk: LogChunk) -> tuple[int, bytes]:
         "stream": chunk.stream,
         "offset": chunk.offset,
     }
+    if chunk.dropped:
+        value["dropped"] = chunk.dropped
+        return STDOUT, msgspec.json.encode({"log": value}) + b"\n"
     try:
         value["text"] = chunk.data.decode()
     except UnicodeDecodeError:

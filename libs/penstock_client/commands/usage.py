@@ -5,11 +5,10 @@ The command usage. It does not know prices.
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from penstock_client.commands.access import Access, mesh_options
+from penstock_client.commands.instants import instant_ms
 
 UNIT_NAMES = {"gpu_milli_ms": "GPU h", "cpu_milli_ms": "core h"}
 
@@ -27,7 +26,7 @@ def usage(access: Access, tenant: str, start: str | None, end: str | None) -> in
     from penstock_client.durations import format_gpu_hours, format_money
     from penstock_contracts.queries import UsageQuery
 
-    query = UsageQuery(tenant, _instant(start, "--from"), _instant(end, "--to"))
+    query = UsageQuery(tenant, instant_ms(start, "--from"), instant_ms(end, "--to"))
     view = access.run(lambda client: client.usage(query))
     if access.as_json:
         print_json(view)
@@ -52,12 +51,3 @@ def usage(access: Access, tenant: str, start: str | None, end: str | None) -> in
     headings = ("TENANT", "SKU", "USED", "JOBS", "PRICE PER HOUR", "COST")
     print_table(headings, rows, "nothing has been used")
     return 0
-
-
-def _instant(text: str | None, option: str) -> int | None:
-    from penstock_client.durations import parse_instant_ms
-
-    try:
-        return None if text is None else parse_instant_ms(text, time.time_ns() // 1_000_000)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from error
