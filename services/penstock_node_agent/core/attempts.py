@@ -180,7 +180,7 @@ def began(state: State, lease: Lease, at_ns: int) -> None:
 def leave_bad_devices(state: State, at_ns: int, todo: list[Instruction]) -> None:
     """What holds a device that is gone or sick ends, and is not blamed for it."""
     for lease in list(state.leases.values()):
-        fault = fault_of(state.devices, lease.order.devices)
+        fault = fault_of(state.devices, lease.order.devices, at_work=not lease.unbegun)
         if fault is None:
             continue
         if lease.unbegun:
@@ -188,6 +188,25 @@ def leave_bad_devices(state: State, at_ns: int, todo: list[Instruction]) -> None
         elif lease.stage in (SPAWNING, RUNNING) and not lease.stopping:
             lease.fault = fault[1]
             _stop(lease, endings.DEVICE_FAILED, todo)
+
+
+def note_error(state: State, uuid: str, said: str) -> None:
+    """A driver has told an error of a device, or of the one that instances are parts of: who fails
+    now is told the first."""
+    for lease in concerned(state, uuid):
+        lease.fault = f"device {uuid}: {said}"
+
+
+def concerned(state: State, uuid: str) -> list[Lease]:
+    """Work on the device that has been told of no error yet."""
+    parts = {device.uuid for device in state.devices.values() if device.parent == uuid}
+    return [
+        lease
+        for lease in state.leases.values()
+        if lease.stage in (SPAWNING, RUNNING)
+        and not lease.fault
+        and not parts.union((uuid,)).isdisjoint(lease.order.devices)
+    ]
 
 
 def end_held(state: State, at_ns: int, todo: list[Instruction]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from penstock_contracts.bounds import cut
 from penstock_contracts.leases import Declined, Exited, LeaseOrder, Released
+from penstock_node_agent.core.devices import fault_of
 from penstock_node_agent.core.events import Ended, Finished
 from penstock_node_agent.core.instructions import Clear, Finish, Instruction, Ship
 from penstock_node_agent.core.state import (
@@ -50,12 +51,10 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
     if lease.began_ms is not None and (seen or event.reason != LOST):
         close_segment(state, lease, at_ms, last=True)
     tell_preparing(state, lease)
-    message = event.message
-    if event.reason == DEVICE_FAILED:
-        message = message or lease.fault
+    reason, message = _cause(state, lease, event)
     item = Exited(
         **step_of(lease, at_ms),
-        reason=event.reason,
+        reason=reason,
         exit_code=event.code,
         signal=event.signal,
         started_ms=lease.began_ms,
@@ -70,6 +69,19 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
     spool = state.spools.get(lease.key)
     if spool is not None:
         spool.out_final, spool.err_final = event.out_bytes, event.err_bytes
+
+
+def _cause(state: State, lease: Lease, event: Ended) -> tuple[str, str]:
+    """Why it ended, and what is said of it. What fails on a device that has failed was not at
+    fault, whichever of the two was noticed first; what fails after an error of its device that is
+    no fault of the device is told of it."""
+    reason, message = event.reason, event.message
+    if event.code == 0 or reason not in ("exited", "signalled", DEVICE_FAILED):
+        return reason, message
+    fault = fault_of(state.devices, lease.order.devices, at_work=True)
+    if fault is not None:
+        return DEVICE_FAILED, message or fault[1]
+    return reason, message or lease.fault
 
 
 def finish(state: State, lease: Lease, todo: list[Instruction]) -> None:

@@ -71,6 +71,13 @@ class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="dev
     devices: tuple[Device, ...]
 
 
+class DeviceErred(Event, frozen=True, kw_only=True, omit_defaults=True, tag="device_erred"):
+    """A driver has told an error of a device on which somebody works."""
+
+    uuid: str
+    said: str
+
+
 class Reconnected(Event, frozen=True, kw_only=True, omit_defaults=True, tag="reconnected"):
     """The broker was away, and may have lost what it acknowledged."""
 
@@ -193,6 +200,7 @@ class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slo
 AnyEvent = (
     AgentStarted
     | DevicesSeen
+    | DeviceErred
     | Reconnected
     | Ordered
     | PortFound

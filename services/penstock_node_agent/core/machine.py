@@ -103,6 +103,10 @@ def _devices_seen(state: State, event: events.DevicesSeen, todo: Instructions) -
     attempts.leave_bad_devices(state, event.at_ns, todo)
 
 
+def _device_erred(state: State, event: events.DeviceErred, todo: Instructions) -> None:
+    attempts.note_error(state, event.uuid, event.said)
+
+
 def _boot(state: State, event: events.AgentStarted, todo: Instructions) -> None:
     """A new boot: nothing of before runs, and what was open is not guessed."""
     for recalled in event.recalled:
@@ -233,6 +237,7 @@ def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -
 _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.AgentStarted: _started,
     events.DevicesSeen: _devices_seen,
+    events.DeviceErred: _device_erred,
     events.Reconnected: _reconnected,
     events.Ordered: _ordered,
     events.PortFound: _port_found,

@@ -35,10 +35,11 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     `tale`: what was told of it.
 
     `began_ms`, `open_ms` (start of the segment that is not closed yet) are on the lease's axis.
-    `fault`: which of its devices failed, and how. `contact_ns`: when this host had last been heard
-    by whoever ordered it, CLOCK_BOOTTIME; its `disconnect_s` counts from there. `unready`: what it
-    needs is not there, or may not be since the agent began anew. `gone_ns`: nothing of its
-    processes is left since then. `untold`: how it ended, told once its outputs are stored.
+    `fault`: which of its devices failed or erred first, and how. `contact_ns`: when this host had
+    last been heard by whoever ordered it, CLOCK_BOOTTIME; its `disconnect_s` counts from there.
+    `unready`: what it needs is not there, or may not be since the agent began anew. `gone_ns`:
+    nothing of its processes is left since then. `untold`: how it ended, told once its outputs are
+    stored.
     """
 
     key: str

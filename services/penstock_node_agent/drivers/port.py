@@ -11,11 +11,11 @@ from typing import Protocol
 import msgspec
 
 from penstock_contracts.nodes import Device
+from penstock_node_agent.core.devices import DRIVER_ERROR as DRIVER_ERROR
+from penstock_node_agent.core.devices import OFF_BUS as OFF_BUS
 
 GIB_MIB = 1024
 
-OFF_BUS = "off_bus"
-DRIVER_ERROR = "nvml_error"
 MIG_EMPTY = "mig_empty"
 """Health codes that a driver finds by itself while it looks for devices."""
 
