@@ -7,6 +7,7 @@ know how to talk to it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from penstock_node_agent.reaper.start import EXIT_TAKEN
 
 ARCHIVE_NAME = "reaper.pyz"
 START_S_MAX = 10.0
+IDENTITY_LETTERS = 12
 _MAIN = "from penstock_node_agent.reaper.start import main\n\nmain()\n"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -44,6 +46,11 @@ def pack(state_dir: Path) -> Path:
     target = state_dir / ARCHIVE_NAME
     part.rename(target)
     return target
+
+
+def identity(state_dir: Path) -> str:
+    """What names this state directory on its host, in a control group's name for one."""
+    return hashlib.sha256(os.path.realpath(state_dir).encode()).hexdigest()[:IDENTITY_LETTERS]
 
 
 async def start(state_dir: Path) -> None:
@@ -96,7 +103,10 @@ def _pin(pid: int, ticks: int) -> int | None:
 
 def _launch(state_dir: Path) -> int:
     """Start the first process of the double fork and wait for its end."""
-    argv = [sys.executable, "-I", "-S", str(pack(state_dir)), str(state_dir)]
+    argv = [
+        *(sys.executable, "-I", "-S", "-W", "ignore::DeprecationWarning"),
+        *(str(pack(state_dir)), str(state_dir), identity(state_dir)),
+    ]
     null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     pid = os.posix_spawn(argv[0], argv, environment, file_actions=null)

@@ -16,11 +16,14 @@ from penstock_bus.port import Bus
 from penstock_node_agent.config import Config
 from penstock_node_agent.host import Host
 from penstock_node_agent.ports import PortRange
+from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.loop import Reaper
 from penstock_node_agent.reaper_package import START_S_MAX, ReaperDidNotStart
 from penstock_node_agent.service import live
+from penstock_node_agent.spool_room import SpoolBounds
 from penstock_node_agent.spool_watch import PAUSE_S, OnGrown
 from penstock_runtime.process import StopSignal
+from tests.simulation.host_containers import NoPodman
 from tests.simulation.host_processes import SimulatedProcesses
 from tests.simulation.host_reaper import SimulatedChannel
 from tests.simulation.kernel import Process
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 STATE = "/state"
 HEARTBEAT_S = 5.0
 SAMPLE_S = 240.0
+SPOOL_BYTES, SPOOL_NODE_BYTES = 20_000, 150_000
+"""Little, so that there is soon no room for what programs write while the broker is away."""
 RESTART_S = 1.0
 """What a supervisor waits before it starts an agent again."""
 REAPER_START_S = 0.03
@@ -142,6 +147,7 @@ class AgentLife(Life):
             driver=host.driver,
             ports=PortRange(20_000, 20_999, lambda port: True),
             reaper=SimulatedDoor(host),
+            spool=SpoolBounds(SPOOL_BYTES, SPOOL_NODE_BYTES),
             watch=lambda directory, on_grown: SimulatedWatch(host, directory, on_grown),
         )
         return await live(self._config, ports, self._dial, self._stop)
@@ -190,11 +196,19 @@ class ReaperLife(Life):
         if process is not None:
             process.at_death(lambda: self._die(channel, processes))
         await asyncio.sleep(REAPER_START_S)
+        containers = Containers(
+            STATE,
+            disk=host.disk,
+            podman=NoPodman(),
+            boottime_ns=host.clock.boottime_ns,
+            complain=host.complaints.append,
+        )
         reaper = Reaper(
             STATE,
             host.boot_id,
             disk=host.disk,
             processes=processes,
+            containers=containers,
             channel=channel,
             boottime_ns=host.clock.boottime_ns,
             complain=host.complaints.append,

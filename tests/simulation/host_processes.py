@@ -11,7 +11,14 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from penstock_node_agent.reaper.processes import MARK, TICK_NS, Exit, Processes
+from penstock_node_agent.reaper.processes import (
+    MARK,
+    PLAIN,
+    TICK_NS,
+    Exit,
+    Processes,
+    Verdict,
+)
 from tests.checkers.history import Run
 from tests.simulation.host_programs import Program, Programs
 from tests.simulation.workload import script_of
@@ -48,6 +55,9 @@ class SimulatedProcesses(Processes):
             return None
         run = self._mine[self._ended[0]].run
         return Exit(self._ended[0], run.exit_code, run.signal)
+
+    def verdict(self, pid: int, slot: int | None, exit: Exit) -> Verdict:
+        return PLAIN
 
     def reap(self, pid: int) -> None:
         self._ended.remove(pid)

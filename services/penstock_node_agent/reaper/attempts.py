@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 SECOND_NS = 1_000_000_000
+KEPT_OF_CONTAINERS = ("grace_s", "limit_s", "disconnect_s", "contact_ns")
+"""What the log says of a container's order, for it outlives the reaper that began it."""
 
 
 class End(NamedTuple):
@@ -23,49 +25,82 @@ class End(NamedTuple):
 
 
 class Attempt:
-    """One order. `pid` 0 = not spawned. `memo`: what the agent wants to find in the log. Instants
-    are CLOCK_BOOTTIME in ns.
+    """One order. `pid` 0 = not spawned. `slot`: where it runs, if that was said. `memo`: what the
+    agent wants to find in the log. Instants are CLOCK_BOOTTIME in ns.
 
-    `contact_ns`: the host was heard then, `disconnect_s` counts from there.
-    `kill_ns`: SIGTERM is sent, SIGKILL is due then. `ended`: the line that told the end, once told.
-    `gone`: nothing of it is left. `old`: taken over from a reaper that died.
+    `contact_ns`: the host was heard then, `disconnect_s` counts from there. `kill_ns`: SIGTERM is
+    sent, SIGKILL is due then. `ended`: the line that told the end, once told. `gone`: nothing of
+    it is left. `old`: taken over from a reaper that died. `container`: its name, and what a reaper
+    needs that takes over. `held`: its container is not removed yet.
     """
 
     __slots__ = (
         "began_ns",
         "clear_ns",
         "contact_ns",
+        "container",
         "disconnect_s",
         "end",
         "ended",
         "err",
         "gone",
         "grace_s",
+        "held",
         "key",
         "kill_ns",
         "limit_ns",
+        "limit_s",
         "memo",
+        "message",
         "old",
         "out",
         "pid",
         "reason",
+        "slot",
     )
 
-    def __init__(self, key: str, at_ns: int, out: str, err: str, memo: str = "") -> None:
+    def __init__(
+        self,
+        key: str,
+        at_ns: int,
+        out: str,
+        err: str,
+        memo: str = "",
+        container: dict[str, Any] | None = None,
+    ) -> None:
         self.key, self.began_ns, self.out, self.err = key, at_ns, out, err
-        self.memo = memo
+        self.memo, self.container = memo, container
         self.pid = 0
+        self.slot: int | None = None
         self.grace_s = 0.0
+        self.limit_s: float | None = None
         self.limit_ns: int | None = None
         self.disconnect_s: float | None = None
         self.contact_ns = at_ns
-        self.reason = ""
+        self.reason = self.message = ""
         self.kill_ns: int | None = None
         self.end: End | None = None
         self.clear_ns = 0
         self.ended: list[Any] | None = None
-        self.gone = False
-        self.old = False
+        self.gone = self.old = self.held = False
+
+    @property
+    def main(self) -> int:
+        """Under which number it runs: its main process's, or one that no process has."""
+        return self.pid if self.container is None else -self.pid
+
+    def begin(self, at_ns: int, pid: int) -> None:
+        """It has been started."""
+        self.began_ns, self.pid = at_ns, pid
+        if self.limit_s is not None:
+            self.limit_ns = at_ns + int(self.limit_s * SECOND_NS)
+
+    def remember(self) -> None:
+        """What the log knows of one in a container, which another reaper has begun."""
+        told = self.container or {}
+        self.grace_s, self.limit_s = told["grace_s"], told["limit_s"]
+        self.disconnect_s, self.contact_ns = told["disconnect_s"], told["contact_ns"]
+        self.begin(self.began_ns, self.pid)
 
     def refusal(self, now_ns: int) -> str:
         """Why it must not be started any more: an order may have lain unread beyond its lease."""
@@ -96,7 +131,8 @@ class Attempt:
         return min(self.grace_s, (self.disconnect_s or 0.0) / 2)
 
     def order_line(self) -> list[Any]:
-        return ["order", self.key, self.began_ns, self.out, self.err, self.memo]
+        line = ["order", self.key, self.began_ns, self.out, self.err, self.memo]
+        return line if self.container is None else [*line, self.container]
 
     def story(self) -> list[list[Any]]:
         """The lines from which this attempt folds again."""
@@ -114,8 +150,16 @@ def attempt_of(order: dict[str, Any], at_ns: int) -> Attempt:
     """A spawn request, read at `at_ns`. Its lease counts from the contact that it names, whatever
     was renewed before: contact may have been lost in between."""
     attempt = Attempt(order["key"], at_ns, order["out"], order["err"], order.get("memo", ""))
+    attempt.slot = order.get("slot")
     attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
-    attempt.contact_ns = order["contact_ns"]
+    attempt.contact_ns, attempt.limit_s = order["contact_ns"], order["limit_s"]
+    if "container" in order:
+        attempt.container = {
+            "name": order["container"]["name"],
+            "podman": order["container"]["podman"],
+            "devices": bool(order["container"].get("devices")),
+            **{name: order[name] for name in KEPT_OF_CONTAINERS},
+        }
     return attempt
 
 
@@ -130,6 +174,8 @@ def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:
         return
     if kind == "began":
         attempt.began_ns, attempt.pid = line[2], line[3]
+    elif kind == "contact" and attempt.container is not None:
+        attempt.container["contact_ns"] = line[2]
     elif kind == "ended":
         attempt.ended, attempt.gone = line, line[-1] is not None
     elif kind == "gone":

@@ -26,7 +26,9 @@ def socket_path(directory_fd: int) -> str:
 
 
 class Channel:
-    def __init__(self, directory_fd: int, wakeup_fd: int) -> None:
+    """`ended_fd`: readable when something has ended that is no child."""
+
+    def __init__(self, directory_fd: int, wakeup_fd: int, ended_fd: int) -> None:
         path = socket_path(directory_fd)
         if os.path.lexists(path):
             os.unlink(path)
@@ -34,7 +36,7 @@ class Channel:
         self._listener.bind(path)
         os.chmod(path, 0o600)
         self._listener.listen(4)
-        self._wakeup_fd = wakeup_fd
+        self._wakeup_fd, self._ended_fd = wakeup_fd, ended_fd
         self._agent: socket.socket | None = None
         self._unread = b""
         self._unsent = b""
@@ -45,6 +47,7 @@ class Channel:
         """Sleep until a signal, the agent or the time-out; consume wake-ups, note what is there."""
         poll = select.poll()
         poll.register(self._wakeup_fd, select.POLLIN)
+        poll.register(self._ended_fd, select.POLLIN)
         if self.accepting:
             poll.register(self._listener, select.POLLIN)
         if self._agent is not None:

@@ -6,9 +6,10 @@ cleared first of all. It does not know why anything ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
+from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.leftovers import kill_leftovers, marked_keys
 from penstock_node_agent.reaper.processes import Processes
@@ -30,11 +31,19 @@ class Clearing:
         mains: Mapping[int, Attempt],
         disk: Disk,
         processes: Processes,
+        containers: Containers,
         boottime_ns: Callable[[], int],
     ) -> None:
         self._directory, self._records, self._mains = directory, records, mains
         self._disk, self._processes, self._boottime_ns = disk, processes, boottime_ns
+        self._containers = containers
         self.waiting: dict[str, Attempt] = {}
+        self._swept = False
+
+    @property
+    def urgent(self) -> bool:
+        """Whether an end is still to be told, or what an earlier reaper had is still there."""
+        return not self._swept or self.untold
 
     @property
     def untold(self) -> bool:
@@ -44,14 +53,16 @@ class Clearing:
     @property
     def taken_over(self) -> bool:
         """Whether nothing has to be told any more of what a reaper that died has left."""
-        return not any(attempt.old and attempt.ended is None for attempt in self.waiting.values())
+        old = any(attempt.old and attempt.ended is None for attempt in self.waiting.values())
+        return self._swept and not old
 
-    def take_over(self) -> None:
+    def take_over(self, adopted: Collection[str]) -> None:
         """What the log does not say ended is lost: kill what is left of it, then say so. So is what
-        bears our mark and stands in no log: a reaper has run here before, and its log is gone."""
+        bears our mark and stands in no log: a reaper has run here before, and its log is gone.
+        `adopted`: keys of what is not."""
         attempts = self._records.attempts
         for attempt in attempts.values():
-            if not attempt.gone:
+            if not attempt.gone and attempt.key not in adopted:
                 self._give_up(attempt)
         if not self._records.same_boot:
             for attempt in self.waiting.values():
@@ -71,12 +82,17 @@ class Clearing:
 
     def turn(self) -> None:
         """Finished attempts are gone when nothing of them is left."""
+        if not self._swept:
+            self._swept = not self._processes.sweep()
         if not self.waiting:
             return
         now = self._boottime_ns()
-        left = kill_leftovers(self._processes, self._directory, self._mains, self.waiting)
+        left = kill_leftovers(
+            self._processes, self._directory, self._mains, self.waiting, self._containers.owns
+        )
         for attempt in list(self.waiting.values()):
-            if attempt.key not in left:
+            unswept = attempt.held or (attempt.old and not self._swept)
+            if not (self._processes.left(attempt.slot) or attempt.key in left or unswept):
                 del self.waiting[attempt.key]
                 self.tell_end(attempt, now)
             elif attempt.ended is None and now - attempt.clear_ns > CLEARING_NS_MAX:

@@ -8,7 +8,7 @@ reaper that died left has to be looked for among all processes. It does not know
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from penstock_node_agent.reaper.attempts import Attempt
 from penstock_node_agent.reaper.processes import TICK_NS, Processes
@@ -19,19 +19,19 @@ def kill_leftovers(
     directory: str,
     mains: Mapping[int, Attempt],
     clearing: Mapping[str, Attempt],
+    spared: Callable[[int], bool] = lambda pid: False,
 ) -> set[str]:
     """Kill what belongs to the attempts in `clearing`; returns those of which something was there.
 
-    `mains`: the running attempts' main processes by pid; when this process has no other children,
-    there is nothing to do.
+    `mains`: the running attempts' main processes by pid; `spared`: whether a child is none of an
+    attempt's. When this process has no other children, there is nothing to do.
     """
     old = any(attempt.old for attempt in clearing.values())
     if old:
         pids = processes.everything()
     else:
-        pids = processes.children()
-        if len(pids) == len(mains):
-            return set()
+        pids = [pid for pid in processes.children() if pid not in mains]
+        pids = [pid for pid in pids if not spared(pid)]
     left: set[str] = set()
     for pid in pids:
         if pid in mains:
@@ -59,10 +59,16 @@ def _owner(
     mains: Mapping[int, Attempt],
     clearing: Mapping[str, Attempt],
 ) -> str | None:
-    """Whose process this is, by session, else by its mark; "" = nobody's, None = not to be told.
+    """Whose process this is, by control group, session or mark; "" = nobody's, None = not to be
+    told.
 
     A session whose leader began after the attempt is another's, to whom the number has come.
     """
+    slot = processes.slot_of(pid)
+    if slot is not None:
+        for attempt in (*mains.values(), *clearing.values()):
+            if attempt.slot == slot:
+                return attempt.key
     session = processes.session_of(pid)
     if session is None:
         return None

@@ -4,10 +4,11 @@ Requests in, processes out; endings in, lines out. One thread, no blocking call 
 Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
-contact_ns, memo}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
+contact_ns, memo, and where wanted: slot, user, rlimits, memory_mib, pids_max, cpu_milli,
+private_tmp}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
 at_ns}, {"op": "mark"}, {"op": "leave"}. A spawn whose key is known changes nothing. Events are the
-lines of `records`; on connect all that is remembered, then ["ready", boot_id, pid, keys]; to a mark
-["marked", "", at_ns]. It does not know why anything is asked.
+lines of `records`; on connect all that is remembered, then ["ready", boot_id, pid, keys,
+abilities]; to a mark ["marked", "", at_ns]. It does not know why anything is asked.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End, attempt_of, mark_line
 from penstock_node_agent.reaper.channel import Channel
 from penstock_node_agent.reaper.clearing import Clearing
+from penstock_node_agent.reaper.contained import Contained
+from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.reaper.processes import Processes
+from penstock_node_agent.reaper.processes import Exit, Processes
 from penstock_node_agent.reaper.records import Records
 
 TICK_MS = 1000
@@ -35,7 +38,7 @@ MESSAGE_CHARACTERS_MAX = 500
 
 class Reaper:
     """`directory`: the state directory, part of what its processes are marked with. `complain`
-    takes a line that no agent will hear."""
+    takes a line that no agent will hear. `abilities`: told to every agent."""
 
     def __init__(
         self,
@@ -44,15 +47,17 @@ class Reaper:
         *,
         disk: Disk,
         processes: Processes,
+        containers: Containers,
         channel: Channel,
         boottime_ns: Callable[[], int],
         complain: Callable[[str], object],
+        abilities: dict[str, Any] | None = None,
         tick_ms: int = TICK_MS,
     ) -> None:
         self._directory, self._boot_id = directory, boot_id
         self._disk, self._processes, self._channel = disk, processes, channel
         self._boottime_ns, self._complain = boottime_ns, complain
-        self._tick_ms = tick_ms
+        self._abilities, self._tick_ms = abilities or {}, tick_ms
         self._records = Records(disk, directory, boot_id, complain)
         self._attempts = self._records.attempts
         self._mains: dict[int, Attempt] = {}
@@ -62,14 +67,24 @@ class Reaper:
             mains=self._mains,
             disk=disk,
             processes=processes,
+            containers=containers,
             boottime_ns=boottime_ns,
+        )
+        self._contained = Contained(
+            containers,
+            records=self._records,
+            clearing=self._clearing,
+            mains=self._mains,
+            boottime_ns=boottime_ns,
+            watch=self._watch,
+            stop=self._stop,
         )
         self._orders: list[tuple[dict[str, Any], Attempt]] = []
         self._noted: list[tuple[dict[str, Any], Attempt]] = []
         self._due_ns: int | None = None
         self._leaving = self._marking = False
-        self._clearing.take_over()
-        self._channel.accepting = self._clearing.taken_over
+        self._clearing.take_over(self._contained.take_over(processes.everything()))
+        self._channel.accepting = self._clearing.taken_over and self._contained.taken_over
 
     def leave(self) -> None:
         """Stop all work, then end."""
@@ -94,25 +109,39 @@ class Reaper:
         if self._leaving:
             for attempt in list(self._mains.values()):
                 self._stop(attempt, "stopped", min(attempt.grace_s, STOP_GRACE_S_MAX))
+            self._contained.cancel_all("stopped")
         self._spawn()
         self._wait()
+        self._contained.turn()
         self._enforce()
         self._clearing.turn()
-        self._channel.accepting = self._clearing.taken_over
+        self._channel.accepting = self._clearing.taken_over and self._contained.taken_over
         self._channel.send(self._records.commit())
+        if not (self._mains or self._clearing.waiting or self._orders):
+            self._processes.tidy()
         if self._marking and not self._records.waiting:
             self._marking = False
-            self._channel.send(mark_line(begun_ns, self._clearing.waiting.values()))
-        if self._leaving and not (self._mains or self._orders or self._clearing.untold):
+            at_ns = min(begun_ns, self._contained.told_until_ns(begun_ns))
+            self._channel.send(mark_line(at_ns, self._clearing.waiting.values()))
+        if self._leaving and not self._has_work():
             self._channel.close()
             return False
         return True
 
+    def _has_work(self) -> bool:
+        """Before it may leave."""
+        own = self._mains or self._orders or self._clearing.untold
+        return bool(own) or self._contained.busy
+
     def timeout_ms(self) -> int | None:
         """How long to wait for something to do at most; None: until it comes."""
+        mine, theirs = self._own_timeout_ms(), self._contained.timeout_ms()
+        return mine if theirs is None else theirs if mine is None else min(mine, theirs)
+
+    def _own_timeout_ms(self) -> int | None:
         if self._orders:
             return 0
-        if self._clearing.untold:
+        if self._clearing.urgent:
             return CLEARING_TICK_MS
         if self._mains or self._clearing.waiting or self._records.waiting:
             if self._due_ns is None:
@@ -149,15 +178,18 @@ class Reaper:
         for order, _ in (*self._orders, *self._noted):
             if order["key"] == stop["key"]:
                 order["refused"] = stop["reason"]
+        self._contained.cancel(stop["key"], stop["reason"])
 
     def _renew(self, at_ns: int, now_ns: int) -> None:
         waiting = (attempt for _, attempt in (*self._orders, *self._noted))
         for attempt in (*self._mains.values(), *waiting):
             attempt.renew(at_ns, now_ns)
+        self._contained.renew(at_ns, now_ns)
 
     def _all_known(self) -> bytes:
         lines = [line for attempt in self._attempts.values() for line in attempt.story()]
-        lines.append(["ready", self._boot_id, self._processes.pid, list(self._attempts)])
+        ready = ["ready", self._boot_id, self._processes.pid, list(self._attempts)]
+        lines.append([*ready, self._abilities])
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
     # -- spawning ----------------------------------------------------------------------------------
@@ -186,6 +218,9 @@ class Reaper:
         refused = refused or attempt.refusal(self._boottime_ns())
         if not refused:
             try:
+                if attempt.container is not None:
+                    self._contained.start(attempt, order)
+                    return
                 pid = self._processes.spawn(order, f"{self._directory}:{attempt.key}")
             except (OSError, ValueError, TypeError) as error:
                 refused, message = "spawn_failed", str(error)[:MESSAGE_CHARACTERS_MAX]
@@ -194,9 +229,7 @@ class Reaper:
             attempt.end = End(now, None, None, refused, message)
             self._clearing.tell_end(attempt, now)
             return
-        attempt.began_ns, attempt.pid = now, pid
-        if order["limit_s"] is not None:
-            attempt.limit_ns = now + int(order["limit_s"] * SECOND_NS)
+        attempt.begin(now, pid)
         self._mains[pid] = attempt
         self._watch(attempt)
         self._records.add(["began", attempt.key, now, pid])
@@ -208,16 +241,22 @@ class Reaper:
             self._due_ns = due
 
     def _stop(self, attempt: Attempt, reason: str, grace_s: float) -> None:
-        if attempt.pid not in self._mains:
+        if attempt.main not in self._mains:
             return
         kill_ns = self._boottime_ns() + int(grace_s * SECOND_NS)
         if attempt.kill_ns is None:
             attempt.reason = reason
-            self._processes.kill_group(attempt.pid, signal.SIGTERM)
-            self._processes.kill_group(attempt.pid, signal.SIGCONT)
+            self._signal(attempt, signal.SIGTERM)
+            self._signal(attempt, signal.SIGCONT)
         if attempt.kill_ns is None or kill_ns < attempt.kill_ns:
             attempt.kill_ns = kill_ns
         self._watch(attempt)
+
+    def _signal(self, attempt: Attempt, number: int) -> None:
+        if attempt.container is None:
+            self._processes.kill_group(attempt.pid, number)
+        else:
+            self._contained.signal(attempt, number)
 
     def _enforce(self) -> None:
         now = self._boottime_ns()
@@ -228,7 +267,7 @@ class Reaper:
             due = attempt.due_ns()
             if due is not None and due <= now:
                 if attempt.kill_ns is not None:
-                    self._processes.kill_group(attempt.pid, signal.SIGKILL)
+                    self._signal(attempt, signal.SIGKILL)
                     attempt.kill_ns = now + SECOND_NS
                 elif attempt.limit_ns is not None and attempt.limit_ns <= now:
                     self._stop(attempt, "time_limit", attempt.grace_s)
@@ -244,6 +283,14 @@ class Reaper:
             if attempt is not None:
                 now = self._boottime_ns()
                 self._processes.kill_group(attempt.pid, signal.SIGKILL)
-                reason = attempt.reason or ("signalled" if exit.code is None else "exited")
-                self._clearing.begin(attempt, End(now, exit.code, exit.signal, reason))
+                self._clearing.begin(attempt, self._end_of(attempt, exit, now))
+            else:
+                self._contained.containers.took(exit)
             self._processes.reap(exit.pid)
+
+    def _end_of(self, attempt: Attempt, exit: Exit, now_ns: int) -> End:
+        reason, message = self._processes.verdict(exit.pid, attempt.slot, exit)
+        if reason == "spawn_failed":
+            return End(now_ns, None, None, reason, message[:MESSAGE_CHARACTERS_MAX])
+        reason = attempt.reason or reason or ("signalled" if exit.code is None else "exited")
+        return End(now_ns, exit.code, exit.signal, reason, message)

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from penstock_node_agent.reaper import cgroups, launch
+from penstock_node_agent.reaper.limits import Limits
+from penstock_node_agent.reaper.tracking import Tracking
 
 MARK = "PENSTOCK_REAPER"
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -24,13 +29,30 @@ class Exit(NamedTuple):
     signal: int | None
 
 
-class Processes:
-    """This host's, seen from the subreaper of all that it starts."""
+class Verdict(NamedTuple):
+    """What an exit status does not say: `out_of_memory`, `spawn_failed` (it never ran), or ""."""
 
-    def __init__(self) -> None:
+    reason: str = ""
+    message: str = ""
+
+
+PLAIN = Verdict()
+
+
+class Processes:
+    """This host's, seen from the subreaper of all that it starts. `identity`: of the state
+    directory. `stale`: groups that an earlier reaper has left."""
+
+    tracking: Tracking | None = None
+    limits: Limits | None = None
+    stale: Sequence[str] = ()
+
+    def __init__(self, identity: str = "") -> None:
         self.pid = os.getpid()
+        self._identity = identity
         self._ignored = _ignored_signals()
         self._children = os.open(f"/proc/self/task/{self.pid}/children", os.O_RDONLY)
+        self._faults: dict[int, int] = {}
 
     def spawn(self, order: dict[str, Any], mark: str) -> int:
         """Start the order's program in a session of its own and return its pid; raises OSError,
@@ -38,10 +60,23 @@ class Processes:
 
         Leaves this process's working directory at the job's.
         """
-        env = order["env"]
-        env[MARK] = mark
-        argv = order["argv"]
+        order["env"][MARK] = mark
+        limited = self.limits is not None and self.limits.wanted(order)
+        slot = order.get("slot")
+        if order.get("pids_max") is not None and not limited:
+            raise ValueError("nothing on this host can limit the number of processes")
         os.chdir(order["cwd"])
+        entered = slot is not None and self.tracking is not None and self.tracking.enter(slot)
+        try:
+            if limited or launch.needed(order):
+                return self._launch(order, slot, limited=limited)
+            return self._start(order)
+        finally:
+            if entered and self.tracking is not None:
+                self.tracking.leave()
+
+    def _start(self, order: dict[str, Any]) -> int:
+        env, argv = order["env"], order["argv"]
         return os.posix_spawn(
             _program(argv[0], env.get("PATH", os.defpath)),
             argv,
@@ -55,6 +90,62 @@ class Processes:
             setsigdef=self._ignored,
             setsigmask=(),
         )
+
+    def _launch(self, order: dict[str, Any], slot: int | None, *, limited: bool) -> int:
+        def execute() -> None:
+            argv, env = order["argv"], order["env"]
+            os.execve(_program(argv[0], env.get("PATH", os.defpath)), argv, env)
+
+        joins: list[str] = []
+        if limited and self.limits is not None:
+            if slot is None:
+                raise ValueError("limits need a slot")
+            joins = self.limits.make(slot, order)
+        launched = launch.launch(order, joins, execute)
+        if launched.faults >= 0:
+            self._faults[launched.pid] = launched.faults
+        return launched.pid
+
+    def verdict(self, pid: int, slot: int | None, exit: Exit) -> Verdict:
+        """Why it ended, as far as the host knows more than the exit status."""
+        faults = self._faults.pop(pid, None) if self._faults else None
+        if faults is not None:
+            fault = launch.read_fault(faults)
+            if fault:
+                return Verdict("spawn_failed", fault)
+        if exit.code == 0 or self.limits is None or slot is None:
+            return PLAIN
+        return Verdict("out_of_memory") if self.limits.ran_out_of_memory(slot) else PLAIN
+
+    def left(self, slot: int | None) -> bool:
+        """Whether something was still in the slot's groups, or is left of them; it is killed."""
+        if slot is None:
+            return False
+        killed = self.tracking is not None and self.tracking.left(slot)
+        return (self.limits is not None and self.limits.left(slot)) or killed
+
+    def sweep(self) -> bool:
+        """Whether something is left of what an earlier reaper had in groups; it is killed."""
+        self.stale = [
+            group for group in self.stale if cgroups.kill(group) or not cgroups.remove(group)
+        ]
+        return bool(self.stale)
+
+    def slot_of(self, pid: int) -> int | None:
+        """Whose group the process is in; None where there are none."""
+        return cgroups.slot_of(pid, self._identity) if self.tracking is not None else None
+
+    def tidy(self) -> None:
+        """Nothing runs: nothing is kept for what may come."""
+        if self.tracking is not None:
+            self.tracking.tidy()
+
+    def close(self) -> None:
+        """Nothing runs, and nothing will."""
+        if self.limits is not None:
+            self.limits.close()
+        if self.tracking is not None:
+            self.tracking.close()
 
     def next_exit(self) -> Exit | None:
         """A child that has ended; its pid is not used again before `reap`."""

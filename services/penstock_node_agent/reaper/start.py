@@ -14,9 +14,13 @@ import signal
 import sys
 import time
 
+from penstock_node_agent.reaper import unbound
+from penstock_node_agent.reaper.abilities import equip, offers_and_facts
 from penstock_node_agent.reaper.channel import Channel
+from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.loop import Reaper
+from penstock_node_agent.reaper.podman import Podman
 from penstock_node_agent.reaper.processes import Processes, start_ticks
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -25,7 +29,7 @@ EXIT_TAKEN = 3
 
 
 def main() -> None:
-    directory = os.path.realpath(sys.argv[1])
+    directory, identity = os.path.realpath(sys.argv[1]), sys.argv[2]
     listening, told = os.pipe()
     if os.fork():
         os.close(told)
@@ -44,24 +48,37 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "cannot become the subreaper")
-    _serve(directory, told)
+    _serve(directory, identity, told)
 
 
-def _serve(directory: str, told: int) -> None:
+def _serve(directory: str, identity: str, told: int) -> None:
     wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot_id = file.read().strip()
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    processes = Processes(identity)
+    equip(processes, identity)
+    told_of = offers_and_facts(processes)
+    unbound.bind()
+    containers = Containers(
+        directory,
+        disk=Disk(),
+        podman=Podman(directory),
+        boottime_ns=_boottime_ns,
+        complain=sys.stderr.write,
+    )
     reaper = Reaper(
         directory,
         boot_id,
         disk=Disk(),
-        processes=Processes(),
-        channel=Channel(root, wakeup_read),
-        boottime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        processes=processes,
+        containers=containers,
+        channel=Channel(root, wakeup_read, containers.descriptor),
+        boottime_ns=_boottime_ns,
         complain=sys.stderr.write,
+        abilities=told_of,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: reaper.leave())
@@ -69,7 +86,12 @@ def _serve(directory: str, told: int) -> None:
     os.write(told, b"\0")
     os.close(told)
     reaper.run()
+    processes.close()
     os.unlink(f"{directory}/reaper.pid")
+
+
+def _boottime_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _leave_terminal(directory: str) -> None:

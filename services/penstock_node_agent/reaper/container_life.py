@@ -1,0 +1,288 @@
+"""What becomes of one container, from `podman run` to its removal?
+
+Each life is a generator that yields what it waits for, and is sent what came of it; what others
+should know it tells. It does not know how commands are run, nor what time it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+from penstock_node_agent.reaper.attempts import SECOND_NS
+from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.reaper.podman import Podman
+
+RUN_NS_MAX = 300 * SECOND_NS
+"""Some storage drivers copy the whole image for each container."""
+COMMAND_NS_MAX = 30 * SECOND_NS
+AGAIN_NS = 2 * SECOND_NS
+ASKED_MAX = 5
+STATUS_NS = SECOND_NS // 200
+STATUS_LOOKS_MAX = 40
+"""For conmon to wait for the container; then podman is asked, as with a kernel that tells nobody
+but a parent how a process ended."""
+PROBE_NS = 10 * SECOND_NS
+PROBE_NS_MAX = 5 * SECOND_NS
+FAILED_PROBES_MAX = 2
+NOT_PERMITTED = 1
+UNFIT = -1
+SURVEY_AGAIN_NS = 60 * SECOND_NS
+LEASE_LABEL = "penstock.lease"
+MESSAGE_BYTES_MAX = 500
+LOST, SPAWN_FAILED, DEVICE_FAILED = "lost", "spawn_failed", "device_failed"
+OUT_OF_MEMORY = "out_of_memory"
+HOSTS_FAULTS = ("rlimit", "cgroup", "conmon", "no space left")
+
+
+class Begun(NamedTuple):
+    """It runs; `pid`: its first process, on the host."""
+
+    key: str
+    pid: int
+
+
+class Over(NamedTuple):
+    """It has ended; not `begun`: it never ran. Exactly one of `code` and `signal`, or a `reason`
+    that explains neither; beside them a reason says more. `at_ns` None: `ago_ns` ago."""
+
+    key: str
+    code: int | None
+    signal: int | None
+    reason: str = ""
+    message: str = ""
+    begun: bool = True
+    at_ns: int | None = None
+    ago_ns: int = 0
+
+
+class Away(NamedTuple):
+    """Nothing is left of it."""
+
+    key: str
+
+
+class Detached(NamedTuple):
+    """It runs, and may not open its devices any more, as it could before."""
+
+    key: str
+
+
+class Stray(NamedTuple):
+    """It is ours, as its labels say. `podman`: how it was called."""
+
+    key: str
+    name: str
+    podman: list[str]
+
+
+Happening = Begun | Over | Away | Detached | Stray
+
+
+class Ask(NamedTuple):
+    """A command: it is sent an Answer. `start` may raise OSError, ValueError, TypeError."""
+
+    start: Callable[[], int]
+    ns_max: int = COMMAND_NS_MAX
+
+
+class Answer(NamedTuple):
+    """`code` None: the host could not start it, or it was ended; UNFIT: nobody could start it."""
+
+    code: int | None
+    said: str
+
+
+class End(NamedTuple):
+    """Of the watched process: it is sent whether that has ended. `ns_max` None: wait for it."""
+
+    ns_max: int | None = None
+
+
+class Pause(NamedTuple):
+    ns: int
+
+
+Wait = Ask | End | Pause
+Life = Generator[Wait, Any, None]
+
+
+class Container:
+    """What the lives and whoever runs them know of a container. `pid` 0: it has not begun.
+    `watched`: a descriptor of its first process. `ended_ns`: when that was seen to have ended.
+    """
+
+    __slots__ = ("cancelled", "ended_ns", "key", "name", "pid", "starting", "watched")
+
+    def __init__(self, key: str, name: str) -> None:
+        self.key, self.name = key, name
+        self.pid = 0
+        self.watched: int | None = None
+        self.ended_ns: int | None = None
+        self.starting = self.cancelled = False
+
+
+class Lives:
+    """`argv`: how podman is called. `directory`: for its pid files. `tell` hears each Happening."""
+
+    def __init__(
+        self,
+        podman: Podman,
+        disk: Disk,
+        directory: str,
+        argv: list[str],
+        tell: Callable[[Happening], None],
+        complain: Callable[[str], object],
+    ) -> None:
+        self._podman, self._disk, self._directory = podman, disk, directory
+        self._argv, self._tell, self._complain = argv, tell, complain
+
+    def new(self, one: Container, order: dict[str, Any]) -> Life:
+        """From an order to its end."""
+        wanted, path = order["container"], self._pid_file(one)
+        argv = [*self._argv, "run", "--detach", "--log-driver=passthrough", "--pull=never"]
+        argv += [f"--name={one.name}", f"--pidfile={path}"]
+
+        def start() -> int:
+            self._disk.make_directory(self._directory)
+            self._disk.remove(path)
+            return self._podman.run(argv, wanted["args"], order["env"], order["out"], order["err"])
+
+        one.starting = True
+        answer: Answer = yield Ask(start, RUN_NS_MAX)
+        one.starting = False
+        pid = self._disk.read(path) if answer.code == 0 else b""
+        if not pid:
+            said = answer.said or self._last_words(order["err"]) or "podman did not start it"
+            reason = why_not_begun(answer.code, said)
+            self._tell(Over(one.key, None, None, reason, said, begun=False))
+            return
+        one.pid = int(pid)
+        self._tell(Begun(one.key, one.pid))
+        yield from self._running(one, bool(wanted.get("devices")))
+
+    def adopted(self, one: Container, *, devices: bool) -> Life:
+        """Of one that a reaper began which died."""
+        state = yield from self._state(one)
+        if state.get("Status") in ("running", "paused", "stopping"):
+            one.pid = int(state["Pid"])
+            self._tell(Begun(one.key, one.pid))
+            yield from self._running(one, devices)
+        else:
+            self._tell_over(one, state)
+
+    def _running(self, one: Container, devices: bool) -> Life:
+        one.watched = self._podman.watch(one.pid)
+        if one.watched is None:  # gone already
+            yield from self._asked(one)
+            return
+        cgroups = self._podman.cgroups(one.pid)
+        could, failed = False, 0
+        while not (yield End((AGAIN_NS if failed else PROBE_NS) if devices else None)):
+            answer = yield Ask(lambda: self._podman.probe(one.pid, cgroups), PROBE_NS_MAX)
+            could |= answer.code == 0
+            failed = failed + 1 if could and answer.code == NOT_PERMITTED else 0
+            if failed == FAILED_PROBES_MAX:
+                self._tell(Detached(one.key))
+                devices = False
+        memory = self._podman.out_of_memory(cgroups)
+        for _ in range(STATUS_LOOKS_MAX):
+            status = self._podman.status(one.watched)
+            if status is not None:
+                code = os.waitstatus_to_exitcode(status)
+                ended = (code, None) if code >= 0 else (None, -code)
+                self._tell(verdict(one, *ended, memory=memory))
+                return
+            yield Pause(STATUS_NS)
+        yield from self._asked(one, memory=memory)
+
+    def _asked(self, one: Container, *, memory: bool = False) -> Life:
+        """Its first process has ended, and podman knows how."""
+        for _ in range(ASKED_MAX):
+            state = yield from self._state(one)
+            if state.get("Status") not in ("running", "stopping"):
+                break
+            yield Pause(STATUS_NS)
+        self._tell_over(one, state, memory=memory)
+
+    def _state(self, one: Container) -> Generator[Wait, Any, dict[str, Any]]:
+        """What podman says of it; nothing when it knows none, or does not answer."""
+        argv = [*self._argv, "inspect", "--type=container", "--format={{json .State}}", one.name]
+        for _ in range(ASKED_MAX):
+            answer: Answer = yield Ask(lambda: self._podman.ask(argv))
+            if answer.code == 0:
+                found: dict[str, Any] = json.loads(answer.said)
+                return found
+            if "no such" in answer.said:
+                break
+            yield Pause(AGAIN_NS)
+        self._complain(f"podman says nothing of {one.name}: {answer.said[:MESSAGE_BYTES_MAX]}\n")
+        return {}
+
+    def _tell_over(self, one: Container, state: dict[str, Any], *, memory: bool = False) -> None:
+        if state.get("Status") not in ("exited", "stopped") or not state.get("FinishedAt"):
+            self._tell(Over(one.key, None, None, LOST, "the container is gone"))
+            return
+        memory = memory or bool(state.get("OOMKilled"))
+        over = verdict(one, int(state["ExitCode"]), None, memory=memory)
+        if one.ended_ns is None:
+            over = over._replace(ago_ns=self._podman.ago_ns(state["FinishedAt"]))
+        self._tell(over)
+
+    def removed(self, one: Container) -> Life:
+        """Whatever it does, away with it."""
+        argv = [*self._argv, "rm", "--force", "--ignore", "--time=0", "--volumes", one.name]
+        while True:
+            answer: Answer = yield Ask(lambda: self._podman.ask(argv))
+            if answer.code == 0:
+                break
+            self._complain(f"cannot remove {one.name}: {answer.said[:MESSAGE_BYTES_MAX]}\n")
+            yield Pause(AGAIN_NS)
+        self._disk.remove(self._pid_file(one))
+        self._tell(Away(one.key))
+
+    def survey(self, ours: dict[str, str]) -> Life:
+        """What bears all these labels, whoever began it."""
+        argv = [*self._argv, "ps", "--all", "--format=json"]
+        argv += [f"--filter=label={name}={value}" for name, value in ours.items()]
+        while True:
+            answer: Answer = yield Ask(lambda: self._podman.ask(argv))
+            if answer.code == 0:
+                break
+            self._complain(f"cannot list containers: {answer.said[:MESSAGE_BYTES_MAX]}\n")
+            yield Pause(SURVEY_AGAIN_NS)
+        for found in json.loads(answer.said):
+            labels = found.get("Labels") or {}
+            if LEASE_LABEL in labels and ours.items() <= labels.items():
+                self._tell(Stray(labels[LEASE_LABEL], found["Names"][0], self._argv))
+
+    def _pid_file(self, one: Container) -> str:
+        return f"{self._directory}/{one.name}.pid"
+
+    def _last_words(self, path: str) -> str:
+        """What podman wrote where the job's errors go."""
+        lines = (self._disk.read(path) or b"").decode(errors="replace").splitlines()
+        return next((line for line in reversed(lines) if line.startswith("Error:")), "")
+
+
+def verdict(one: Container, code: int | None, number: int | None, *, memory: bool) -> Over:
+    """`memory`: something in it was killed for want of memory. A shell says of a child that it was
+    killed by 128 and the signal's number."""
+    killed = number == 9 or code == 137
+    reason = OUT_OF_MEMORY if memory and killed else ""
+    return Over(one.key, code, number, reason, at_ns=one.ended_ns)
+
+
+def why_not_begun(code: int | None, said: str) -> str:
+    """Podman's codes: 127 no such program, 126 it cannot be executed, 125 podman itself failed.
+    What is not the job's own fault is tried elsewhere."""
+    text = said.lower()
+    if "cdi device" in text:
+        return DEVICE_FAILED
+    if any(word in text for word in HOSTS_FAULTS):
+        return LOST
+    if code in (UNFIT, 126, 127) or "unable to find user" in text or "workdir" in text:
+        return SPAWN_FAILED
+    return LOST
