@@ -15,12 +15,12 @@ from penstock_contracts import (
     nodes,
     public,
     queries,
+    samples,
     usage,
 )
 from penstock_contracts.message_type import (
     ASKERS,
     CORE,
-    GATEWAY,
     INVENTORY,
     JOINER,
     METERING,
@@ -159,11 +159,11 @@ MESSAGES: tuple[MessageType, ...] = (
         name="node_sample",
         subject="node.{node}.sample",
         carrier="SAMPLES",
-        payload=dict[str, float | None],
+        payload=samples.NodeSample,
         key="none: the newest counts",
         writers=(NODE,),
-        readers=(METERING, GATEWAY),
-        summary="Readings of the node's devices.",
+        readers=(METERING, *ASKERS),
+        summary="Readings of the node's devices, and which work uses them.",
     ),
     MessageType(
         name="node_usage",

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from penstock_contracts import expectations, joining, journal, leases, nodes, public, usage
+from penstock_contracts import samples as readings
 from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec
@@ -171,7 +172,22 @@ def _wire() -> list[Any]:
         usage.AuditReply("n1", "boot", 12),
         event,
         public.RequestRefusal(seq=8, index=0, tenant="acme", request_seq=5, refused=(item,)),
+        _node_sample(),
     ]
+
+
+def _node_sample() -> readings.NodeSample:
+    work = readings.WorkSample(job_id=JOB, lease_seq=7, rank=1, processes=2, memory_mib=900)
+    device = readings.DeviceSample(
+        uuid="GPU-1",
+        index=0,
+        model="H100",
+        utilisation_percent=0,
+        power_mw=71_500,
+        throttled=("power",),
+        work=(work,),
+    )
+    return readings.NodeSample(node="n1", at_ms=20, every_ms=10_000, devices=(device,))
 
 
 def _job_facts() -> list[Any]:

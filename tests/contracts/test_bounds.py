@@ -17,7 +17,6 @@ from penstock_contracts.registry import MESSAGES
 CHECKED_ELSEWHERE = {
     "JobSpec.job_id": "a ULID, or it is refused",
     "JobSpec.env": "names and number by the size of a request; each name by ENV_NAME",
-    "node_sample": "no service reads it",
 }
 FROM_OUTSIDE = [m for m in MESSAGES if {CLIENT, NODE} & set(m.writers) and m.payload is not None]
 

@@ -59,7 +59,7 @@ SHARES: tuple[Share, ...] = (
     Share(Gateway, 3_000, 30_000),
 )
 NOT_READ: dict[str, str] = {
-    "node_sample": "kept for dashboards; no service of ours reads it",
+    "node_sample": "shown to people; no service of ours reads it",
     "budget_fact": "reserved; nobody reads it yet",
 }
 
