@@ -10,11 +10,14 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from penstock_node_agent import reaper_package
+from penstock_node_agent.reaper import cgroups
 
 WAIT_S = 10.0
 POLL_S = 0.005
@@ -73,6 +76,25 @@ class ReaperClient:
     async def start(self) -> None:
         await reaper_package.start(self.directory)
         self.connect()
+
+    def start_without_groups(self, **how: Any) -> None:
+        """As on a host that has no control groups for it; `how`: for the process, as `user`."""
+        archive = str(reaper_package.pack(self.directory))
+        argv = [sys.executable, "-I", "-S", archive, str(self.directory), ""]
+        subprocess.run(argv, check=True, timeout=WAIT_S, **how)
+        self.connect()
+
+    @property
+    def abilities(self) -> dict[str, Any]:
+        return dict(self.wait_for("ready")[4])
+
+    @property
+    def groups(self) -> list[str]:
+        """Every control group of this state directory's on the host."""
+        identity = reaper_package.identity(self.directory)
+        roots = {cgroups.root_of(path) for path in cgroups.this_process().values()}
+        bases = cgroups.left_of(identity, sorted(roots))
+        return [group for base in bases for group in cgroups.groups_in(base)]
 
     def connect(self) -> None:
         """As a new agent does: everything is told again."""

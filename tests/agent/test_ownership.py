@@ -125,6 +125,9 @@ class Table:
     def children(self) -> list[int]:
         return []
 
+    def slot_of(self, pid: int) -> int | None:
+        return None
+
     def session_of(self, pid: int) -> int | None:
         return self.rows[pid][0] if pid in self.rows else None
 
