@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -17,6 +17,7 @@ from penstock_node_agent import reaper_package
 from penstock_node_agent.config import Config
 from penstock_node_agent.drivers.port import DeviceDriver
 from penstock_node_agent.environment import base_environment
+from penstock_node_agent.owners import KeyOfSlot, ProcessOwners
 from penstock_node_agent.ports import PortRange, can_bind, parse_port_range
 from penstock_node_agent.reaper.channel import socket_path
 from penstock_node_agent.reaper.disk import Disk
@@ -47,9 +48,15 @@ class Watch(Protocol):
     def close(self) -> None: ...
 
 
+def nobodys(pids: Sequence[int], key_of_slot: KeyOfSlot) -> dict[int, str]:
+    """Of a host whose processes cannot be looked at."""
+    return {}
+
+
 class Host(NamedTuple):
     """`environment`: what every job gets. `watch`: tells which files of a directory grow.
-    `spool`: how much output may wait on its disk."""
+    `spool`: how much output may wait on its disk. `owners_of`: the lease keys of processes, given
+    the key of each slot."""
 
     clock: Clock
     boot_id: str
@@ -60,6 +67,7 @@ class Host(NamedTuple):
     reaper: ReaperDoor
     watch: Callable[[str, OnGrown], Watch]
     spool: SpoolBounds = SpoolBounds()
+    owners_of: Callable[[Sequence[int], KeyOfSlot], dict[int, str]] = nobodys
 
 
 class UnixDoor:
@@ -95,5 +103,8 @@ def this_host(config: Config, driver: DeviceDriver) -> Host:
         ports=PortRange(first, last, partial(can_bind, config.advertise_address)),
         reaper=UnixDoor(config.directory),
         watch=SpoolWatch,
+        owners_of=ProcessOwners(
+            os.path.realpath(config.directory), reaper_package.identity(config.directory)
+        ).owners_of,
         spool=SpoolBounds(int(config.spool_mib * MIB), int(config.spool_node_mib * MIB)),
     )

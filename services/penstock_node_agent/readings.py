@@ -1,92 +1,148 @@
-"""What do a node's devices read now, and under which names is it found?
+"""What do a node's devices read now, and which work uses them?
 
-Sampled every few seconds, published on `node.<node>.sample`, and shown to Prometheus under
-DCGM-exporter's names and labels, which GPU dashboards query. It does not know where readings come
-from.
+Sampled every few seconds, published on `node.<node>.sample`, and kept for Prometheus. A process
+counts for the lease that it belongs to. It does not know where readings come from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Literal
+from typing import NamedTuple
 
 import msgspec
 
 from penstock_bus.port import Bus, Outage
 from penstock_contracts.ids import ROOT
-from penstock_node_agent.drivers.port import DeviceDriver, DriverSilent, Reading
+from penstock_contracts.leases import LeaseOrder
+from penstock_contracts.samples import (
+    WORK_PER_DEVICE_MAX,
+    DeviceSample,
+    NodeSample,
+    WorkSample,
+)
+from penstock_node_agent.core.state import RUNNING, State
+from penstock_node_agent.dcgm import metrics_of
+from penstock_node_agent.drivers.port import DriverSilent, ProcessReading, Reading
+from penstock_node_agent.host import Host
 from penstock_runtime.metrics import Metric
 
-MW_PER_W = 1000
-
-Kind = Literal["counter", "gauge"]
-
-_FIELDS: tuple[tuple[str, Kind, str, str], ...] = (
-    ("DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilisation in percent.", "utilisation_percent"),
-    ("DCGM_FI_DEV_FB_USED", "gauge", "Frame buffer memory used in MiB.", "memory_used_mib"),
-    ("DCGM_FI_DEV_FB_FREE", "gauge", "Frame buffer memory free in MiB.", "memory_free_mib"),
-    ("DCGM_FI_DEV_GPU_TEMP", "gauge", "GPU temperature in degrees Celsius.", "temperature_c"),
-    ("DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock in MHz.", "sm_clock_mhz"),
-    ("DCGM_FI_DEV_POWER_USAGE", "gauge", "Power draw in W.", "power_mw"),
-    (
-        "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
-        "counter",
-        "Energy since the driver was loaded in mJ.",
-        "energy_mj",
-    ),
+_COPIED = tuple(
+    field for field in DeviceSample.__struct_fields__ if field in Reading.__struct_fields__
 )
 
 log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Work(NamedTuple):
+    """What runs on a node: orders by lease key, keys by slot."""
+
+    orders: Mapping[str, LeaseOrder]
+    keys: Mapping[int, str]
+
+    def key_of_slot(self, slot: int) -> str:
+        return self.keys.get(slot, "")
+
+    def alone(self) -> dict[str, LeaseOrder]:
+        """Per device that one job has to itself, its order."""
+        found: dict[str, LeaseOrder] = {}
+        shared: set[str] = set()
+        for order in self.orders.values():
+            for uuid in order.devices:
+                before = found.setdefault(uuid, order)
+                if before.job_id != order.job_id:
+                    shared.add(uuid)
+        return {uuid: order for uuid, order in found.items() if uuid not in shared}
+
+
+def work_of(state: State) -> Work:
+    """What runs now, as the agent knows it."""
+    running = {key: lease for key, lease in state.leases.items() if lease.stage == RUNNING}
+    return Work(
+        {key: lease.order for key, lease in running.items()},
+        {lease.slot: key for key, lease in running.items() if lease.slot is not None},
+    )
 
 
 class Sampler:
-    """The newest readings of a driver."""
+    """The newest readings of a host's driver. `work`: what runs when it is asked."""
 
-    def __init__(self, bus: Bus, driver: DeviceDriver, node: str, interval_s: float) -> None:
-        self._bus, self._driver, self._node = bus, driver, node
-        self._interval_s = interval_s
+    def __init__(
+        self, bus: Bus, host: Host, node: str, interval_s: float, work: Callable[[], Work]
+    ) -> None:
+        self._bus, self._host, self._node = bus, host, node
+        self._interval_s, self._work = interval_s, work
         self._readings: tuple[Reading, ...] = ()
 
     async def keep(self) -> None:
         """Sample until cancelled; a driver may take its time on a thread."""
         while True:
             try:
-                self._readings = await asyncio.to_thread(self._driver.sample)
+                sample = await asyncio.to_thread(self._take, self._work())
             except DriverSilent as error:
                 self._readings = ()
                 log.error("the devices cannot be read: %s", error)
-            known = self._known()
-            if known:
-                with suppress(Outage):  # the next sample replaces it
-                    self._bus.publish_nowait(
-                        f"{ROOT}.node.{self._node}.sample", msgspec.json.encode(known)
-                    )
+            else:
+                self._publish(sample)
             await asyncio.sleep(self._interval_s)
 
     def metrics(self) -> Iterator[Metric]:
         """Newest readings; what a device does not say is left out."""
-        for reading in self._readings:
-            labels = {
-                "gpu": str(reading.index),
-                "UUID": reading.uuid,
-                "modelName": reading.model,
-                "Hostname": self._node,
-            }
-            for name, kind, description, field in _FIELDS:
-                yield Metric(name, kind, description, _value(reading, field), labels)
+        return metrics_of(self._readings, self._node, self._work().alone())
 
-    def _known(self) -> dict[str, float]:
-        values = {
-            f"{reading.uuid}.{field}": getattr(reading, field)
-            for reading in self._readings
-            for _, _, _, field in _FIELDS
-        }
-        return {name: value for name, value in values.items() if value is not None}
+    def _take(self, work: Work) -> NodeSample:
+        """On a thread: the driver and the host's processes are asked."""
+        readings = self._host.driver.sample()
+        processes = [process for reading in readings for process in reading.processes or ()]
+        pids = sorted({process.pid for process in processes})
+        owners = self._host.owners_of(pids, work.key_of_slot) if pids else {}
+        self._readings = readings
+        return NodeSample(
+            node=self._node,
+            at_ms=self._host.clock.now_ns() // 1_000_000,
+            every_ms=round(self._interval_s * 1000),
+            devices=tuple(_device(reading, owners, work) for reading in readings),
+        )
+
+    def _publish(self, sample: NodeSample) -> None:
+        if sample.devices:
+            with suppress(Outage):  # the next sample replaces it
+                self._bus.publish_nowait(f"{ROOT}.node.{self._node}.sample", _encode(sample))
 
 
-def _value(reading: Reading, field: str) -> float | None:
-    value: int | None = getattr(reading, field)
-    return value / MW_PER_W if field == "power_mw" and value is not None else value
+def _device(reading: Reading, owners: Mapping[int, str], work: Work) -> DeviceSample:
+    values = {field: getattr(reading, field) for field in _COPIED}
+    used = None
+    if reading.processes is not None:
+        used = tuple(_work(reading.processes, owners, work))[:WORK_PER_DEVICE_MAX]
+    throttled = None if reading.vitals is None else reading.vitals.throttled
+    return DeviceSample(**values, throttled=throttled, work=used)
+
+
+def _work(
+    processes: Iterable[ProcessReading], owners: Mapping[int, str], work: Work
+) -> Iterator[WorkSample]:
+    """One per lease that has processes there, and one of all that is nobody's."""
+    by_key: dict[str, list[ProcessReading]] = {}
+    for process in processes:
+        key = owners.get(process.pid, "")
+        by_key.setdefault(key if key in work.orders else "", []).append(process)
+    for key, members in sorted(by_key.items()):
+        order = work.orders.get(key)
+        yield WorkSample(
+            job_id="" if order is None else order.job_id,
+            lease_seq=0 if order is None else order.lease_seq,
+            rank=0 if order is None else order.rank,
+            processes=len(members),
+            memory_mib=_sum(member.memory_mib for member in members),
+            utilisation_percent=_sum(member.utilisation_percent for member in members),
+        )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Of what is known; None when nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

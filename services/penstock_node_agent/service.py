@@ -27,7 +27,7 @@ from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.host import Host, this_host
 from penstock_node_agent.journal import Journal
-from penstock_node_agent.readings import Sampler
+from penstock_node_agent.readings import Sampler, work_of
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import recollect
 from penstock_node_agent.slots import Slots
@@ -120,7 +120,7 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     watch = host.watch(slots.spool_dir, effects.shipper.grown)
     health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
     health.metrics.add(lambda: _metrics(agent))
-    sampler = Sampler(bus, host.driver, config.node, config.sample_s)
+    sampler = Sampler(bus, host, config.node, config.sample_s, partial(work_of, journal.state))
     health.metrics.add(sampler.metrics)
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
