@@ -23,6 +23,7 @@ __all__ = [
     "Boot",
     "Cancel",
     "CursorSeen",
+    "DeviceFault",
     "Ending",
     "Entry",
     "Fact",
@@ -61,9 +62,10 @@ class Run(msgspec.Struct, kw_only=True):
     `lease_seq` None = the program could not tell. `models`: what its devices really are, in order;
     empty = nobody looked. `alternative`: which of its job's choices it was told to be. `waited`:
     the reaper that started it saw its end (false: the reaper or the host died first). `ended_by`:
-    `itself`, `reaper`, `leftover` (killed by a later reaper) or `host`. `written`: bytes per
-    stream; `output`: those bytes, where they are known. `output_lost`: the spool files were lost
-    with their disk, or nobody knows how much the program wrote before it was killed.
+    `itself`, `device` (which failed under it), `reaper`, `leftover` (killed by a later reaper) or
+    `host`. `written`: bytes per stream; `output`: those bytes, where they are known. `output_lost`:
+    the spool files were lost with their disk, or nobody knows how much the program wrote before it
+    was killed.
     """
 
     node: str
@@ -148,10 +150,15 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogChunk(msgspec.Struct, frozen=True):
-    """One message of LOGS."""
+    """One message of LOGS: bytes, or so many that were dropped in their place."""
 
     offset: int
-    payload: bytes
+    payload: bytes = b""
+    dropped: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.payload) + self.dropped
 
 
 class Boot(msgspec.Struct, kw_only=True):
@@ -174,6 +181,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     node: str | None = None
     until_ns: int | None = None
     sentence: str = ""
+
+
+class DeviceFault(msgspec.Struct, kw_only=True):
+    """What a device really had, `[began_ns, ended_ns)`; None = it still has it. `kind` in a word:
+    `off_bus`, `ecc`, `nvml_error`, `missing`, `unhealthy`; `work_spoilt` for an instant;
+    `memory_held` by what `holder`, a rank that has ended there, has left. `told`: its driver told
+    somebody of it when it began."""
+
+    node: str
+    device: str
+    kind: str
+    began_ns: int
+    ended_ns: int | None = None
+    holder: tuple[str, int, int] | None = None
+    told: bool = False
 
 
 class AgentEnding(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +231,9 @@ class History(msgspec.Struct, kw_only=True):
 
     `lossy_broker`: the broker lost acknowledged data (a power loss under the default sync
     interval). `late_ns`: how long after the commit an entry may have been observed, `stamp_ms`: how
-    far a host's stamps may lie from what the observer saw; both 0 in a simulation. `undecodable`:
+    far a host's stamps may lie from what the observer saw; both 0 in a simulation. `spool_bytes`:
+    how much output of one attempt, and of one node, may wait there before some is dropped; None =
+    that much never waits. `undecodable`:
     (stream, sequence) of journal entries that are no entries. `expected_findings`: codes that an
     audit may rightly report after what was done on purpose (`quarantined` after hostile usage).
     """
@@ -217,9 +241,11 @@ class History(msgspec.Struct, kw_only=True):
     lossy_broker: bool = False
     late_ns: int = 0
     stamp_ms: int = 0
+    spool_bytes: tuple[int, int] | None = None
     runs: list[Run] = []
     boots: list[Boot] = []
     faults: list[Fault] = []
+    device_faults: list[DeviceFault] = []
     submissions: list[Submission] = []
     cancels: list[Cancel] = []
     jobs_entries: list[Entry] = []

@@ -13,6 +13,7 @@ import msgspec
 from penstock_bus.port import StoredMessage
 from penstock_contracts.journal import JobFact
 from penstock_contracts.nodes import NodeFact
+from penstock_contracts.output import piece_of
 from penstock_contracts.public import JobEvent, RequestRefusal
 from penstock_metering.database import Database
 from penstock_metering.reading import Library
@@ -42,9 +43,12 @@ def note(history: History, stream: str, message: StoredMessage, at_ns: int) -> C
         history.facts.append(_fact(message))
     elif stream == "LOGS":
         *_, tenant, job_id, attempt, rank, name = message.subject.split(".")
-        offset = int((message.headers or {})["Penstock-Offset"])
+        piece = piece_of(message.payload, message.headers)
         key = (tenant, job_id, int(attempt), int(rank), name)
-        history.logs.setdefault(key, []).append(LogChunk(offset, message.payload))
+        if piece is None:
+            raise ValueError(f"nobody says where output belongs: {message}")
+        chunk = LogChunk(piece.offset, piece.data, piece.dropped)
+        history.logs.setdefault(key, []).append(chunk)
     elif stream == CURSORS and message.payload:
         _, of, reader = message.subject.rsplit(".", 2)
         seq = _cursor(message.payload).seq

@@ -34,6 +34,8 @@ OF_LIVE_JOBS = (
     AttemptRunning, RankExited, StopRequested, AttemptEnded,
 )  # fmt: skip
 RETRIED = ("failed", "lost")
+DEVICE_FAILURES_MAX = 3
+"""So many attempts that a device has ended cost no retry."""
 OWN_ENDS = ("exited", "signalled")
 """Reasons of a failure that lie with the program, not with the mesh."""
 ENDS_OF_THE_MESH = ("lost", "disconnected", "declined", "spawn_failed", "device_failed")
@@ -162,6 +164,8 @@ def _wrong_ends(jobs: dict[str, Job]) -> list[Violation]:
             sentence = f"job {job.job_id} ended cancelled, but nobody had asked for it"
             found.append(_of(job, "cancel_made_up", sentence))
         retries = sum(returned.outcome in RETRIED for returned in job.returns)
+        of_devices = sum(returned.reason == "device_failed" for returned in job.returns)
+        retries -= min(of_devices, DEVICE_FAILURES_MAX)
         if retries > job.spec.retries:
             sentence = f"job {job.job_id} was retried {retries} times, {job.spec.retries} allowed"
             found.append(_of(job, "retried_too_often", sentence))

@@ -169,3 +169,21 @@ def test_an_attempt_that_is_put_back_by_the_mesh_costs_no_retry() -> None:
         edit_fact(history, AttemptEnded, lambda fact: (replace(fact, outcome="preempted"),))
 
     assert codes_after(check_once, tamper) == set()
+
+
+def _given_back_by_devices(history: History, times: int) -> None:
+    """The retry that the job has and this many more."""
+
+    def change(fact: AttemptEnded) -> tuple[AttemptEnded, ...]:
+        return (
+            fact,
+            *(replace(fact, outcome="lost", reason="device_failed") for _ in range(times)),
+        )
+
+    edit_fact(history, AttemptEnded, change)
+
+
+@pytest.mark.parametrize(("times", "found"), [(3, False), (4, True)])
+def test_a_device_that_fails_costs_no_retry_but_not_for_ever(times: int, found: bool) -> None:
+    codes = codes_after(check_once, lambda history: _given_back_by_devices(history, times))
+    assert ("retried_too_often" in codes) is found

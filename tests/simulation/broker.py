@@ -7,10 +7,11 @@ when it is stored, before any purge. It does not judge them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from penstock_bus.memory_broker import MemoryBroker
+from penstock_bus.memory_broker import ERROR_NO_STORAGE, MemoryBroker
 from penstock_bus.memory_stream import MemoryStream
-from penstock_bus.port import StoredMessage
+from penstock_bus.port import Appended, BusRefusal, StoredMessage
 from tests.checkers.history import History
 from tests.checkers.observation import note
 from tests.simulation.kernel import Kernel
@@ -19,13 +20,26 @@ _JOB_ID = re.compile(rb'"job_id":"([0-9A-Z]{26})"')
 
 
 class ObservedBroker(MemoryBroker):
-    """Fills `history` as messages are stored."""
+    """Fills `history` as messages are stored. `refusing`: streams that take nothing now, as when
+    their own limit is reached."""
 
     def __init__(self, kernel: Kernel, history: History, *, sync_always: bool) -> None:
         super().__init__(lambda: kernel.now_ns, rng=kernel.rng, sync_always=sync_always)
         self._history = history
+        self.refusing: set[str] = set()
         self.requests: dict[str, int] = {}
         """Job id → sequence of the first request that is stored about it."""
+
+    def _append_to(
+        self,
+        stream: MemoryStream,
+        subject: str,
+        payload: bytes,
+        headers: Mapping[str, str] | None,
+    ) -> Appended:
+        if stream.config.name in self.refusing:
+            raise BusRefusal(ERROR_NO_STORAGE, f"{subject}: maximum bytes exceeded")
+        return super()._append_to(stream, subject, payload, headers)
 
     def stored(self, stream: MemoryStream, seq: int) -> None:
         message = stream.read(seq)

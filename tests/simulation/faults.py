@@ -106,6 +106,14 @@ def _fill_broker(world: World, rng: random.Random) -> Done | None:
     return Done("the broker's disk is full", None, free, rng.choice((3, 20, 60)))
 
 
+def _fill_logs(world: World, rng: random.Random) -> Done | None:
+    refusing = world.broker.refusing
+    if "LOGS" in refusing:
+        return None
+    refusing.add("LOGS")
+    return Done("LOGS is full", None, lambda: refusing.discard("LOGS"), rng.choice((10, 60, 180)))
+
+
 def _fill_ledger(world: World, rng: random.Random) -> Done | None:
     if world.ledger.full:
         return None
@@ -154,6 +162,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("bad network", 4, _bad_network),
     Kind("broker restarted", 3, _restart_broker),
     Kind("broker disk full", 1, _fill_broker),
+    Kind("logs full", 2, _fill_logs),
     Kind("ledger disk full", 1, _fill_ledger),
     Kind("clock stepped", 3, _step_clock),
     Kind("lock gone", 2, _take_lock),

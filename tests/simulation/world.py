@@ -26,6 +26,7 @@ from tests.simulation.broker import ObservedBroker
 from tests.simulation.clocks import HostClock
 from tests.simulation.control import live_gateway, live_inventory, live_metering, live_scheduler
 from tests.simulation.host import SimulatedHost
+from tests.simulation.host_lives import SPOOL_BYTES, SPOOL_NODE_BYTES
 from tests.simulation.http import Door
 from tests.simulation.kernel import Kernel
 from tests.simulation.ledger import Ledger
@@ -60,7 +61,7 @@ class World:
         self.kernel = Kernel(seed)
         rng = self.kernel.rng
         self.lossy = rng.random() < 0.15
-        self.history = History()
+        self.history = History(spool_bytes=(SPOOL_BYTES, SPOOL_NODE_BYTES))
         self.broker = ObservedBroker(self.kernel, self.history, sync_always=not self.lossy)
         self.ledger = Ledger(template)
         self.door = Door()
