@@ -54,6 +54,7 @@ class Connection(Client):
         self._lost = ""  # host and port of the server that it was lost to
         self._handlers: dict[int, RawHandler] = {}
         self._flush_scheduled = False
+        self.outlives_credentials = False
 
     # -- sending ------------------------------------------------------------------------------
     def send(self, command: bytes) -> None:
@@ -176,6 +177,9 @@ class Connection(Client):
             text = line[4:].decode("utf-8", "replace").strip().lower()
             if PERMISSIONS_ERR in text:
                 self.on_refused(text)
+            elif self.outlives_credentials and "authentication" in text:
+                self.counters["credentials_ended"] += 1
+                self._begin(self._process_op_err(errors.StaleConnectionError()))
             else:
                 self._begin(self._process_err(text))
         elif line.startswith(b"INFO"):
@@ -235,6 +239,13 @@ class Connection(Client):
         transport = self._socket_transport()
         if transport is not None and transport.get_extra_info("ssl_object") is not None:
             transport.get_protocol()._over_ssl = True  # type: ignore[attr-defined]
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        transport = self._socket_transport()
+        shown = None if transport is None else transport.get_extra_info("ssl_object")
+        certificate: bytes | None = None if shown is None else shown.getpeercert(binary_form=True)
+        return certificate
 
     def _abort(self) -> None:
         transport = self._socket_transport()

@@ -121,6 +121,14 @@ class NatsSession:
     def counters(self) -> Mapping[str, int]:
         return self._connection.counters
 
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """What the broker has shown (DER); None without TLS."""
+        return self._connection.peer_certificate
+
+    def outlive_credentials(self, yes: bool) -> None:
+        self._connection.outlives_credentials = yes
+
     def on_reconnect(self, handler: Callable[[], Awaitable[None]]) -> None:
         self._reconnect_handlers.append(handler)
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from penstock_client.failures import refuse
+
+if TYPE_CHECKING:
+    import ssl
 
 ENV_URL = "PENSTOCK_NATS_URL"
 ENV_CREDS = "PENSTOCK_NATS_CREDS"
@@ -26,14 +30,17 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
     creds: str = ""
     http_url: str = ""
     http_token_file: str = ""
+    ca: str = ""
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where to connect, and the path of the credential; None = without one."""
+    """Where to connect, and the path of the credential; None = without one. `ca`: the file by which
+    the mesh is trusted; None = the system's authorities."""
 
     url: str
     creds: str | None
     source: str
+    ca: str | None = None
 
 
 def context_path(environ: Mapping[str, str] | None = None) -> Path:
@@ -68,7 +75,17 @@ def resolve(
     given = url or environ.get(ENV_URL)
     found = given or context.nats_url or URL_DEFAULT
     own = creds or environ.get(ENV_CREDS)
-    if own is None and (not given or given == context.nats_url):
+    at_home = not given or given == context.nats_url
+    if own is None and at_home:
         own = context.creds or None
     where = "--url" if url else ENV_URL if given else "context" if context.nats_url else "default"
-    return Address(found, own or None, where)
+    return Address(found, own or None, where, (context.ca or None) if at_home else None)
+
+
+def trust_of(address: Address) -> ssl.SSLContext | None:
+    """How the mesh's certificate is judged; None = as the system does. Raises OSError."""
+    if address.ca is None:
+        return None
+    import ssl
+
+    return ssl.create_default_context(cafile=address.ca)

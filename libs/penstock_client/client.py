@@ -17,7 +17,7 @@ from types import TracebackType
 import msgspec
 
 from penstock_bus.port import Bus, BusRefusal, Outage
-from penstock_client.address import resolve
+from penstock_client.address import resolve, trust_of
 from penstock_client.failures import Unavailable, refuse, refused
 from penstock_client.following import JobFollower, Position
 from penstock_client.logs import PATIENCE_S, LogReader
@@ -68,6 +68,7 @@ class Client(Views):
                 address.url,
                 name=name,
                 credentials=address.creds,
+                tls=trust_of(address),
                 connect_timeout_s=timeout_s,
                 on_closed=lambda _: closed.set(),
             )

@@ -90,7 +90,7 @@ def _listening(data: Path) -> str:
         ports = Ports()
     if ports.nats is None:
         raise click.ClickException(f"no mesh has run in {data}: say --data or --url")
-    return f"nats://localhost:{ports.nats}"
+    return f"nats://{ports.host}:{ports.nats}"
 
 
 def _admin_creds(data: Path) -> str:

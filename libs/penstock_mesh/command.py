@@ -53,6 +53,12 @@ def default_data_directory() -> Path:
     help="Address to listen on; any but a loopback one needs --tls-cert and --tls-key.",
 )
 @click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="Address on which the broker alone listens, over TLS, so that other hosts can join; makes "
+    "a certificate unless --tls-cert is given. Everything else stays on --bind.",
+)
+@click.option(
     "--tls-cert",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Certificate (PEM) that names the address clients use.",
@@ -95,6 +101,7 @@ def command(
     port: int | None,
     http_port: int | None,
     bind: str,
+    listen: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     simulate: tuple[str, ...],
@@ -125,6 +132,7 @@ def command(
     options = MeshOptions(
         data=data or default_data_directory(),
         bind=bind,
+        listen=listen,
         port=port,
         http_port=http_port,
         tls_certificate=None if tls_cert is None else tls_cert.absolute(),
@@ -144,12 +152,19 @@ def _run(options: MeshOptions, json_output: bool) -> None:
     from penstock_mesh.data_directory import DirectoryInUse
     from penstock_mesh.embedded import StartFailed
     from penstock_mesh.fleet import FleetError
-    from penstock_mesh.nats_server import ServerNotFound
+    from penstock_mesh.nats_server import CertificateUnfit, ServerNotFound
     from penstock_mesh.ports import PortsError
 
     try:
         asyncio.run(_serve(options, json_output))
-    except (DirectoryInUse, StartFailed, FleetError, ServerNotFound, PortsError) as error:
+    except (
+        CertificateUnfit,
+        DirectoryInUse,
+        StartFailed,
+        FleetError,
+        ServerNotFound,
+        PortsError,
+    ) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -176,6 +191,7 @@ async def _serve(options: MeshOptions, json_output: bool) -> None:
                     creds=running.creds,
                     http_url=running.http_url,
                     http_token_file=running.http_token_file,
+                    ca=running.certificate,
                 )
             )
             if json_output:

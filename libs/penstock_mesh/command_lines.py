@@ -25,9 +25,11 @@ AGENT_PREFIX = "node-"
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
-    """Where everything of one mesh listens. `health_ports`: one per service but the gateway."""
+    """Where everything of one mesh listens. `health_ports`: one per service but the gateway. The
+    certificate is the broker's, and the gateway's where that speaks TLS."""
 
     bind: str
+    nats_bind: str
     nats_url: str
     nats_port: int
     monitor_port: int
@@ -79,7 +81,7 @@ def service_child(
             *("--http-port", str(addresses.http_port)),
             *("--token-file", str(directory.http_token)),
         ]
-        if addresses.tls_certificate is not None:
+        if addresses.http_url.startswith("https:"):
             flags += ["--tls-cert", str(addresses.tls_certificate)]
             flags += ["--tls-key", str(addresses.tls_key)]
     else:

@@ -56,7 +56,7 @@ class StartFailed(Exception):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A mesh of which every node can take work."""
+    """A mesh of which every node can take work. `certificate`: the one that it has made itself."""
 
     nats_url: str
     http_url: str
@@ -66,6 +66,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
     gpus: int
     health_urls: dict[str, str]
+    certificate: str = ""
 
     @property
     def sentence(self) -> str:
@@ -234,6 +235,7 @@ class EmbeddedMesh:
 def _running(
     addresses: Addresses, directory: DataDirectory, fleet: tuple[Node, ...], gpus: int
 ) -> Running:
+    own = addresses.tls_certificate == directory.certificate
     return Running(
         nats_url=addresses.nats_url,
         http_url=addresses.http_url,
@@ -245,4 +247,5 @@ def _running(
         health_urls={
             name: f"http://127.0.0.1:{port}" for name, port in addresses.health_ports.items()
         },
+        certificate=str(directory.certificate) if own else "",
     )

@@ -32,6 +32,10 @@ class ServerNotFound(Exception):
     """There is no nats-server binary. The sentence says how to get one."""
 
 
+class CertificateUnfit(Exception):
+    """The broker's certificate does not name its address. The sentence says what to do."""
+
+
 class Routes(msgspec.Struct, frozen=True, kw_only=True):
     """How the servers of one cluster find each other: `hosts` are all of them, `host:port`."""
 

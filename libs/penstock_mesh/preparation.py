@@ -37,12 +37,14 @@ TOKEN_BYTES = 32
 
 class MeshOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What `penstock up` was asked for. Ports: None = the default or a free one, 0 = a free one.
+    `listen`: where the broker alone listens, over TLS, for other hosts; None = on `bind`.
     `sync_interval`: how long the broker may wait until it syncs to disk; `always` = not at all.
     `policy`, `workload`: the scheduler's; None = its default.
     """
 
     data: Path
     bind: str = LOOPBACK
+    listen: str | None = None
     port: int | None = None
     http_port: int | None = None
     tls_certificate: Path | None = None
@@ -55,12 +57,14 @@ class MeshOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user's other commands need to find the mesh."""
+    """What the user's other commands need to find the mesh. `ca`: by what it is trusted; "" = the
+    system's authorities."""
 
     nats_url: str
     creds: str
     http_url: str
     http_token_file: str
+    ca: str = ""
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,40 +72,54 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
     nats: int | None = None
     http: int | None = None
+    host: str = "localhost"
 
 
 def choose_addresses(options: MeshOptions, directory: DataDirectory) -> Addresses:
     """Raises PortsError. What was chosen is noted in the directory, for the next time."""
     last = _previous_ports(directory)
-    port = choose_port(options.bind, options.port, NATS_PORT, previous=last.nats, flag="--port")
+    nats_bind = options.listen or options.bind
+    port = choose_port(nats_bind, options.port, NATS_PORT, previous=last.nats, flag="--port")
     http_port = choose_port(
         options.bind, options.http_port, HTTP_PORT, previous=last.http, flag="--http-port"
     )
-    write_private(directory.ports, msgspec.json.encode(Ports(nats=port, http=http_port)))
+    nats_host, host = _url_host(nats_bind), _url_host(options.bind)
+    noted = Ports(nats=port, http=http_port, host=nats_host)
+    write_private(directory.ports, msgspec.json.encode(noted))
     secure = options.tls_certificate is not None
-    host = _url_host(options.bind)
+    certificate, key = options.tls_certificate, options.tls_key
+    if options.listen is not None and not secure:
+        certificate, key = directory.certificate, directory.certificate_key
     return Addresses(
         bind=options.bind,
-        nats_url=f"{'tls' if secure else 'nats'}://{host}:{port}",
+        nats_bind=nats_bind,
+        nats_url=f"{'nats' if certificate is None else 'tls'}://{nats_host}:{port}",
         nats_port=port,
         monitor_port=any_free_port(LOOPBACK),
         http_url=f"{'https' if secure else 'http'}://{host}:{http_port}",
         http_port=http_port,
         health_ports={name: any_free_port(LOOPBACK) for name in SERVICES if name != GATEWAY},
-        tls_certificate=options.tls_certificate,
-        tls_key=options.tls_key,
+        tls_certificate=certificate,
+        tls_key=key,
     )
 
 
 def write_files(
     options: MeshOptions, addresses: Addresses, directory: DataDirectory, fleet: Sequence[Node]
 ) -> None:
-    """Keys and credentials that exist stay; everything is readable by its owner only."""
+    """Keys and credentials that exist stay; everything is readable by its owner only. Raises
+    CertificateUnfit."""
     now_s = int(time.time())
+    if addresses.tls_certificate == directory.certificate:
+        from penstock_mesh.certificates import ensure_certificate
+
+        ensure_certificate(
+            directory.certificate, directory.certificate_key, addresses.nats_bind, now_s
+        )
     trust = write_credentials(directory, {node.name: node_creds(node) for node in fleet}, now_s)
     settings = nats_server.ServerSettings(
         name="penstock",
-        bind=options.bind,
+        bind=addresses.nats_bind,
         port=addresses.nats_port,
         monitor_port=addresses.monitor_port,
         store_directory=directory.nats_store,

@@ -53,6 +53,7 @@ def test_where_simulated_nodes_are_is_read() -> None:
     for node in fleet:
         check_setting(node.driver)
     address = Addresses(
+        nats_bind="127.0.0.1",
         bind=LOOPBACK,
         nats_url="nats://127.0.0.1:1",
         nats_port=1,
