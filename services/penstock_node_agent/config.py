@@ -65,6 +65,32 @@ class Config(CommonConfig, frozen=True, kw_only=True):
     spool_node_mib: Annotated[
         float, Meta(description="The same for all attempts of the node.", ge=0.001)
     ] = 8192.0
+    allow_mounts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Directory whose files jobs may name and containers may mount; {tenant} in "
+            "it stands for the job's.",
+            extra={"flags": ("--allow-mount",)},
+        ),
+    ] = ()
+    idle_memory_mib: Annotated[
+        int,
+        Meta(
+            description="Memory that may be in use on an idle device beside what its driver keeps.",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 600
+    sanity_s: Annotated[
+        float, Meta(description="Seconds between tests of idle devices.", ge=0.1, le=86_400)
+    ] = 600.0
+    sanity_command: Annotated[
+        str,
+        Meta(description="Program that tests the idle device PENSTOCK_DEVICE; exit code 0 = well."),
+    ] = ""
+    sanity_timeout_s: Annotated[
+        float, Meta(description="Seconds that such a test may take.", ge=0.1, le=3_600)
+    ] = 60.0
     stop_work_on_exit: Annotated[
         bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
     ] = False

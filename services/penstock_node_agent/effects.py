@@ -15,20 +15,24 @@ from penstock_node_agent.core import events
 from penstock_node_agent.core.instructions import (
     Clear,
     FindPort,
+    Finish,
     Forget,
     Instruction,
+    Ready,
     Ship,
     Spawn,
     Stop,
 )
-from penstock_node_agent.core.state import HELD, SPAWNING, State
+from penstock_node_agent.core.state import HELD, READYING, SPAWNING, State
 from penstock_node_agent.environment import job_environment
 from penstock_node_agent.host import Host
 from penstock_node_agent.logs import LogShipper
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import memo_of
 from penstock_node_agent.slots import Slots
+from penstock_node_agent.spawn_request import limits_of
 from penstock_node_agent.spool_room import SpoolRoom
+from penstock_node_agent.workbench import SECRETS_VARIABLE, Tools, Workbench
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,9 @@ class Effects:
         self.shipper = LogShipper(bus, state, host.disk, slots, self._take)
         self.room = SpoolRoom(state, host.disk, self.shipper.tails, self._take, host.spool)
 
+        self.tools = Tools(bus, state.node, host)
+        self.workbench = Workbench(state, host.clock, slots, self.tools, self._take)
+
     def attach(self, taker: Taker) -> None:
         self._taker = taker
         self.link.attach(taker.take)
@@ -78,6 +85,10 @@ class Effects:
             )
         elif isinstance(instruction, FindPort):
             self._find_port(instruction.key)
+        elif isinstance(instruction, Ready):
+            self.workbench.ready(instruction.key)
+        elif isinstance(instruction, Finish):
+            self.workbench.finish(instruction.key)
 
     @property
     def may_forget(self) -> bool:
@@ -119,6 +130,10 @@ class Effects:
         if lease is None or lease.stage != SPAWNING or lease.slot is None:
             return
         order, slot = lease.order, lease.slot
+        more = limits_of(order)
+        secrets = self.workbench.variables(key)
+        if SECRETS_VARIABLE in secrets:
+            more["secrets"] = secrets[SECRETS_VARIABLE]
         self._slots.make(slot)
         self.shipper.expect(key, slot)
         self.link.send(
@@ -131,7 +146,8 @@ class Effects:
                 order,
                 node=self._state.node,
                 visible_devices=self._host.driver.visible_devices(order.devices),
-            ),
+            )
+            | secrets,
             cwd=self._slots.work(slot),
             out=self._slots.spool(slot, "stdout"),
             err=self._slots.spool(slot, "stderr"),
@@ -140,11 +156,13 @@ class Effects:
             disconnect_s=order.disconnect_s,
             contact_ns=lease.contact_ns,
             memo=memo_of(lease, slot),
+            slot=slot,
+            **more,
         )
 
     def _find_port(self, key: str) -> None:
         lease = self._state.leases.get(key)
-        if lease is None or lease.stage != HELD:
+        if lease is None or lease.stage not in (HELD, READYING):
             return
         port = self._host.ports.find(self._state.ports_taken())
         self._take(events.PortFound(at_ns=self._host.clock.boottime_ns(), key=key, port=port))

@@ -19,10 +19,13 @@ from penstock_node_agent.drivers.port import DeviceDriver
 from penstock_node_agent.environment import base_environment
 from penstock_node_agent.owners import KeyOfSlot, ProcessOwners
 from penstock_node_agent.ports import PortRange, can_bind, parse_port_range
+from penstock_node_agent.programs import Run, run
 from penstock_node_agent.reaper.channel import socket_path
 from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.secret_files import SecretFiles
 from penstock_node_agent.spool_room import SpoolBounds
 from penstock_node_agent.spool_watch import OnGrown, SpoolWatch
+from penstock_node_agent.work_files import WorkFiles
 from penstock_runtime.clock import Clock, SystemClock
 
 MIB = 1 << 20
@@ -55,8 +58,9 @@ def nobodys(pids: Sequence[int], key_of_slot: KeyOfSlot) -> dict[int, str]:
 
 class Host(NamedTuple):
     """`environment`: what every job gets. `watch`: tells which files of a directory grow.
-    `spool`: how much output may wait on its disk. `owners_of`: the lease keys of processes, given
-    the key of each slot."""
+    `spool`: how much output may wait on its disk. `secrets`: where those of jobs lie; None: jobs
+    have none. `mounts`: below which directories jobs may use files of the host. `owners_of`: the
+    lease keys of processes, given the key of each slot. `run`: small programs of the operator's."""
 
     clock: Clock
     boot_id: str
@@ -67,7 +71,11 @@ class Host(NamedTuple):
     reaper: ReaperDoor
     watch: Callable[[str, OnGrown], Watch]
     spool: SpoolBounds = SpoolBounds()
+    files: WorkFiles = WorkFiles()
+    secrets: SecretFiles | None = None
+    mounts: tuple[str, ...] = ()
     owners_of: Callable[[Sequence[int], KeyOfSlot], dict[int, str]] = nobodys
+    run: Run = run
 
 
 class UnixDoor:
@@ -103,6 +111,8 @@ def this_host(config: Config, driver: DeviceDriver) -> Host:
         ports=PortRange(first, last, partial(can_bind, config.advertise_address)),
         reaper=UnixDoor(config.directory),
         watch=SpoolWatch,
+        secrets=SecretFiles(str(config.directory)),
+        mounts=config.allow_mounts,
         owners_of=ProcessOwners(
             os.path.realpath(config.directory), reaper_package.identity(config.directory)
         ).owners_of,

@@ -61,14 +61,19 @@ class AgentStarted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ag
     advertise_address: str = "127.0.0.1"
     driver: str = ""
     version: str = ""
+    offers: tuple[str, ...] = ()
+    facts: dict[str, str] = {}
     checks: bool = False
 
 
 class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="devices_seen"):
-    """What is to be said of the devices has changed; `devices` are all of them."""
+    """What is to be said of the devices has changed; `devices` are all of them. A driver may come
+    late (`driver`), and with it `checks`; empty and None = as before."""
 
     at_ns: int
     devices: tuple[Device, ...]
+    driver: str = ""
+    checks: bool | None = None
 
 
 class DeviceErred(Event, frozen=True, kw_only=True, omit_defaults=True, tag="device_erred"):

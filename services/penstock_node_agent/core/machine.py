@@ -87,6 +87,8 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
         advertise_address=event.advertise_address,
         driver=event.driver,
         version=event.version,
+        offers=event.offers,
+        facts=event.facts,
     )
     state.described = description
     state.reports.insert(0, Described(description))
@@ -97,8 +99,13 @@ def _devices_seen(state: State, event: events.DevicesSeen, todo: Instructions) -
     state.devices = {device.uuid: device for device in event.devices}
     for uuid in state.devices:
         count_device(state, uuid, state.axis_ms(event.at_ns))
+    if event.checks is not None:
+        state.checks = event.checks
     if state.described is not None:
-        state.described = msgspec.structs.replace(state.described, devices=event.devices)
+        driver = event.driver or state.described.driver
+        state.described = msgspec.structs.replace(
+            state.described, devices=event.devices, driver=driver
+        )
         state.reports.append(Described(state.described))
     attempts.leave_bad_devices(state, event.at_ns, todo)
 
