@@ -24,11 +24,14 @@ from penstock_node_agent.reaper.podman import Podman
 from penstock_node_agent.reaper.processes import Processes, start_ticks
 
 PR_SET_CHILD_SUBREAPER = 36
+DESCRIPTORS_OWN, DESCRIPTORS_MAX = 3, 1 << 16
+"""Whatever else was left open to it, no job inherits."""
 EXIT_TAKEN = 3
 """Another reaper has this state directory."""
 
 
 def main() -> None:
+    os.closerange(DESCRIPTORS_OWN, DESCRIPTORS_MAX)
     directory, identity = os.path.realpath(sys.argv[1]), sys.argv[2]
     listening, told = os.pipe()
     if os.fork():
