@@ -43,7 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "cancel": Entry(JOBS, f"{_HERE}.jobs:cancel", "Cancel jobs."),
     "explain": Entry(JOBS, f"{_HERE}.explain:explain", "Say why a job is where it is."),
     "nodes": Entry(NODES, f"{_HERE}.nodes:nodes", "List nodes and what is free on them."),
-    "node": Entry(NODES, f"{_HERE}.nodes:node", "Show, cordon, drain, fence or remove a node."),
+    "node": Entry(NODES, f"{_HERE}.nodes:node", "Invite, show, drain, fence or remove a node."),
     "usage": Entry(NODES, f"{_HERE}.usage:usage", "Show GPU time and cost per tenant."),
     "check": Entry(MESH, f"{_HERE}.check:check", "Audit every service and compare their accounts."),
     "up": Entry(MESH, "penstock_mesh.command:command", "Start a whole mesh on this machine."),

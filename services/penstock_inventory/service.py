@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from penstock_bus.authority import AuthorityUnusable, NatsAuthority
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Message
@@ -181,7 +183,8 @@ class Inventory:
                 if refusal is not None:
                     self._bus.respond_nowait(message, refuse(refusal))
                     return
-            view = view or before  # a node that was removed is shown as it was
+            if view is None and before is not None:  # removed: shown as it was, but nobody
+                view = msgspec.structs.replace(before, key="", revoked=False)
             if view is None:
                 refusal = Refusal("unknown_node", f"There is no node {command.node}.", "node")
                 self._bus.respond_nowait(message, refuse(refusal))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock_client.commands.access import Access, mesh_options
+from penstock_client.commands.invitations import approve, invitations, invite
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from penstock_contracts.queries import NodeUse
 
 UNKNOWN = "?"
+PUT_OUT = (
+    "Its key is revoked. What ran there still counts as running: when it surely does not, "
+    "`penstock node remove {name}` once more."
+)
 HEADINGS: tuple[str, ...] = (
     "NODE",
     "STATE",
@@ -55,7 +60,11 @@ def nodes(access: Access, wide: bool) -> int:
 
 @click.group()
 def node() -> None:
-    """Show, cordon, uncordon, drain, fence or remove a node."""
+    """Invite, show, cordon, uncordon, drain, fence or remove a node."""
+
+
+for _command in (invite, approve, invitations):
+    node.add_command(_command)
 
 
 @node.command()
@@ -84,6 +93,7 @@ def show(access: Access, name: str) -> int:
             ("driver", about.driver),
             ("version", about.version),
             ("boot", about.boot_id),
+            ("key", view.key),
             ("labels", " ".join(f"{key}={value}" for key, value in sorted(about.labels.items()))),
         ]
     )
@@ -116,7 +126,10 @@ def _verb(verb: str, help: str, *, deadline: bool = False, sure: str = "") -> No
         if access.as_json:
             print_json(view)
         else:
-            click.echo(f"{name}  {'removed' if verb == 'remove' else _state(view)}")
+            removed = verb == "remove" and not view.revoked
+            click.echo(f"{name}  {'removed' if removed else _state(view)}")
+            if view.revoked:
+                click.echo(PUT_OUT.format(name=name), err=True)
         return 0
 
     decorated: Callable[..., Any] = click.argument("name", metavar="NODE")(mesh_options(change))
@@ -138,7 +151,11 @@ _verb(
     "Vouch that nothing of its last boot runs any more: its attempts count as lost, its devices "
     "as free. Only for a host that is off or gone.",
 )
-_verb("remove", "Forget a node that will not come back.")
+_verb(
+    "remove",
+    "Put a node out at once, by revoking its key; one that is away already is forgotten, and so is "
+    "what ran there.",
+)
 
 
 async def _nodes_and_use(client: Client) -> tuple[tuple[NodeView, ...], dict[str, NodeUse] | None]:
@@ -189,6 +206,7 @@ def _where(view: NodeView) -> tuple[str, str, str]:
 
 def _state(view: NodeView) -> str:
     extra = "draining" if view.draining else "cordoned" if view.cordoned else ""
+    extra = "revoked" if view.revoked else extra
     return f"{view.liveness} {extra}".strip()
 
 
