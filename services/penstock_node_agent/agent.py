@@ -18,7 +18,7 @@ from penstock_bus.port import Appended, Bus, Message, Outage
 from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import Described, DesiredAck, LeaseRenewal, NodeDesired, lease_digest
-from penstock_contracts.nodes import Device, Heartbeat
+from penstock_contracts.nodes import Heartbeat
 from penstock_contracts.usage import AuditReply
 from penstock_node_agent.core import events
 from penstock_node_agent.core.machine import Instructions, changes, handle, judge
@@ -104,12 +104,6 @@ class Agent:
             self.delivered_all.set()
         self.wake()
 
-    def see(self, devices: tuple[Device, ...]) -> None:
-        """What is to be said of the devices now."""
-        if self.state.devices != {device.uuid: device for device in devices}:
-            log.warning("the devices have changed", extra={"node": self.state.node})
-            self.take(events.DevicesSeen(at_ns=self._boottime_ns(), devices=devices))
-
     def wake(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -173,6 +167,7 @@ class Agent:
         self.usage.close()
         self.effects.shipper.close()
         self.effects.room.close()
+        self.effects.workbench.close()
         if not self._broken:
             self.journal.commit()
         self._broken = True

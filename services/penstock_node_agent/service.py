@@ -17,12 +17,11 @@ from pathlib import Path
 
 from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Outage
-from penstock_contracts.nodes import Device
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
 from penstock_node_agent.agent import Agent
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.events import AgentStarted, NodeStopping, Reconnected
-from penstock_node_agent.device_watch import DeviceWatch
+from penstock_node_agent.device_care import DeviceCare
 from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.host import Host, this_host
@@ -106,8 +105,12 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
 
     link = ReaperLink(host.reaper, host.clock)
     first = await asyncio.to_thread(host.driver.discover)
-    devices = DeviceWatch(host.driver, host.clock, first, config.sample_s)
+    if host.podman is not None:
+        await host.podman.open()
+    care = DeviceCare(config, host, journal.state, first)
     effects = Effects(bus, journal.state, host, slots=slots, link=link)
+    effects.tools.images = host.podman
+    effects.tools.checks = care.checks
     agent = Agent(
         bus,
         journal,
@@ -115,7 +118,7 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
         clock=host.clock,
         heartbeat_s=config.heartbeat_s,
         on_broken=break_off,
-        on_failure=devices.look_soon,
+        on_failure=care.watch.look_soon,
     )
     watch = host.watch(slots.spool_dir, effects.shipper.grown)
     health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
@@ -125,8 +128,9 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key
     )
-    agent.take(_start(config, host, agent, slots, first))
-    keepers = (link.keep(), _work(agent), sampler.keep(), devices.keep(agent.see))
+    agent.take(_start(config, host, agent, slots, care))
+    effects.workbench.sweep()
+    keepers = (link.keep(), _work(agent), sampler.keep(), care.keep(agent.take))
     tasks = [asyncio.ensure_future(keeper) for keeper in keepers]
     bus.on_reconnect(lambda: _resend(agent))
     try:
@@ -188,7 +192,7 @@ async def _dial(config: Config) -> Bus:
 
 
 def _start(
-    config: Config, host: Host, agent: Agent, slots: Slots, devices: tuple[Device, ...]
+    config: Config, host: Host, agent: Agent, slots: Slots, care: DeviceCare
 ) -> AgentStarted:
     capacity = host.driver.capacity()
     state = agent.state
@@ -205,11 +209,14 @@ def _start(
         recalled=recollect(host.disk, str(config.directory), state.boot_id) if new_boot else (),
         cpu_milli=capacity.cpu_milli,
         memory_mib=capacity.memory_mib,
-        devices=devices,
+        devices=care.devices,
+        checks=care.wanted,
         labels=config.labels,
         advertise_address=config.advertise_address,
         driver=host.driver.name,
         version=version("penstock"),
+        offers=host.podman.offers if host.podman is not None else (),
+        facts=host.podman.facts if host.podman is not None else {},
     )
 
 
