@@ -21,6 +21,8 @@ from penstock_node_agent.reaper_package import ReaperDidNotStart
 from penstock_runtime.clock import Clock
 
 RETRY_S = 0.2
+READY_ITEMS_ONCE = 4
+"""A reaper of an older version, which outlives an upgrade, does not say what it can do."""
 READY_S_MAX = 15.0
 """A reaper that takes over first kills what its predecessor left."""
 
@@ -150,7 +152,15 @@ class ReaperLink(asyncio.Protocol):
         elif kind == "ready":
             self.pid = line[2]
             now = self._clock.boottime_ns()
-            self._on_event(ReaperReady(at_ns=now, keys=tuple(line[3])))
+            can = line[4] if len(line) > READY_ITEMS_ONCE else {}
+            self._on_event(
+                ReaperReady(
+                    at_ns=now,
+                    keys=tuple(line[3]),
+                    offers=tuple(can.get("offers", ())),
+                    facts=can.get("facts", {}),
+                )
+            )
 
 
 def _unheard(event: ReaperEvent) -> None:

@@ -140,10 +140,12 @@ class Finished(Event, frozen=True, kw_only=True, omit_defaults=True, tag="finish
 
 
 class ReaperReady(Event, frozen=True, kw_only=True, omit_defaults=True, tag="reaper_ready"):
-    """A reaper is there and has told all it knows, about `keys`."""
+    """A reaper is there and has told all it knows, about `keys`, and what it can do."""
 
     at_ns: int
     keys: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    facts: dict[str, str] = {}
 
 
 class SegmentsCut(Event, frozen=True, kw_only=True, omit_defaults=True, tag="segments_cut"):

@@ -15,6 +15,7 @@ import msgspec
 from penstock_contracts.leases import Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
 from penstock_node_agent.core import attempts, endings, events, spools
+from penstock_node_agent.core.description import facts_of, offers_of
 from penstock_node_agent.core.instructions import (
     Forget,
     Instruction,
@@ -72,6 +73,7 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
     if event.boot_id != state.boot_id:
         _boot(state, event, todo)
     state.advertise_address, state.checks = event.advertise_address, event.checks
+    state.own_offers, state.own_facts = event.offers, event.facts
     state.devices = {device.uuid: device for device in event.devices}
     for uuid in state.devices:
         count_device(state, uuid, state.axis_ms(event.at_ns))
@@ -87,8 +89,8 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
         advertise_address=event.advertise_address,
         driver=event.driver,
         version=event.version,
-        offers=event.offers,
-        facts=event.facts,
+        offers=offers_of(state),
+        facts=facts_of(state),
     )
     state.described = description
     state.reports.insert(0, Described(description))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from penstock_contracts.leases import PREPARE
 from penstock_node_agent.core import attempts, endings
+from penstock_node_agent.core.description import describe_anew
 from penstock_node_agent.core.events import ReaperReady
 from penstock_node_agent.core.instructions import (
     Clear,
@@ -37,6 +38,8 @@ def take_stock(state: State, event: ReaperReady, todo: list[Instruction]) -> Non
     """Bring the new reaper and the state together: level-triggered, whatever was under way
     before."""
     state.ready = True
+    state.reaper_offers, state.reaper_facts = event.offers, event.facts
+    describe_anew(state)
     known = set(event.keys)
     state.strays = [key for key in state.strays if key in known]
     for lease in list(state.leases.values()):
