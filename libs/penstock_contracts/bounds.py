@@ -32,9 +32,9 @@ DEVICES_PER_NODE_MAX = 256
 DEADLINE_S_MAX = 30 * 24 * 3600
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
-_DEVICE = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$"
-_HOST = r"^[A-Za-z0-9.:_%-]+$"
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+_DEVICE = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$(?!\n)"
+_HOST = r"^[A-Za-z0-9.:_%-]+$(?!\n)"
 
 Number = Annotated[int, Meta(ge=0, le=BIGINT_MAX)]
 """A sequence, a count, nanoseconds."""

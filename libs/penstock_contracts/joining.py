@@ -29,9 +29,9 @@ POOL = "pool"
 
 USER_KEY = re.compile(r"U[A-Z2-7]{55}")
 
-UserKey = Annotated[str, Meta(pattern=f"^(?:{USER_KEY.pattern})$")]
+UserKey = Annotated[str, Meta(pattern=rf"^(?:{USER_KEY.pattern})$(?!\n)")]
 """The public half of a key pair, as NATS writes it."""
-NodeName = Annotated[str, Meta(pattern=f"^(?:{TOKEN.pattern})?$")]
+NodeName = Annotated[str, Meta(pattern=rf"^(?:{TOKEN.pattern})?$(?!\n)")]
 """Empty = not said."""
 
 
@@ -73,14 +73,14 @@ class InvitationsView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class ApproveNode(msgspec.Struct, frozen=True):
     """Payload of `command.invite.approve`: the host that waits to be `node` may join."""
 
-    node: Annotated[str, Meta(pattern=f"^(?:{TOKEN.pattern})$")]
+    node: Annotated[str, Meta(pattern=rf"^(?:{TOKEN.pattern})$(?!\n)")]
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Payload of `provision.<key of the invitation>.join`: `key` wants to be `node`."""
 
     key: UserKey
-    node: Annotated[str, Meta(pattern=f"^(?:{TOKEN.pattern})$")]
+    node: Annotated[str, Meta(pattern=rf"^(?:{TOKEN.pattern})$(?!\n)")]
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,7 +28,7 @@ from penstock_contracts.work import (
     StoredOutput,
 )
 
-OutputName = Annotated[str, Meta(pattern="^(stdout|stderr)$")]
+OutputName = Annotated[str, Meta(pattern=r"^(stdout|stderr)$(?!\n)")]
 
 PREPARE = "prepare"
 RUN = "run"

@@ -74,7 +74,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
 
     source: Place
     path: Path
-    sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)")] = ""
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,7 +101,7 @@ class Secret(msgspec.Struct, frozen=True, omit_defaults=True):
     directory (PENSTOCK_SECRETS).
     """
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)")]
     env: Annotated[str, Meta(max_length=256)] = ""
     path: Annotated[str, Meta(max_length=256)] = ""
 

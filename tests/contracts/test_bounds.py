@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 from msgspec import inspect
 
-from penstock_contracts.bounds import MESSAGE_LETTERS_MAX, cut
+from penstock_contracts.bounds import MESSAGE_LETTERS_MAX, Label, cut
 from penstock_contracts.errors import MALFORMED
 from penstock_contracts.leases import NodeReport
 from penstock_contracts.message_type import CLIENT, NODE, MessageType
@@ -22,9 +23,12 @@ FROM_OUTSIDE = [m for m in MESSAGES if {CLIENT, NODE} & set(m.writers) and m.pay
 
 
 def unbounded(kind: inspect.Type, where: str, seen: set[type]) -> Iterator[str]:
-    """The paths of all texts without a length and numbers without a range."""
+    """The paths of all texts without a length and numbers without a range, and of patterns that
+    let a line break behind what they describe."""
     if isinstance(kind, inspect.StrType):
         if kind.max_length is None and kind.pattern is None:
+            yield where
+        if kind.pattern is not None and re.search(r"\$(?!\(\?!\\n\))", kind.pattern):
             yield where
     elif isinstance(kind, inspect.IntType):
         if kind.ge is None or kind.le is None:
@@ -57,6 +61,15 @@ def test_a_report_with_an_instant_that_no_table_holds_is_rubbish(number: int) ->
     report = {"node": "n1", "boot_id": "b", "items": [{**step, "at_ms": number}]}
     with pytest.raises(MALFORMED):
         msgspec.json.decode(msgspec.json.encode(report), type=NodeReport)
+
+
+@pytest.mark.parametrize("text", ["H100", "H100\n", "H\n100"])
+def test_a_text_on_one_line_has_no_line_break_not_even_at_its_end(text: str) -> None:
+    if "\n" not in text:
+        assert msgspec.convert(text, Label) == text
+        return
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(text, Label)
 
 
 def test_a_message_is_cut_to_what_is_taken() -> None:
