@@ -26,7 +26,10 @@ def base_environment() -> dict[str, str]:
 def job_environment(
     base: dict[str, str], key: str, order: LeaseOrder, *, node: str, visible_devices: str
 ) -> dict[str, str]:
-    """`visible_devices`: the driver's name for the order's devices, empty for none."""
+    """`visible_devices`: the driver's name for the order's devices, empty for none. Another user
+    has a home of its own, which the reaper knows."""
+    if order.user:
+        base = {name: value for name, value in base.items() if name != "HOME"}
     env = {
         **base,
         **order.env,

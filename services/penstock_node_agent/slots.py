@@ -70,10 +70,9 @@ class Slots:
         return self._disk.size(self.spool(slot, stream))
 
     def clear_slowly(self, slot: int, *, silent: bool) -> None:
-        """`clear`, as long as it may take."""
-        if not silent:
-            for stream in STREAMS:
-                self._disk.remove(self.spool(slot, stream))
+        """`clear`, as long as it may take; the files too may be another user's."""
+        for stream in STREAMS:
+            self._disk.remove(self.spool(slot, stream))
         self._disk.remove_tree(self.work(slot))
         if silent:
             self._disk.make_directory(self.work(slot))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from agent.builders import a_node, an_end, an_order, ordered, started
 from penstock_node_agent.core import events
@@ -108,3 +111,14 @@ def test_a_used_slot_is_gone_and_a_silent_one_is_left_empty(tmp_path: Path) -> N
     assert slots.clear(0, silent=True)
     slots.make(1)
     assert slots.found() == (0, 1), "a slot that is gone can be made"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory away")
+def test_a_directory_that_another_user_owned_is_made_anew(tmp_path: Path) -> None:
+    slots = Slots(Disk(), str(tmp_path))
+    slots.make(0)
+    os.chown(slots.work(0), 65534, 65534)
+    assert not slots.clear(0, silent=True), "its former owner could still write into it"
+    slots.clear_slowly(0, silent=True)
+    assert Path(slots.work(0)).stat().st_uid == os.geteuid()
+    assert slots.clear(0, silent=True)

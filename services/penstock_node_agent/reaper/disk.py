@@ -105,8 +105,9 @@ class Disk:
         return os.listdir(path)
 
     def is_pristine(self, path: str) -> bool:
-        """Whether a directory is as `make_directory` makes it: empty, its mode unchanged."""
-        if os.stat(path).st_mode & 0o7777 != DIRECTORY_MODE:
+        """Whether a directory is as `make_directory` makes it: ours, empty, its mode unchanged."""
+        status = os.stat(path)
+        if status.st_mode & 0o7777 != DIRECTORY_MODE or status.st_uid != os.geteuid():
             return False
         with os.scandir(path) as entries:
             return next(entries, None) is None
