@@ -54,7 +54,7 @@ class Connection(Client):
         self._lost = ""  # host and port of the server that it was lost to
         self._handlers: dict[int, RawHandler] = {}
         self._flush_scheduled = False
-        self.outlives_credentials = False
+        self.on_credentials_ended: Callable[[], None] | None = None
 
     # -- sending ------------------------------------------------------------------------------
     def send(self, command: bytes) -> None:
@@ -177,8 +177,9 @@ class Connection(Client):
             text = line[4:].decode("utf-8", "replace").strip().lower()
             if PERMISSIONS_ERR in text:
                 self.on_refused(text)
-            elif self.outlives_credentials and "authentication" in text:
+            elif self.on_credentials_ended is not None and "authentication" in text:
                 self.counters["credentials_ended"] += 1
+                self.on_credentials_ended()
                 self._begin(self._process_op_err(errors.StaleConnectionError()))
             else:
                 self._begin(self._process_err(text))

@@ -47,22 +47,22 @@ async def connect(
     tls_hostname: str | None = None,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     on_closed: Callable[[Exception | None], None] | None = None,
-    outlive_credentials: bool = False,
+    on_credentials_ended: Callable[[], None] | None = None,
 ) -> NatsBus:
     """Connects once (Outage after `connect_timeout_s`, BusRefusal when the broker knows us not),
     then stays connected for ever. `url` may name several servers of one cluster, also separated by
     commas: any of them will do, and no others are tried. `credentials` is the path of a .creds
     file, read again on every connect; what is subscribed to lies under `subscribe_prefix` at the
     broker, which the caller never sees; `on_closed` hears of a connection that the broker has
-    closed for good (expired or revoked), unless `outlive_credentials`: then that is an outage, and
-    the file is read again until it lets us in."""
+    closed for good (expired or revoked). With `on_credentials_ended` it does not: that is an outage
+    then, of which the function hears, and the file is read again until it lets us in."""
     bus = NatsBus(inbox_prefix or "_INBOX", credentials, on_closed, subscribe_prefix)
     options: dict[str, object] = {}
     if tls is not None:
         options["tls"] = tls
     if tls_hostname is not None:
         options["tls_hostname"] = tls_hostname
-    bus.outlive_credentials(outlive_credentials)
+    bus.outlive_credentials(on_credentials_ended)
     await bus.open(server_urls(url), name, connect_timeout_s, options)
     return bus
 

@@ -126,8 +126,8 @@ class NatsSession:
         """What the broker has shown (DER); None without TLS."""
         return self._connection.peer_certificate
 
-    def outlive_credentials(self, yes: bool) -> None:
-        self._connection.outlives_credentials = yes
+    def outlive_credentials(self, on_ended: Callable[[], None] | None) -> None:
+        self._connection.on_credentials_ended = on_ended
 
     def on_reconnect(self, handler: Callable[[], Awaitable[None]]) -> None:
         self._reconnect_handlers.append(handler)
@@ -220,6 +220,8 @@ class NatsSession:
         if "authorization violation" in text.lower():
             counters["authorization_refusals"] += 1
             self._refused.set()
+            if self._connection.on_credentials_ended is not None:
+                self._connection.on_credentials_ended()
         else:
             counters["async_errors"] += 1
             log.info("connection: %r", error)

@@ -54,6 +54,7 @@ CODES: dict[str, str] = {
     "node_revoked": "The node's key was revoked; it is to be removed, or its host to join anew.",
     "joining_off": "This mesh's inventory has no keys to sign with; no host can join by a token.",
     "no_tls": "Hosts join over TLS only, and this broker speaks none.",
+    "wrong_certificate": "The server has another certificate than the token says.",
     "too_many_invitations": "So many invitations are open; wait until some have run out.",
     "invitation_unknown": "There is no such invitation, or it is forgotten.",
     "invitation_expired": "The invitation has run out; ask for a new one.",

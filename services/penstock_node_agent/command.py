@@ -15,6 +15,10 @@ def run(config: Config) -> int:
         check_setting(config.driver)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if config.join is not None:
+        from penstock_node_agent.join_command import enter
+
+        enter(config, config.join)
     from penstock_node_agent.service import serve
 
     return serve(config)

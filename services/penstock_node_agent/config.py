@@ -95,6 +95,16 @@ class Config(CommonConfig, frozen=True, kw_only=True):
         bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
     ] = False
 
+    join: Annotated[
+        str | None,
+        Meta(description="Token of `penstock node invite`: become a node of that mesh, once."),
+    ] = None
+
+    @property
+    def membership(self) -> Path:
+        """Where a host that has joined keeps what proves it."""
+        return (self.state_dir or self.data_dir) / "membership"
+
     @property
     def directory(self) -> Path:
         return self.state_dir or self.data_dir / "nodes" / self.node

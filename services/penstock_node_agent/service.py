@@ -30,6 +30,7 @@ from penstock_node_agent.readings import Sampler, work_of
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import recollect
 from penstock_node_agent.slots import Slots
+from penstock_node_agent.standing import PUT_OUT, standing_of
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.metrics import Metric
@@ -57,11 +58,13 @@ class StateDirectoryTaken(Exception):
     """Another agent uses this state directory."""
 
 
-def serve(config: Config) -> int:
+def serve(given: Config) -> int:
     """The agent's process."""
-    configure_logging("agent", config.log_level)
+    configure_logging("agent", given.log_level)
 
     async def main(stop: StopSignal) -> int:
+        standing = standing_of(given)
+        config = given if standing is None else standing.config
         directory = config.directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -70,8 +73,11 @@ def serve(config: Config) -> int:
             log.error("%s", error)
             return EXIT_STEPPED_DOWN
         driver = await asyncio.to_thread(driver_for, config.driver, node=config.node)
+        host = this_host(config, driver)
         try:
-            return await live(config, this_host(config, driver), partial(_dial, config), stop)
+            if standing is None:
+                return await live(config, host, partial(_dial, config), stop)
+            return await standing.live(partial(live, config, host), host.reaper, stop)
         finally:
             driver.close()
             os.close(lock)
@@ -135,7 +141,7 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     bus.on_reconnect(lambda: _resend(agent))
     try:
         await _until_stopped(tasks, stop)
-        if config.stop_work_on_exit and not broken:
+        if (config.stop_work_on_exit or stop.reason == PUT_OUT) and not broken:
             await _stop_work(agent, host)
     finally:
         for task in tasks:
