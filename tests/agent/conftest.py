@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from agent.living import Living
 from agent.nvml_host import NvmlHost
 from agent.scripted import AgentProcess, Mesh
 from nvml.library import NO_COMPILER, build
+from penstock_node_agent import device_watch
 
 
 @pytest.fixture
@@ -40,6 +42,17 @@ def agent_factory(nats_server: Any, tmp_path: Path) -> Iterator[AgentFactory]:
     for process in made:
         with suppress(ProcessLookupError):
             process.end()
+
+
+@pytest.fixture
+async def living(
+    nats_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Living]:
+    """An agent in this process, not started yet; ended with all its work."""
+    monkeypatch.setattr(device_watch, "AGAIN_S", 0.02)
+    agent = Living(tmp_path, nats_server.url)
+    yield agent
+    await agent.end()
 
 
 @pytest.fixture(scope="session")

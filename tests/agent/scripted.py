@@ -26,7 +26,7 @@ from penstock_contracts.leases import (
     NodeReport,
     ReportItem,
 )
-from penstock_contracts.nodes import Heartbeat, NodeDescription
+from penstock_contracts.nodes import Device, Heartbeat, NodeDescription
 from penstock_contracts.streams import STREAMS
 from penstock_contracts.usage import AuditReply, DeviceCounter, Segment, UsageBatch
 
@@ -111,6 +111,15 @@ class Mesh:
             if mine and getattr(item, "rank", None) == order.rank and item not in story:
                 story.append(item)
         return story
+
+    def devices_told(self) -> list[tuple[Device, ...]]:
+        """What the node has said of its devices, each time that it was something else."""
+        self.hear()
+        told: list[tuple[Device, ...]] = []
+        for description in self.descriptions:
+            if not told or told[-1] != description.devices:
+                told.append(description.devices)
+        return told
 
     def kinds(self, order: LeaseOrder) -> list[str]:
         return [type(item).__name__ for item in self.story(order)]

@@ -104,7 +104,7 @@ WRONG = {
     "one uuid twice": printing(DEVICE, {**DEVICE, "index": 1}),
     "a control character": printing({**DEVICE, "model": "M\x1b[2J"}),
     "nested without end": "print('[' * 100_000)",
-    "bytes that are no text": "sys.stdout.buffer.write(b'{\"devices\": [\"\\xff\"]}')",
+    "bytes that are no text": 'sys.stdout.buffer.write(b\'{"devices": ["\\xff"]}\')',
     "too much": f"print(' ' * {OUTPUT_BYTES_MAX} + '{{}}')",
     "nothing": "",
     "a failure": printing() + "; sys.exit('no driver loaded')",
