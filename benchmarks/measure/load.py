@@ -61,6 +61,7 @@ class Load:
     async def _on_fact(self, message: Any) -> None:
         tokens = message.subject.split(".")
         self.arrived_ns.setdefault(tokens[-2], {})[tokens[-1]] = time.time_ns()
+        self._changed.set()
         if tokens[-1] in ENDS:
             await self._on_end(message)
 
@@ -104,6 +105,12 @@ class Load:
                 raise RuntimeError(f"stalled at {len(self.ended_ns)} of {count}") from None
         if self.bad:
             raise RuntimeError(f"{len(self.bad)} jobs ended badly: {self.bad[0]!r}")
+
+    async def until_heard(self, fact: str, job_ids: Sequence[str]) -> None:
+        """Waits until that fact of each of these jobs has arrived."""
+        while not all(fact in self.arrived_ns.get(job_id, {}) for job_id in job_ids):
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), STALL_S)
 
     async def run(self, count: int, window: int, command: Sequence[str]) -> list[int]:
         """Puts `count` one-GPU jobs through, at most `window` unfinished; the instants of their

@@ -23,8 +23,9 @@ from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.slots import STREAMS, Slots
 
 CHUNK_BYTES_MAX = 128 * 1024
-FLYING_BYTES_MAX = 4 << 20
-"""Unacknowledged output of all streams together; the rest waits on disk."""
+FLYING_BYTES_MAX = 1 << 20
+"""Unacknowledged output of all streams together; the rest waits on disk. A report waits in the same
+socket behind no more than that."""
 RETRY_S = 0.5
 
 log = logging.getLogger(__name__)
