@@ -19,10 +19,11 @@ from penstock_bus.port import (
     WrongRevision,
     WrongSequence,
 )
-from penstock_contracts.streams import StreamConfig
+from penstock_contracts.streams import FILES, StreamConfig
 
 BUCKET_BYTES_MAX = 64 * 1024 * 1024
 OBJECT_BUCKET_BYTES_MAX = 1024 * 1024 * 1024
+BYTES_MAX_OF = {FILES: 128 * OBJECT_BUCKET_BYTES_MAX}
 PAGE = 256
 EXPECTED_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 OPERATION = "KV-Operation"
@@ -57,8 +58,8 @@ def streams_of(names: Sequence[str], *, objects: bool) -> list[StreamConfig]:
     if objects:
         return [
             StreamConfig(
-                name=f"OBJ_{name}", subjects=(f"$O.{name}.>",), max_bytes=OBJECT_BUCKET_BYTES_MAX,
-                discard_new=True,
+                name=f"OBJ_{name}", subjects=(f"$O.{name}.>",),
+                max_bytes=BYTES_MAX_OF.get(name, OBJECT_BUCKET_BYTES_MAX), discard_new=True,
             )
             for name in names
         ]  # fmt: skip

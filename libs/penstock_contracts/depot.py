@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock_contracts.bounds import Name, Number
-from penstock_contracts.work import SECRETS_MAX, Inputs, Outputs, Secrets
+from penstock_contracts.work import Inputs, Outputs, Secrets
 
 CHUNK_BYTES = 192 * 1024
 """A quarter more as text: well below the broker's largest message, 1 MiB."""
@@ -22,22 +22,19 @@ FILE_BYTES_MAX = 64 << 30
 CHUNKS_MAX = FILE_BYTES_MAX // CHUNK_BYTES + 1
 SECRET_BYTES_MAX = 64 * 1024
 SECRETS_PER_TENANT_MAX = 1_000
-SEAL_BYTES = 48
-"""What sealing adds to a text (libsodium's crypto_box_seal)."""
 PAGE_FILES = 500
 
 FileName = Annotated[
-    str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x20\x7f/][^\x00-\x1f\x7f]*$")
+    str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x20\x7f/][^\x00-\x1f\x7f]*$(?!\n)")
 ]
 """Any text without control characters that does not begin with a space or a slash."""
-SecretName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
-Upload = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+SecretName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$(?!\n)")]
+Upload = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
 """Drawn by whoever uploads; another for every try."""
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 """A public key to seal for (X25519)."""
-Sealed = Annotated[bytes, Meta(max_length=SECRETS_MAX * (SECRET_BYTES_MAX + 512) * 2)]
-Index = Annotated[int, Meta(ge=0, lt=CHUNKS_MAX)]
+Index = Annotated[int, Meta(ge=0, le=CHUNKS_MAX)]
 
 
 class LeaseName(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,13 +69,13 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     chunks: Annotated[int, Meta(ge=0, le=CHUNKS_MAX)]
     sha256: Digest
     upload: Upload
-    stored_ms: int = 0
+    stored_ms: Number = 0
 
 
 class FilesQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     """Files of a tenant in the order of their names, behind `after`."""
 
-    after: str = ""
+    after: Annotated[str, Meta(max_length=256)] = ""
 
 
 class Files(msgspec.Struct, frozen=True):

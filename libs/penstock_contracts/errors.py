@@ -67,4 +67,12 @@ CODES: dict[str, str] = {
     "unauthorized": "The token is missing or wrong.",
     "not_found": "No such resource.",
     "unavailable": "The service that would answer is not there now; try again.",
+    "no_such_file": "The tenant has no file of that name.",
+    "file_incomplete": "Parts of the file are missing, or it is not what its record says.",
+    "depot_full": "The tenant, or the depot, has no room for it; remove files.",
+    "no_such_secret": "The tenant has no secret of that name.",
+    "too_many_secrets": "The tenant has as many secrets as it may.",
+    "not_sealed": "What should be a secret is not sealed for this depot, or for another name.",
+    "not_held": "The node does not hold that lease, or it is not the one that counts.",
+    "not_named": "The lease's job does not name that file or secret.",
 }

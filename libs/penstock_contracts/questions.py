@@ -5,8 +5,8 @@ Part of the registry: request-reply messages that change nothing. It does not kn
 
 from __future__ import annotations
 
-from penstock_contracts import explanations, joining, nodes, queries
-from penstock_contracts.message_type import ASKERS, METERING, SERVICE, MessageType
+from penstock_contracts import depot, explanations, joining, nodes, queries
+from penstock_contracts.message_type import ASKERS, GATEWAY, METERING, SERVICE, MessageType
 
 
 def _query(
@@ -47,6 +47,14 @@ QUESTIONS: tuple[MessageType, ...] = (
         queries.NodesQuery,
         queries.Answer[queries.NodesUseView],
         "What is free on each node.",
+    ),
+    _query(
+        "scheduler",
+        "lease",
+        depot.LeaseQuery,
+        queries.Answer[depot.LeaseGrant],
+        "Whether a node holds a lease, and what its job names.",
+        askers=(GATEWAY,),
     ),
     _query(
         "scheduler",

@@ -18,6 +18,7 @@ from penstock_contracts import (
     samples,
     usage,
 )
+from penstock_contracts.depot_messages import DEPOT
 from penstock_contracts.message_type import (
     ASKERS,
     CORE,
@@ -252,6 +253,7 @@ MESSAGES: tuple[MessageType, ...] = (
         summary="A node asks for its next credential, with its own key.",
     ),
     *QUESTIONS,
+    *DEPOT,
 )
 
 BY_NAME: dict[str, MessageType] = {message.name: message for message in MESSAGES}

@@ -27,7 +27,7 @@ from penstock_contracts.message_type import (
     MessageType,
 )
 from penstock_contracts.registry import MESSAGES
-from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, OWNERS, STREAMS
+from penstock_contracts.streams import BUCKETS, FILES, OBJECT_BUCKETS, OWNERS, SECRETS, STREAMS
 
 MESH = "MESH"
 NODES = "NODES"
@@ -117,14 +117,16 @@ def _reads(stream: str) -> tuple[str, ...]:
     )
 
 
-def _small_state() -> tuple[str, ...]:
-    buckets = tuple(f"KV_{name}" for name in BUCKETS) + tuple(
-        f"OBJ_{name}" for name in OBJECT_BUCKETS
-    )
+def _small_state(role: str) -> tuple[str, ...]:
+    """Secrets and files are the gateway's, as the depot; the rest is the other services'."""
+    kept = (SECRETS, FILES)
+    keys = [name for name in BUCKETS if (name in kept) is (role == GATEWAY)]
+    objects = [name for name in OBJECT_BUCKETS if (name in kept) is (role == GATEWAY)]
+    buckets = (*(f"KV_{name}" for name in keys), *(f"OBJ_{name}" for name in objects))
     return (
         "$JS.API.INFO",
-        *(f"$KV.{name}.>" for name in BUCKETS),
-        *(f"$O.{name}.>" for name in OBJECT_BUCKETS),
+        *(f"$KV.{name}.>" for name in keys),
+        *(f"$O.{name}.>" for name in objects),
         *(subject for bucket in buckets for subject in _reads(bucket)),
         *(f"$JS.API.STREAM.MSG.GET.{bucket}" for bucket in buckets),
         *(f"$JS.API.STREAM.PURGE.{bucket}" for bucket in buckets),
@@ -145,7 +147,7 @@ def _mesh_role(name: str) -> Role:
     publish += [subject for stream in _streams_read_by(name) for subject in _reads(stream)]
     publish += [f"$JS.API.STREAM.PURGE.{s}" for s, owner in sorted(OWNERS.items()) if owner == name]
     publish += [f"$JS.API.STREAM.INFO.{s}" for s, owner in sorted(OWNERS.items()) if owner == name]
-    publish += _small_state() if name != GATEWAY else ("$JS.API.INFO",)
+    publish += _small_state(name)
     heard = [m.wildcard for m in MESSAGES if name in m.readers]
     return Role(
         name=name,

@@ -111,8 +111,11 @@ STREAMS: tuple[StreamConfig, ...] = (
 discarded. Facts, logs and samples are copies for readers and age out.
 """
 
-BUCKETS: tuple[str, ...] = ("CURSORS", "LOCKS")
-OBJECT_BUCKETS: tuple[str, ...] = ("SNAPSHOTS",)
+SECRETS = "SECRETS"
+FILES = "FILES"
+BUCKETS: tuple[str, ...] = ("CURSORS", "LOCKS", SECRETS)
+OBJECT_BUCKETS: tuple[str, ...] = ("SNAPSHOTS", FILES)
+"""What the depot keeps is the gateway's alone; the others are the services'."""
 
 OWNERS: dict[str, str] = {
     "REQUESTS": "scheduler",

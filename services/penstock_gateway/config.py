@@ -18,6 +18,13 @@ class Config(CommonConfig, frozen=True, kw_only=True):
     http_port: Annotated[Port | None, Meta(description="Port of the HTTP API; 0 = a free one.")] = (
         HTTP_PORT_DEFAULT
     )
+    secrets_key: Annotated[
+        Path | None,
+        Meta(
+            description="File with the key that opens tenants' secrets, made when it is missing; "
+            "all gateways need the same; unset = secrets.key in the data directory."
+        ),
+    ] = None
     token_file: Annotated[
         Path | None,
         Meta(

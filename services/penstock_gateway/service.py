@@ -1,7 +1,8 @@
 """How does the gateway live?
 
-Wiring: one connection to the mesh, the HTTP application around it, an orderly end. It holds no
-state: any number of gateways may run side by side. It does not know the operations.
+Wiring: one connection to the mesh, the HTTP application and the depot around it, an orderly end. It
+holds no state but the key of secrets: any number of gateways may run side by side. It does not know
+the operations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from penstock_bus.nats import connect
 from penstock_client.client import Client
 from penstock_gateway.app import make_app
 from penstock_gateway.config import HTTP_PORT_DEFAULT, Config
+from penstock_gateway.depot import Depot
+from penstock_gateway.depot_files import FileKeeper
+from penstock_gateway.depot_secrets import KEY_NAME, SecretKeeper, load_key
+from penstock_runtime.clock import SystemClock
 from penstock_runtime.config import ConfigError
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.process import StopSignal, run_service
@@ -31,6 +36,7 @@ def serve(config: Config) -> int:
     configure_logging("gateway", config.log_level)
     token = read_token(config)
     tls = tls_context(config)
+    key = load_key(config.secrets_key or config.data_dir / KEY_NAME)
 
     async def main(stop: StopSignal) -> int:
         bus = await connect(
@@ -38,9 +44,13 @@ def serve(config: Config) -> int:
             name="penstock-gateway",
             credentials=str(config.nats_creds) if config.nats_creds else None,
         )
+        now_ns = SystemClock().now_ns
+        depot = Depot(bus, FileKeeper(bus, now_ns), SecretKeeper(bus, key, now_ns))
         try:
+            await depot.open()
             await serve_until(stop, make_app(Client(bus), token=token), config, tls)
         finally:
+            await depot.close()
             await bus.close()
         return 0
 

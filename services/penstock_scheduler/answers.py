@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock_bus.port import Message
+from penstock_contracts.depot import LeaseGrant, LeaseQuery
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
@@ -25,6 +26,7 @@ _encode = msgspec.json.Encoder().encode
 _job_query = msgspec.json.Decoder(JobQuery)
 _nodes_query = msgspec.json.Decoder(NodesQuery)
 _jobs_query = msgspec.json.Decoder(JobsQuery)
+_lease_query = msgspec.json.Decoder(LeaseQuery)
 
 
 def answer_queries(service: JournaledService, core: Callable[[], SchedulerCore]) -> None:
@@ -52,10 +54,30 @@ def answer_queries(service: JournaledService, core: Callable[[], SchedulerCore])
         "nodes": lambda message: nodes_view(
             state(), service.last_seq, _nodes_query.decode(message.payload or b"{}").after
         ),
+        "lease": lambda message: _lease(state(), _lease_query.decode(message.payload)),
         "audit": lambda _: audit(state(), service.last_seq, service.cursors.get("NODES", 0)),
     }
     for what, handler in handlers.items():
         service.answer(f"{ROOT}.query.scheduler.{what}", _answering(handler))
+
+
+def _lease(state: State, asked: LeaseQuery) -> LeaseGrant | Refusal:
+    """What the lease's job names, if this node holds it and its end is not told: of an attempt that
+    was given up, nothing counts."""
+    lease = state.leases.get((asked.job_id, asked.attempt, asked.rank))
+    job = state.jobs.get(asked.job_id)
+    if (
+        lease is None
+        or job is None
+        or (lease.node, lease.lease_seq) != (asked.node, asked.lease_seq)
+        or job.attempt != asked.attempt
+        or job.ranks[asked.rank].exited is not None
+    ):
+        return Refusal("not_held", f"node {asked.node} does not hold that lease of {asked.job_id}")
+    spec = lease.spec
+    return LeaseGrant(
+        tenant=lease.tenant, inputs=spec.inputs, outputs=spec.outputs, secrets=spec.secrets
+    )
 
 
 def _answering(handler: Callable[[Message], object]) -> Callable[[Message], bytes]:
