@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import zipfile
@@ -21,6 +22,8 @@ from penstock_node_agent.reaper.start import EXIT_TAKEN
 ARCHIVE_NAME = "reaper.pyz"
 START_S_MAX = 10.0
 IDENTITY_LETTERS = 12
+SYSTEMD = "/run/systemd/system"
+"""There where systemd is the first process: sd_booted(3)."""
 _MAIN = "from penstock_node_agent.reaper.start import main\n\nmain()\n"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -109,5 +112,27 @@ def _launch(state_dir: Path) -> int:
     ]
     null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-    pid = os.posix_spawn(argv[0], argv, environment, file_actions=null)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if "XDG_RUNTIME_DIR" in os.environ:  # where a user's systemd listens
+        environment["XDG_RUNTIME_DIR"] = os.environ["XDG_RUNTIME_DIR"]
+    code = -1
+    for prefix in (_scope(state_dir), []):
+        command = [*prefix, *argv]
+        pid = os.posix_spawn(command[0], command, environment, file_actions=null)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code in (0, EXIT_TAKEN):
+            break
+    return code
+
+
+def _scope(state_dir: Path) -> list[str]:
+    """What has systemd give the command a scope of its own, where it runs: no stop or restart of
+    the agent's unit touches what is in there, and its control groups are ours to divide. Nothing
+    without systemd; and a reaper starts without a scope too."""
+    program = shutil.which("systemd-run")
+    if program is None or not os.path.isdir(SYSTEMD):
+        return []
+    return [
+        *(program, *(() if os.geteuid() == 0 else ("--user",))),
+        *("--scope", "--quiet", "--collect", "--property=Delegate=yes"),
+        *(f"--description=Penstock's work in {state_dir}", "--"),
+    ]

@@ -49,7 +49,10 @@ def offers_and_facts(processes: Processes) -> dict[str, Any]:
     kind = processes.tracking.kind if processes.tracking is not None else ""
     how = {"": NO_GROUPS, THREADED: "version 2, threaded"}.get(kind, "version 1")
     limited = [f"{name} by version {versions[name]}" for name in CONTROLLERS if name in versions]
-    return {"offers": offers, "facts": {GROUPS: "; ".join([how, *limited])}}
+    facts = {GROUPS: "; ".join([how, *limited])}
+    if processes.tracking is not None and ".scope" in processes.tracking.base:
+        facts["systemd"] = "a scope of its own"
+    return {"offers": offers, "facts": facts}
 
 
 def _can_hide_tmp() -> bool:
