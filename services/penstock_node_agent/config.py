@@ -14,7 +14,8 @@ from penstock_contracts.ids import TOKEN
 from penstock_runtime.config import CommonConfig
 
 NodeName = Annotated[
-    str, Meta(description="This node's name, a subject token.", pattern=f"^(?:{TOKEN.pattern})$")
+    str,
+    Meta(description="This node's name, a subject token.", pattern=rf"^(?:{TOKEN.pattern})$(?!\n)"),
 ]
 
 
@@ -91,6 +92,45 @@ class Config(CommonConfig, frozen=True, kw_only=True):
     sanity_timeout_s: Annotated[
         float, Meta(description="Seconds that such a test may take.", ge=0.1, le=3_600)
     ] = 60.0
+    podman: Annotated[
+        str,
+        Meta(
+            description="Program that runs containers; auto = podman, unless devices are "
+            "simulated; none = no containers."
+        ),
+    ] = "auto"
+    podman_options: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Option of podman itself, such as --runtime=runc.",
+            extra={"flags": ("--podman-option",)},
+        ),
+    ] = ()
+    container_options: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Option of podman run for every container, such as --init; what a job says "
+            "comes behind it.",
+            extra={"flags": ("--container-option",)},
+        ),
+    ] = ()
+    cdi_kind: Annotated[
+        str,
+        Meta(
+            description="Kind of the devices in CDI, VENDOR/CLASS, whose names there are their "
+            "UUIDs; unset = by the driver."
+        ),
+    ] = ""
+    image_pull_s: Annotated[
+        float, Meta(description="Seconds that an image may take to arrive.", ge=1, le=86_400)
+    ] = 1800.0
+    mps: Annotated[
+        str,
+        Meta(
+            description="Hold jobs to parts of NVIDIA devices: auto, on (whatever the driver), off.",
+            pattern="^(auto|on|off)$(?!\\n)",
+        ),
+    ] = "auto"
     stop_work_on_exit: Annotated[
         bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
     ] = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock_bus.port import Bus
 from penstock_node_agent.core import events
@@ -136,19 +136,28 @@ class Effects:
             more["secrets"] = secrets[SECRETS_VARIABLE]
         self._slots.make(slot)
         self.shipper.expect(key, slot)
+        work = self._slots.work(slot)
+        env = job_environment(
+            self._host.environment,
+            key,
+            order,
+            node=self._state.node,
+            visible_devices=self._host.driver.visible_devices(order.devices),
+        )
+        env |= self.tools.limits(order) | secrets
+        request: dict[str, Any] = {"argv": order.command, "env": env}
+        if order.container is not None and self._host.podman is not None:
+            request |= self._host.podman.request(
+                order,
+                request["env"],
+                base=self._host.environment,
+                work=work,
+                driver=self._host.driver.name,
+            )
         self.link.send(
             op="spawn",
             key=key,
-            argv=order.command,
-            env=job_environment(
-                self._host.environment,
-                key,
-                order,
-                node=self._state.node,
-                visible_devices=self._host.driver.visible_devices(order.devices),
-            )
-            | secrets,
-            cwd=self._slots.work(slot),
+            cwd=work,
             out=self._slots.spool(slot, "stdout"),
             err=self._slots.spool(slot, "stderr"),
             grace_s=order.grace_s,
@@ -157,6 +166,7 @@ class Effects:
             contact_ns=lease.contact_ns,
             memo=memo_of(lease, slot),
             slot=slot,
+            **request,
             **more,
         )
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from penstock_node_agent import reaper_package
 from penstock_node_agent.config import Config
+from penstock_node_agent.containers import Podman, podman_of
 from penstock_node_agent.drivers.port import DeviceDriver
 from penstock_node_agent.environment import base_environment
 from penstock_node_agent.owners import KeyOfSlot, ProcessOwners
@@ -60,7 +61,8 @@ class Host(NamedTuple):
     """`environment`: what every job gets. `watch`: tells which files of a directory grow.
     `spool`: how much output may wait on its disk. `secrets`: where those of jobs lie; None: jobs
     have none. `mounts`: below which directories jobs may use files of the host. `owners_of`: the
-    lease keys of processes, given the key of each slot. `run`: small programs of the operator's."""
+    lease keys of processes, given the key of each slot. `run`: small programs of the operator's.
+    `podman`: None: nobody looked for it."""
 
     clock: Clock
     boot_id: str
@@ -76,6 +78,7 @@ class Host(NamedTuple):
     mounts: tuple[str, ...] = ()
     owners_of: Callable[[Sequence[int], KeyOfSlot], dict[int, str]] = nobodys
     run: Run = run
+    podman: Podman | None = None
 
 
 class UnixDoor:
@@ -112,6 +115,7 @@ def this_host(config: Config, driver: DeviceDriver) -> Host:
         reaper=UnixDoor(config.directory),
         watch=SpoolWatch,
         secrets=SecretFiles(str(config.directory)),
+        podman=podman_of(config, driver.name, run),
         mounts=config.allow_mounts,
         owners_of=ProcessOwners(
             os.path.realpath(config.directory), reaper_package.identity(config.directory)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -35,20 +35,37 @@ class Ran(NamedTuple):
         return lines[-1] if lines else ""
 
 
+Hear = Callable[[str], None]
+
+
 class Run(Protocol):
     """Never raises for what the program does; one that cannot be started has code 126 or 127."""
 
     async def __call__(
-        self, argv: Sequence[str], env: Mapping[str, str], timeout_s: float, stdin: str = ""
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        timeout_s: float,
+        stdin: str = "",
+        hear: Hear | None = None,
+        *,
+        daemon: bool = False,
     ) -> Ran: ...
 
 
 async def run(
-    argv: Sequence[str], env: Mapping[str, str], timeout_s: float, stdin: str = ""
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    timeout_s: float,
+    stdin: str = "",
+    hear: Hear | None = None,
+    *,
+    daemon: bool = False,
 ) -> Ran:
-    """Run it to its end; when cancelled, its session is gone before this returns."""
+    """Run it to its end; when cancelled, its session is gone before this returns. `hear` is told
+    what it says, as it says it. Of a `daemon` goes on what it leaves behind."""
     try:
-        program = _Program(argv, env, stdin.encode()[:INPUT_BYTES_MAX])
+        program = _Program(argv, env, stdin.encode()[:INPUT_BYTES_MAX], hear, daemon)
     except OSError as error:
         return Ran(NOT_STARTED[-1], f"{argv[0]}: {error.strerror}")
     code = None
@@ -66,8 +83,16 @@ async def run(
 class _Program:
     """One that runs. `ended`: its exit code, once it has; `said`: the end of its output."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        stdin: bytes,
+        hear: Hear | None,
+        daemon: bool,
+    ) -> None:
+        self._daemon = daemon
+        self._loop, self._tell = asyncio.get_running_loop(), hear
         self.said = bytearray()
         self.ended: asyncio.Future[int] = self._loop.create_future()
         self._out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -105,6 +130,8 @@ class _Program:
         with suppress(BlockingIOError):
             while piece := os.read(self._out, OUTPUT_BYTES_MAX):
                 self.said += piece
+                if self._tell is not None:
+                    self._tell(piece.decode("utf-8", "replace"))
                 del self.said[:-OUTPUT_BYTES_MAX]
             self._loop.remove_reader(self._out)  # nobody can write any more
 
@@ -112,7 +139,8 @@ class _Program:
         self._hear()
         self._loop.remove_reader(self._out)
         self._loop.remove_reader(self._process)
-        self.kill()  # while nobody else can have its number
+        if not self._daemon:
+            self.kill()  # while nobody else can have its number
         _, status = os.waitpid(self._pid, 0)
         os.close(self._process)
         os.close(self._out)

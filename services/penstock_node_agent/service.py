@@ -114,9 +114,9 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     if host.podman is not None:
         await host.podman.open()
     care = DeviceCare(config, host, journal.state, first)
+    await care.open()
     effects = Effects(bus, journal.state, host, slots=slots, link=link)
-    effects.tools.images = host.podman
-    effects.tools.checks = care.checks
+    effects.tools.checks, effects.tools.limits = care.checks, care.limits
     agent = Agent(
         bus,
         journal,
@@ -221,8 +221,8 @@ def _start(
         advertise_address=config.advertise_address,
         driver=host.driver.name,
         version=version("penstock"),
-        offers=host.podman.offers if host.podman is not None else (),
-        facts=host.podman.facts if host.podman is not None else {},
+        offers=(*care.offers, *(host.podman.offers if host.podman is not None else ())),
+        facts=care.facts | (host.podman.facts if host.podman is not None else {}),
     )
 
 

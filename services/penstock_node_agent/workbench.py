@@ -45,21 +45,28 @@ class Checks(Protocol):
 class Images(Protocol):
     """Images of containers. Both raise Unready."""
 
-    def allowed_mounts(self, container: Container) -> None: ...
+    def allowed_mounts(self, container: Container, tenant: str) -> None: ...
 
     async def pull(self, image: str, policy: str, progress: Callable[[str], None]) -> None: ...
 
 
+def unlimited(order: LeaseOrder) -> dict[str, str]:
+    """Nobody is held to a part of a device."""
+    return {}
+
+
 class Tools:
-    """What the work is done with. `checks`, `images` None: this node has none."""
+    """What the work is done with. `checks`, `images` None: this node has none. `limits`: what in a
+    job's environment holds it to its part of a device."""
 
     checks: Checks | None = None
-    images: Images | None = None
+    limits: Callable[[LeaseOrder], dict[str, str]] = staticmethod(unlimited)
 
     def __init__(self, bus: Bus, node: str, host: Host) -> None:
         self.depot = DepotLink(bus, node)
         self.files = Files(self.depot, host.files, host.mounts)
         self.secrets = host.secrets
+        self.images: Images | None = host.podman
 
 
 class Workbench:
@@ -160,7 +167,7 @@ class Workbench:
         images = self._tools.images
         if images is None:
             raise Unready("no_containers", "this node runs no containers", NODE)
-        images.allowed_mounts(container)
+        await asyncio.to_thread(images.allowed_mounts, container, order.tenant)
         key = order.key
         await images.pull(
             container.image,

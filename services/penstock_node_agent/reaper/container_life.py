@@ -112,54 +112,66 @@ Life = Generator[Wait, Any, None]
 class Container:
     """What the lives and whoever runs them know of a container. `pid` 0: it has not begun.
     `watched`: a descriptor of its first process. `ended_ns`: when that was seen to have ended.
+    `monitor`: its conmon. `pid_file`, `monitor_file`: where podman writes their numbers.
     """
 
-    __slots__ = ("cancelled", "ended_ns", "key", "name", "pid", "starting", "watched")
+    __slots__ = (
+        "ended_ns",
+        "key",
+        "monitor",
+        "monitor_file",
+        "name",
+        "pid",
+        "pid_file",
+        "starting",
+        "watched",
+    )
 
-    def __init__(self, key: str, name: str) -> None:
+    def __init__(self, key: str, name: str, directory: str) -> None:
         self.key, self.name = key, name
+        self.pid_file, self.monitor_file = f"{directory}/{name}.pid", f"{directory}/{name}.conmon"
         self.pid = 0
         self.watched: int | None = None
+        self.monitor: int | None = None
         self.ended_ns: int | None = None
-        self.starting = self.cancelled = False
+        self.starting = False
 
 
 class Lives:
-    """`argv`: how podman is called. `directory`: for its pid files. `tell` hears each Happening."""
+    """`argv`: how podman is called. `tell` hears each Happening."""
 
     def __init__(
         self,
         podman: Podman,
         disk: Disk,
-        directory: str,
         argv: list[str],
         tell: Callable[[Happening], None],
         complain: Callable[[str], object],
     ) -> None:
-        self._podman, self._disk, self._directory = podman, disk, directory
+        self._podman, self._disk = podman, disk
         self._argv, self._tell, self._complain = argv, tell, complain
 
     def new(self, one: Container, order: dict[str, Any]) -> Life:
         """From an order to its end."""
-        wanted, path = order["container"], self._pid_file(one)
+        wanted = order["container"]
         argv = [*self._argv, "run", "--detach", "--log-driver=passthrough", "--pull=never"]
-        argv += [f"--name={one.name}", f"--pidfile={path}"]
+        argv += [f"--name={one.name}", f"--pidfile={one.pid_file}"]
+        argv += [f"--conmon-pidfile={one.monitor_file}"]
 
         def start() -> int:
-            self._disk.make_directory(self._directory)
-            self._disk.remove(path)
+            self._disk.remove(one.pid_file)
             return self._podman.run(argv, wanted["args"], order["env"], order["out"], order["err"])
 
         one.starting = True
         answer: Answer = yield Ask(start, RUN_NS_MAX)
         one.starting = False
-        pid = self._disk.read(path) if answer.code == 0 else b""
+        pid = self._disk.read(one.pid_file) if answer.code == 0 else b""
         if not pid:
             said = answer.said or self._last_words(order["err"]) or "podman did not start it"
             reason = why_not_begun(answer.code, said)
             self._tell(Over(one.key, None, None, reason, said, begun=False))
             return
-        one.pid = int(pid)
+        one.pid, one.monitor = int(pid), int(self._disk.read(one.monitor_file) or 0) or None
         self._tell(Begun(one.key, one.pid))
         yield from self._running(one, bool(wanted.get("devices")))
 
@@ -178,7 +190,7 @@ class Lives:
         if one.watched is None:  # gone already
             yield from self._asked(one)
             return
-        cgroups = self._podman.cgroups(one.pid)
+        cgroups = self._podman.cgroups(one.pid, one.monitor)
         could, failed = False, 0
         while not (yield End((AGAIN_NS if failed else PROBE_NS) if devices else None)):
             answer = yield Ask(lambda: self._podman.probe(one.pid, cgroups), PROBE_NS_MAX)
@@ -240,7 +252,8 @@ class Lives:
                 break
             self._complain(f"cannot remove {one.name}: {answer.said[:MESSAGE_BYTES_MAX]}\n")
             yield Pause(AGAIN_NS)
-        self._disk.remove(self._pid_file(one))
+        self._disk.remove(one.pid_file)
+        self._disk.remove(one.monitor_file)
         self._tell(Away(one.key))
 
     def survey(self, ours: dict[str, str]) -> Life:
@@ -257,9 +270,6 @@ class Lives:
             labels = found.get("Labels") or {}
             if LEASE_LABEL in labels and ours.items() <= labels.items():
                 self._tell(Stray(labels[LEASE_LABEL], found["Names"][0], self._argv))
-
-    def _pid_file(self, one: Container) -> str:
-        return f"{self._directory}/{one.name}.pid"
 
     def _last_words(self, path: str) -> str:
         """What podman wrote where the job's errors go."""

@@ -61,6 +61,7 @@ class Containers:
     ) -> None:
         self._disk, self._podman, self._boottime_ns = disk, podman, boottime_ns
         self._directory, self._complain = directory, complain
+        self._pids = f"{directory}/containers"
         self._runs: dict[str, Run] = {}
         self._commands: dict[int, Run | None] = {}
         self._monitors: set[int] = set()
@@ -71,7 +72,8 @@ class Containers:
     # -- what is asked for ---------------------------------------------------------------------
     def start(self, key: str, order: dict[str, Any]) -> None:
         """Run the order's container: Begun follows and later Over, or an Over that says why not.
-        Raises KeyError, TypeError."""
+        Raises OSError, KeyError, TypeError."""
+        self._disk.make_directory(self._pids)
         one, lives = self._lives(key, order["container"])
         self._live(one, lives.new(one, order))
 
@@ -80,11 +82,11 @@ class Containers:
         run = self._runs.get(key)
         if run is None or not run.one.starting:
             return
-        if run.command is not None:
-            self._podman.end(run.command)
-        elif run.asks is not None:
+        if run.asks is not None:
             run.asks = None
             self._send(run, Answer(None, "it was stopped before it began"))
+        elif run.command is not None and not self._disk.read(run.one.pid_file):
+            self._podman.end(run.command)
 
     def adopt(self, key: str, told: dict[str, Any]) -> None:
         """A reaper that died has begun it: Begun follows and later Over, or Over alone."""
@@ -224,16 +226,17 @@ class Containers:
         lives = Lives(
             self._podman,
             self._disk,
-            f"{self._directory}/containers",
             told["podman"],
             self._happened.append,
             self._complain,
         )
-        return Container(key, told["name"]), lives
+        return Container(key, told["name"], self._pids), lives
 
     def _live(self, one: Container, life: Life) -> None:
         """A new life in place of the one before."""
         before = self._runs.pop(one.key, None)
+        if before is not None and one.monitor is None:
+            one.monitor = before.one.monitor
         if before is not None:
             before.life.close()
             if before.command is not None:

@@ -6,20 +6,19 @@ know which container should be started, removed or killed.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import pwd
 import re
 import select
 import signal
-import stat
 import struct
 import time
 from datetime import datetime
 from typing import Any
 
-from penstock_node_agent.reaper import unbound
+from penstock_node_agent.reaper import container_cgroups, unbound
+from penstock_node_agent.reaper.container_cgroups import words_of
 from penstock_node_agent.reaper.processes import OUTPUT_FLAGS
 
 MARK = "PENSTOCK_PODMAN"
@@ -40,9 +39,6 @@ PIDFD_INFO_EXIT = 1 << 3
 PIDFD_INFO = struct.Struct("QQ11Ii")
 """linux/pidfd.h: mask, cgroupid, eleven ids, exit_code. Told since Linux 6.15, also of processes
 that are no children of who asks, and when they have been waited for."""
-CGROUPS = "/sys/fs/cgroup"
-TELL_WITHIN_DEV = frozenset({1, 5, 136})
-"""Majors of the devices that every container has: memory, terminals."""
 
 
 def podman_environment() -> dict[str, str]:
@@ -129,11 +125,7 @@ class Podman:
 
     def names(self, pid: int, name: str) -> bool:
         """Whether a process has this word in its command line."""
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                return name.encode() in file.read().split(b"\0")
-        except OSError:
-            return False
+        return name in words_of(pid)
 
     # -- a container's first process -----------------------------------------------------------
     def watch(self, pid: int) -> int | None:
@@ -179,53 +171,19 @@ class Podman:
         os.close(watched)
 
     # -- its cgroups ---------------------------------------------------------------------------
-    def cgroups(self, pid: int) -> dict[str, str]:
-        """The directory in each hierarchy, by controller; "" is the second version's."""
-        try:
-            with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-                lines = [line.rstrip("\n").split(":", 2) for line in file]
-        except OSError:
-            return {}
-        found = {}
-        for _, controllers, path in lines:
-            for controller in controllers.split(","):
-                top = f"{CGROUPS}/{controller.removeprefix('name=')}"
-                if not controller:
-                    top = CGROUPS if os.path.exists(f"{CGROUPS}/cgroup.procs") else f"{top}unified"
-                found[controller] = top.rstrip("/") + path
-        return found
+    def cgroups(self, pid: int, monitor: int | None) -> dict[str, str]:
+        return container_cgroups.cgroups_of(pid, monitor)
 
     def out_of_memory(self, cgroups: dict[str, str]) -> bool:
-        """Whether something in there was killed because the container's own limit was reached."""
-        path = cgroups.get("memory")
-        if path is not None:
-            kills = _count(f"{path}/memory.oom_control", "oom_kill")
-            return kills > 0 and _count(f"{path}/memory.failcnt", "") > 0
-        path = cgroups.get("", "")
-        over = (path, os.path.dirname(path))  # one runtime has a directory of its own below
-        kills = _count(f"{path}/memory.events", "oom_kill")
-        return kills > 0 and any(_count(f"{one}/memory.events", "oom") for one in over)
+        return container_cgroups.ran_out_of_memory(cgroups)
 
     def probe(self, pid: int, cgroups: dict[str, str]) -> int:
-        """Start a child that tries, as one of the container's processes, whether its devices can be
-        opened; it ends with 0, or the error's number. Returns its pid."""
+        """Start a child that tries whether the container's devices can be opened; returns its
+        pid."""
         child = os.fork()
-        if child:
-            return child
-        try:  # nothing but system calls from here: this is a copy of the reaper
-            for controller in ("devices", ""):
-                if controller in cgroups and (controller or "devices" not in cgroups):
-                    with open(f"{cgroups[controller]}/cgroup.procs", "w", encoding="ascii") as file:
-                        file.write("0")
-            root = f"/proc/{pid}/root/dev"
-            for name in os.listdir(root):
-                found = os.stat(f"{root}/{name}", follow_symlinks=False)
-                if stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) not in TELL_WITHIN_DEV:
-                    os.close(os.open(f"{root}/{name}", os.O_RDONLY | os.O_NONBLOCK))
-        except OSError as error:
-            os._exit(error.errno or errno.EIO)
-        finally:
-            os._exit(0)
+        if child == 0:
+            os._exit(container_cgroups.devices_error(pid, cgroups))
+        return child
 
     def ago_ns(self, instant: str) -> int:
         """How long ago, by the wall clock, an instant was that podman tells; at least 0."""
@@ -267,19 +225,6 @@ def _start(argv: list[str], env: dict[str, str], descriptors: tuple[int, ...]) -
     finally:
         for one in held:
             os.close(one)
-
-
-def _count(path: str, name: str) -> int:
-    """A number in a file of the kernel; 0 where there is none, or the file is gone."""
-    try:
-        with open(path, encoding="ascii") as file:
-            for line in file:
-                key, _, value = line.rstrip("\n").rpartition(" ")
-                if key == name:
-                    return int(value)
-    except (OSError, ValueError):
-        return 0
-    return 0
 
 
 def _quietly(call: Any, *arguments: Any) -> None:
