@@ -66,7 +66,7 @@ class Watching:
 
     async def look(self, now_ms: int) -> Overview:
         client, first = self._client, self._nodes is None
-        answers: list[Any] = await asyncio.gather(
+        answers: Any = await asyncio.gather(
             client.nodes(), client.nodes_use(), self._live_jobs(), return_exceptions=True
         )
         nodes, use, jobs = answers
@@ -85,7 +85,7 @@ class Watching:
         if not isinstance(jobs, Unavailable):
             self._jobs, self._more = jobs.jobs, jobs.more
         if first:
-            await self._read_last()
+            await self._read_last(now_ms)
         return overview_of(
             now_ms,
             self._nodes or (),
@@ -106,30 +106,32 @@ class Watching:
         found = {job.job_id: job for job in (*newest.jobs, *running.jobs)}
         return JobsView(tuple(found.values()), newest.more or running.more)
 
-    async def _read_last(self) -> None:
+    async def _read_last(self, now_ms: int) -> None:
         """The last readings of every node, as far as they are kept."""
         names = [view.description.node for view in self._nodes or ()][:NODES_READ_MAX]
         for begin in range(0, len(names), LAST_AT_ONCE):
             some = names[begin : begin + LAST_AT_ONCE]
-            await asyncio.gather(*(self._read_one(name) for name in some))
+            await asyncio.gather(*(self._read_one(name, now_ms) for name in some))
 
-    async def _read_one(self, node: str) -> None:
+    async def _read_one(self, node: str, now_ms: int) -> None:
         try:
             stored = await self._client.bus.read_last(STREAM, subject_of("node_sample", node=node))
         except (Outage, BusRefusal):
             return  # the next reading comes by itself
         if stored is not None and node not in self._samples:
-            self._keep(stored.payload)
+            age_ms = now_ms - stored.time_ns // 1_000_000
+            self._keep(stored.payload, max(0, age_ms) / 1000)
 
     def _on_sample(self, message: Message) -> None:
         self._keep(message.payload)
 
-    def _keep(self, payload: bytes) -> None:
+    def _keep(self, payload: bytes, age_s: float = 0.0) -> None:
         try:
             sample = _decode(payload)
         except MALFORMED:
             return  # of another version
-        self._samples[sample.node] = asyncio.get_running_loop().time(), sample
+        heard_s = asyncio.get_running_loop().time() - age_s
+        self._samples[sample.node] = heard_s, sample
 
     def _fresh(self) -> dict[str, NodeSample]:
         now_s = asyncio.get_running_loop().time()
