@@ -21,6 +21,11 @@ from penstock_client.commands.layout import (
     Column,
     Line,
     Piece,
+    fitted,
+    padded,
+    shortened,
+    table_of,
+    width_of,
 )
 from penstock_client.durations import format_duration
 from penstock_client.overview import (
