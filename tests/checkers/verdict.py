@@ -13,6 +13,7 @@ import msgspec
 from tests.checkers.choices import check_choices
 from tests.checkers.cursors import check_cursors
 from tests.checkers.demands import check_demands
+from tests.checkers.devices import check_devices
 from tests.checkers.fencing import check_fencing
 from tests.checkers.gangs import check_gangs
 from tests.checkers.history import History, Violation
@@ -31,6 +32,7 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "once": check_once,
     "fencing": check_fencing,
     "losses": check_losses,
+    "devices": check_devices,
     "gangs": check_gangs,
     "demands": check_demands,
     "choices": check_choices,
@@ -42,7 +44,7 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "progress": check_progress,
     "outlooks": check_outlooks,
 }
-WITHOUT_THE_BROKER = ("holders", "fencing", "cursors", "progress", "outlooks")
+WITHOUT_THE_BROKER = ("holders", "fencing", "devices", "cursors", "progress", "outlooks")
 """What must hold even when the broker has lost what it had acknowledged."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 
+from tests.simulation.host_devices import KINDS
 from tests.simulation.misfortune import STEPS_MAX, Done, Kind, some
 from tests.simulation.world import World
 
@@ -111,13 +112,31 @@ def _break_device(world: World, rng: random.Random) -> Done | None:
     host = some(rng, [host for host in world.hosts if host.up])
     if host is None:
         return None
-    uuid = rng.choice(host.device_uuids)
-    host.break_device(uuid)
+    uuid, kind = rng.choice(host.device_uuids), rng.choice(KINDS)
+    host.break_device(uuid, kind)
 
     def repair() -> None:
         host.repair_device(uuid)
 
-    return Done(f"device {uuid} breaks", host.name, repair, rng.choice((60, 300)))
+    return Done(f"device {uuid} breaks: {kind}", host.name, repair, rng.choice((60, 300)))
+
+
+def _irritate_device(world: World, rng: random.Random) -> Done | None:
+    host = some(rng, [host for host in world.hosts if host.up])
+    if host is None:
+        return None
+    uuid = rng.choice(host.device_uuids)
+    host.irritate_device(uuid)
+    return Done(f"the driver logs an error of {uuid} that is not its own", host.name)
+
+
+def _hold_memory(world: World, rng: random.Random) -> Done | None:
+    host = some(rng, [host for host in world.hosts if host.up and host.driver.can_check])
+    if host is None:
+        return None
+    uuid, seconds = rng.choice(host.device_uuids), rng.choice((0.5, 4.0, 15.0, 90.0))
+    host.memory.lingers_s[uuid] = seconds
+    return Done(f"what ends next on {uuid} leaves its memory held for {seconds} s", host.name)
 
 
 HOST_KINDS: tuple[Kind, ...] = (
@@ -131,5 +150,7 @@ HOST_KINDS: tuple[Kind, ...] = (
     Kind("host disk full", 2, _fill_host),
     Kind("host disk slow", 2, _slow_disk),
     Kind("clock drifts", 2, _drift_clock),
-    Kind("device broken", 2, _break_device),
+    Kind("device broken", 3, _break_device),
+    Kind("device irritated", 1, _irritate_device),
+    Kind("memory held", 3, _hold_memory),
 )

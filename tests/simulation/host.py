@@ -11,12 +11,14 @@ from collections import deque
 
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_node_agent.core.state import State
+from penstock_node_agent.drivers.port import MemoryUse
 from penstock_node_agent.journal import JOURNAL_NAME, read_state
-from tests.checkers.history import AgentEnding, Boot, History
+from tests.checkers.history import AgentEnding, Boot, DeviceFault, History
 from tests.simulation.clocks import HostClock
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.host_devices import MISSING, UNHEALTHY, FaultyDriver
+from tests.simulation.host_devices import CONDEMNING, HARMLESS_XIDS, SPOILT, XIDS, FaultyDriver
 from tests.simulation.host_lives import STATE, AgentLife, ReaperLife
+from tests.simulation.host_memory import DeviceMemory
 from tests.simulation.host_programs import Programs
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import PROCESS
@@ -42,7 +44,13 @@ class SimulatedHost:
         self.rng = random.Random(kernel.rng.getrandbits(64))
         self.clock = HostClock(kernel)
         self.disk = SimulatedDisk(self.rng, self._stall)
-        self.driver = FaultyDriver(ground, node=name)
+        self.memory = DeviceMemory(kernel, history)
+        self.driver = FaultyDriver(
+            ground,
+            node=name,
+            kernel=kernel,
+            memory=self._memory_of if ground.checks_devices else None,
+        )
         self.device_uuids = tuple(device.uuid for device in self.driver.built_in)
         self.up = self.suspended = False
         self.boot_id = ""
@@ -51,6 +59,7 @@ class SimulatedHost:
         self.reaper = ReaperLife(self)
         self._boots: list[Boot] = []
         self._repaired = False
+        self._ailing: dict[str, DeviceFault] = {}
         self._read: tuple[tuple[object, int], State] | None = None
         self.disk.make_directory(STATE)
 
@@ -74,7 +83,13 @@ class SimulatedHost:
         self._boots.append(Boot(node=self.name, boot_id=self.boot_id, began_ns=self.kernel.now_ns))
         self.history.boots.append(self._boots[-1])
         self.programs = Programs(
-            self.kernel, self.history, self.disk, self.clock, self.boot_id, self.driver.built_in
+            self.kernel,
+            self.history,
+            self.disk,
+            self.clock,
+            self.boot_id,
+            self.driver.built_in,
+            self.memory,
         )
         if with_agent:
             self.agent.start()
@@ -88,6 +103,10 @@ class SimulatedHost:
         self.agent.kill()
         self.reaper.kill()
         self.programs.lose_power()
+        self.memory.clear()
+        self.driver.reboot()
+        for uuid in [uuid for uuid in self._ailing if uuid not in self.driver.faults]:
+            self._ailing.pop(uuid).ended_ns = self.kernel.now_ns
         self.disk.lose_power()
 
     def lose_disk(self) -> None:
@@ -138,18 +157,42 @@ class SimulatedHost:
         self.reaper.thaw()
 
     # -- devices -------------------------------------------------------------------------------
-    def break_device(self, uuid: str) -> None:
-        """Seen by the agent at its next start."""
-        self.driver.faults[uuid] = self.rng.choice((UNHEALTHY, MISSING))
+    def break_device(self, uuid: str, kind: str) -> None:
+        """One that is broken stays as it is."""
+        if uuid in self.driver.faults:
+            return
+        now_ns = self.kernel.now_ns
+        fault = DeviceFault(node=self.name, device=uuid, kind=kind, began_ns=now_ns)
+        self.history.device_faults.append(fault)
+        if kind == SPOILT:
+            fault.ended_ns = now_ns
+        else:
+            self.driver.faults[uuid], self._ailing[uuid] = kind, fault
+        if kind in XIDS:
+            fault.told = self.driver.tell(uuid, XIDS[kind])
+            self.programs.fail_on(uuid, self.rng)
+
+    def irritate_device(self, uuid: str) -> None:
+        """The driver logs an error that says nothing about the device."""
+        self.driver.tell(uuid, self.rng.choice(HARMLESS_XIDS))
 
     def repair_device(self, uuid: str) -> None:
-        self._repaired |= self.driver.faults.pop(uuid, None) is not None
+        """Some faults only a reboot mends."""
+        if self.driver.faults.get(uuid) in CONDEMNING:
+            self.lose_power()
+            self.boot()
+        elif self.driver.faults.pop(uuid, None) is not None:
+            self._repaired = True
+            self._ailing.pop(uuid).ended_ns = self.kernel.now_ns
 
     def look_again(self) -> None:
         """Whoever has repaired devices here has the agent look at them."""
         if self._repaired:
             self._repaired = False
             self.stop_agent()
+
+    def _memory_of(self, uuid: str) -> MemoryUse:
+        return self.memory.use(uuid, self.programs.running())
 
     # -- what is left --------------------------------------------------------------------------
     def state(self) -> State:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from penstock_contracts.nodes import Device
 from tests.checkers.history import History, Run
 from tests.simulation.clocks import HostClock
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.host_memory import DeviceMemory
 from tests.simulation.kernel import Kernel
 from tests.simulation.workload import Script
 
 FIRST_PID = 300
 HEAD_BYTES_MAX = 64
 """What a program writes at its start; half of the rest comes in between, the rest at its end."""
+CRASH_S = (1.0, 5.0)
+CRASH_CODE = 1
+CRASH_SHARE = 0.7
+"""What most programs end with some moments after their device has failed."""
 DEATH_S = 0.001
 """A signal does not end a process in the same moment."""
 
@@ -70,10 +75,17 @@ class Program:
         run.ended_ns = self._table.kernel.now_ns
         run.ended_boot_ns = self._table.clock.boottime_ns()
         run.exit_code, run.signal, run.ended_by = code, number, by
+        self._table.memory.leave(run)
         if self.owner is None:
             self._table.bury(self.pid)
         else:
             self.owner()
+
+    def fail(self, delay_s: float) -> None:
+        """Its device has failed; unless it gets further before, it ends of that."""
+        left_s = self._due_s - self._table.kernel.loop.time()
+        if not (self.ended or self._dying) and delay_s < left_s:
+            self._after(delay_s, lambda: self.end(CRASH_CODE, None, "device"))
 
     def orphan(self) -> None:
         """Its parent has died: init takes it over, and waits for it at once."""
@@ -134,8 +146,10 @@ class Programs:
         clock: HostClock,
         boot_id: str,
         devices: Sequence[Device],
+        memory: DeviceMemory,
     ) -> None:
         self.kernel, self.disk, self.clock = kernel, disk, clock
+        self.memory = memory
         self.by_pid: dict[int, Program] = {}
         self.runs: list[Run] = []
         self._history, self._boot_id, self._devices = history, boot_id, devices
@@ -176,6 +190,15 @@ class Programs:
         self.runs.append(run)
         self._history.runs.append(run)
         return run
+
+    def running(self) -> Iterator[tuple[int, Run]]:
+        return ((pid, program.run) for pid, program in self.by_pid.items() if not program.ended)
+
+    def fail_on(self, uuid: str, rng: random.Random) -> None:
+        """A device has failed: some of what runs there crashes, and some hangs."""
+        for program in self.by_pid.values():
+            if not program.ended and uuid in program.run.devices and rng.random() < CRASH_SHARE:
+                program.fail(rng.uniform(*CRASH_S))
 
     def bury(self, pid: int) -> None:
         """Somebody has waited for it: its pid is free."""

@@ -19,15 +19,17 @@ RACKS = ("r1", "r2")
 DISKS = ("fast", "slow")
 UNLABELLED_SHARE = 0.15
 MIXED_SHARE = 0.15
+CHECKING_SHARE = 0.6
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
     """One host. `models` and `links` are those of its devices, in order; "" = in no link domain
-    that is known."""
+    that is known. `checks_devices`: their driver can say what is held of their memory."""
 
     models: tuple[str, ...]
     links: tuple[str, ...]
     labels: dict[str, str] = {}
+    checks_devices: bool = False
 
 
 def plain_ground(name: str, gpus: int, model: str = "H100") -> Ground:
@@ -45,7 +47,12 @@ def draw_ground(rng: random.Random, name: str, *, gpus: int, model: str) -> Grou
     other = rng.choice((*MODELS, UNKNOWN_MODEL))
     mixed = rng.random() < MIXED_SHARE
     models = tuple(other if mixed and index % 2 else model for index in range(gpus))
-    return Ground(models=models, links=_draw_links(rng, name, gpus, labels), labels=labels)
+    return Ground(
+        models=models,
+        links=_draw_links(rng, name, gpus, labels),
+        labels=labels,
+        checks_devices=rng.random() < CHECKING_SHARE,
+    )
 
 
 def _draw_links(
