@@ -30,7 +30,7 @@ def test_a_signal_is_told_from_an_exit_code(client: ContainerClient) -> None:
     client.contain("k", "exit 137")
     assert (client.end_of("k")["code"], client.end_of("k")["signal"]) == (137, None)
     client.contain("s", "echo up; sleep 100")
-    client.wait_for_output("s")
+    client.wait_for("began", "s")
     client.podman.call("kill", "--signal=KILL", client.name_of("s"))
     end = client.end_of("s")
     assert (end["code"], end["signal"], end["reason"]) == (None, signal.SIGKILL, "signalled")

@@ -11,16 +11,9 @@ from typing import Any
 
 from penstock_node_agent.reaper.attempts import Attempt, End
 from penstock_node_agent.reaper.clearing import CLEARING_NS_MAX, Clearing
-from penstock_node_agent.reaper.container_life import (
-    DEVICE_FAILED,
-    LOST,
-    Away,
-    Begun,
-    Detached,
-    Over,
-    Stray,
-)
+from penstock_node_agent.reaper.container_life import DEVICE_FAILED, LOST
 from penstock_node_agent.reaper.containers import Containers
+from penstock_node_agent.reaper.happenings import Away, Begun, Detached, Over, Stray
 from penstock_node_agent.reaper.records import Records
 
 CONTACTS_PER_LEASE = 8

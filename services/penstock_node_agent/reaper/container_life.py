@@ -13,76 +13,34 @@ from typing import Any, NamedTuple
 
 from penstock_node_agent.reaper.attempts import SECOND_NS
 from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.reaper.happenings import Away, Begun, Detached, Happening, Over, Stray
 from penstock_node_agent.reaper.podman import Podman
 
 RUN_NS_MAX = 300 * SECOND_NS
 """Some storage drivers copy the whole image for each container."""
 COMMAND_NS_MAX = 30 * SECOND_NS
-AGAIN_NS = 2 * SECOND_NS
-ASKED_MAX = 5
+AGAIN_NS, ASKED_MAX = 2 * SECOND_NS, 5
 STATUS_NS = SECOND_NS // 200
 STATUS_LOOKS_MAX = 40
 """For conmon to wait for the container; then podman is asked, as with a kernel that tells nobody
 but a parent how a process ended."""
-PROBE_NS = 10 * SECOND_NS
+PROBE_NS = 5 * SECOND_NS
+"""Between looks, which take a child that starts no program, whether devices can be opened."""
+PROBE_AGAIN_NS = SECOND_NS
 PROBE_NS_MAX = 5 * SECOND_NS
 FAILED_PROBES_MAX = 2
 NOT_PERMITTED = 1
 UNFIT = -1
 SURVEY_AGAIN_NS = 60 * SECOND_NS
 LEASE_LABEL = "penstock.lease"
-MESSAGE_BYTES_MAX = 500
-LOST, SPAWN_FAILED, DEVICE_FAILED = "lost", "spawn_failed", "device_failed"
-OUT_OF_MEMORY = "out_of_memory"
+MESSAGE_LETTERS_MAX = 500
+LOST, OUT_OF_MEMORY = "lost", "out_of_memory"
+SPAWN_FAILED, DEVICE_FAILED = "spawn_failed", "device_failed"
 HOSTS_FAULTS = ("rlimit", "cgroup", "conmon", "no space left")
 
 
-class Begun(NamedTuple):
-    """It runs; `pid`: its first process, on the host."""
-
-    key: str
-    pid: int
-
-
-class Over(NamedTuple):
-    """It has ended; not `begun`: it never ran. Exactly one of `code` and `signal`, or a `reason`
-    that explains neither; beside them a reason says more. `at_ns` None: `ago_ns` ago."""
-
-    key: str
-    code: int | None
-    signal: int | None
-    reason: str = ""
-    message: str = ""
-    begun: bool = True
-    at_ns: int | None = None
-    ago_ns: int = 0
-
-
-class Away(NamedTuple):
-    """Nothing is left of it."""
-
-    key: str
-
-
-class Detached(NamedTuple):
-    """It runs, and may not open its devices any more, as it could before."""
-
-    key: str
-
-
-class Stray(NamedTuple):
-    """It is ours, as its labels say. `podman`: how it was called."""
-
-    key: str
-    name: str
-    podman: list[str]
-
-
-Happening = Begun | Over | Away | Detached | Stray
-
-
 class Ask(NamedTuple):
-    """A command: it is sent an Answer. `start` may raise OSError, ValueError, TypeError."""
+    """A command; an Answer is sent. `start` may raise OSError, ValueError, TypeError."""
 
     start: Callable[[], int]
     ns_max: int = COMMAND_NS_MAX
@@ -169,6 +127,7 @@ class Lives:
         if not pid:
             said = answer.said or self._last_words(order["err"]) or "podman did not start it"
             reason = why_not_begun(answer.code, said)
+            said = said[:MESSAGE_LETTERS_MAX]
             self._tell(Over(one.key, None, None, reason, said, begun=False))
             return
         one.pid, one.monitor = int(pid), int(self._disk.read(one.monitor_file) or 0) or None
@@ -191,11 +150,12 @@ class Lives:
             yield from self._asked(one)
             return
         cgroups = self._podman.cgroups(one.pid, one.monitor)
-        could, failed = False, 0
-        while not (yield End((AGAIN_NS if failed else PROBE_NS) if devices else None)):
+        could, failed, after_ns = False, 0, 0
+        while not (yield End(after_ns if devices else None)):
             answer = yield Ask(lambda: self._podman.probe(one.pid, cgroups), PROBE_NS_MAX)
             could |= answer.code == 0
             failed = failed + 1 if could and answer.code == NOT_PERMITTED else 0
+            after_ns = PROBE_AGAIN_NS if failed else PROBE_NS
             if failed == FAILED_PROBES_MAX:
                 self._tell(Detached(one.key))
                 devices = False
@@ -230,7 +190,7 @@ class Lives:
             if "no such" in answer.said:
                 break
             yield Pause(AGAIN_NS)
-        self._complain(f"podman says nothing of {one.name}: {answer.said[:MESSAGE_BYTES_MAX]}\n")
+        self._complain(f"podman says nothing of {one.name}: {answer.said[:MESSAGE_LETTERS_MAX]}\n")
         return {}
 
     def _tell_over(self, one: Container, state: dict[str, Any], *, memory: bool = False) -> None:
@@ -250,7 +210,7 @@ class Lives:
             answer: Answer = yield Ask(lambda: self._podman.ask(argv))
             if answer.code == 0:
                 break
-            self._complain(f"cannot remove {one.name}: {answer.said[:MESSAGE_BYTES_MAX]}\n")
+            self._complain(f"cannot remove {one.name}: {answer.said[:MESSAGE_LETTERS_MAX]}\n")
             yield Pause(AGAIN_NS)
         self._disk.remove(one.pid_file)
         self._disk.remove(one.monitor_file)
@@ -264,7 +224,7 @@ class Lives:
             answer: Answer = yield Ask(lambda: self._podman.ask(argv))
             if answer.code == 0:
                 break
-            self._complain(f"cannot list containers: {answer.said[:MESSAGE_BYTES_MAX]}\n")
+            self._complain(f"cannot list containers: {answer.said[:MESSAGE_LETTERS_MAX]}\n")
             yield Pause(SURVEY_AGAIN_NS)
         for found in json.loads(answer.said):
             labels = found.get("Labels") or {}

@@ -17,11 +17,11 @@ from penstock_node_agent.reaper.container_life import (
     Ask,
     Container,
     End,
-    Happening,
     Life,
     Lives,
 )
 from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.reaper.happenings import Happening
 from penstock_node_agent.reaper.podman import Podman
 from penstock_node_agent.reaper.processes import Exit
 
