@@ -127,7 +127,7 @@ class Config(CommonConfig, frozen=True, kw_only=True):
     mps: Annotated[
         str,
         Meta(
-            description="Hold jobs to parts of NVIDIA devices: auto, on (whatever the driver), off.",
+            description="Hold jobs to parts of NVIDIA devices: auto, on (any driver), off.",
             pattern="^(auto|on|off)$(?!\\n)",
         ),
     ] = "auto"

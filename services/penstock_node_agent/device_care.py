@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.nodes import Device
+from penstock_contracts.work import FRACTIONS
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.attempts import concerned
-from penstock_node_agent.core.events import DeviceErred, DevicesSeen
+from penstock_node_agent.core.events import AbilitiesChanged, DeviceErred, DevicesSeen
 from penstock_node_agent.core.state import OVER, State
 from penstock_node_agent.device_checks import DeviceChecks, Occupancy
 from penstock_node_agent.device_watch import DeviceWatch
 from penstock_node_agent.host import Host
 from penstock_node_agent.idle_tests import IdleTests, OperatorTest
+from penstock_node_agent.mps import Mps
+from penstock_node_agent.reaper_package import identity
 
-Take = Callable[[DevicesSeen | DeviceErred], None]
+Take = Callable[[DevicesSeen | DeviceErred | AbilitiesChanged], None]
+NVML = "nvml"
+PIPES = "/run/penstock-mps"
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +53,7 @@ class DeviceCare:
             visible=self._visible,
         )
         self.checks = DeviceChecks(occupancy, self.watch, self._tests)
+        self._mps = _mps(config, host)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -57,12 +65,45 @@ class DeviceCare:
         """Whether devices are looked at before and after each lease."""
         return self._host.driver.can_check or self._programs
 
+    @property
+    def offers(self) -> tuple[str, ...]:
+        return self._mps.offers if self._mps is not None else ()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return self._mps.facts if self._mps is not None else {}
+
+    async def open(self) -> None:
+        """Find out what is offered."""
+        if self._mps is not None:
+            await self._mps.open()
+
     async def keep(self, take: Take) -> None:
         """Look after them until cancelled."""
-        await asyncio.gather(
+        keepers = [
             self.watch.keep(lambda devices: self._see(devices, take), self._note(take)),
             self._tests.keep(),
-        )
+        ]
+        if self._mps is not None:
+            keepers.append(self._mps.keep(lambda: self._tell_offers(take)))
+        await asyncio.gather(*keepers)
+
+    async def end(self) -> None:
+        """No work is left on the node."""
+        if self._mps is not None:
+            await self._mps.end()
+
+    def limits(self, order: LeaseOrder) -> dict[str, str]:
+        """What holds a job to its part of a device."""
+        if self._mps is None:
+            return {}
+        memory_mib = {uuid: device.memory_mib for uuid, device in self._state.devices.items()}
+        return self._mps.environment(order, memory_mib.get)
+
+    def _tell_offers(self, take: Take) -> None:
+        gained = self.offers
+        lost = () if gained else (FRACTIONS,)
+        take(AbilitiesChanged(gained=gained, lost=lost, facts=self.facts))
 
     def _see(self, devices: tuple[Device, ...], take: Take) -> None:
         state, described = self._state, self._state.described
@@ -100,6 +141,16 @@ def said_before(state: State, host: Host) -> dict[str, Device]:
     if described is None or state.boot_id != host.boot_id or described.driver != host.driver.name:
         return {}
     return state.devices
+
+
+def _mps(config: Config, host: Host) -> Mps | None:
+    """The agents of a host have one daemon each, in a directory that jobs of any user reach."""
+    if config.mps == "off" or (config.mps == "auto" and host.driver.name != NVML):
+        return None
+    directory = f"{config.directory}/mps"
+    if os.geteuid() == 0:
+        directory = f"{PIPES}/{identity(config.directory)}"
+    return Mps(host.run, host.environment, directory)
 
 
 def _operator_test(config: Config, host: Host) -> OperatorTest | None:

@@ -143,6 +143,7 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
         await _until_stopped(tasks, stop)
         if (config.stop_work_on_exit or stop.reason == PUT_OUT) and not broken:
             await _stop_work(agent, host)
+            await care.end()
     finally:
         for task in tasks:
             task.cancel()

@@ -60,13 +60,13 @@ class Tools:
     job's environment holds it to its part of a device."""
 
     checks: Checks | None = None
-    limits: Callable[[LeaseOrder], dict[str, str]] = staticmethod(unlimited)
 
     def __init__(self, bus: Bus, node: str, host: Host) -> None:
         self.depot = DepotLink(bus, node)
         self.files = Files(self.depot, host.files, host.mounts)
         self.secrets = host.secrets
         self.images: Images | None = host.podman
+        self.limits: Callable[[LeaseOrder], dict[str, str]] = unlimited
 
 
 class Workbench:

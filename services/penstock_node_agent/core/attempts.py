@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.leases import (
     PREPARE,
     RUN,
@@ -18,6 +19,7 @@ from penstock_contracts.leases import (
     Rendezvous,
     Started,
 )
+from penstock_contracts.work import FRACTIONS
 from penstock_node_agent.core import endings
 from penstock_node_agent.core.devices import fault_of
 from penstock_node_agent.core.events import Readied
@@ -69,6 +71,9 @@ def take(
         state.leases[key] = lease
         state.current[who] = key
         fault = fault_of(state.devices, order.devices)
+        enforced = order.gpu_enforced and order.gpu_milli < GPU_MILLI_WHOLE
+        if fault is None and enforced and FRACTIONS not in state.own_offers:
+            fault = "no_fractions", "this node holds nobody to a part of a device now"
         if fault is not None and order.phase != STOP:
             decline(state, lease, *fault, at_ns, todo)
             return

@@ -76,6 +76,16 @@ class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="dev
     checks: bool | None = None
 
 
+class AbilitiesChanged(
+    Event, frozen=True, kw_only=True, omit_defaults=True, tag="abilities_changed"
+):
+    """The agent can do more or less than when it started."""
+
+    gained: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    facts: dict[str, str] = {}
+
+
 class DeviceErred(Event, frozen=True, kw_only=True, omit_defaults=True, tag="device_erred"):
     """A driver has told an error of a device on which somebody works."""
 
@@ -207,6 +217,7 @@ class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slo
 AnyEvent = (
     AgentStarted
     | DevicesSeen
+    | AbilitiesChanged
     | DeviceErred
     | Reconnected
     | Ordered

@@ -15,7 +15,7 @@ import msgspec
 from penstock_contracts.leases import Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
 from penstock_node_agent.core import attempts, endings, events, spools
-from penstock_node_agent.core.description import facts_of, offers_of
+from penstock_node_agent.core.description import describe_anew, facts_of, offers_of
 from penstock_node_agent.core.instructions import (
     Forget,
     Instruction,
@@ -110,6 +110,12 @@ def _devices_seen(state: State, event: events.DevicesSeen, todo: Instructions) -
         )
         state.reports.append(Described(state.described))
     attempts.leave_bad_devices(state, event.at_ns, todo)
+
+
+def _abilities_changed(state: State, event: events.AbilitiesChanged, todo: Instructions) -> None:
+    kept = {*state.own_offers, *event.gained} - {*event.lost}
+    state.own_offers, state.own_facts = tuple(sorted(kept)), {**state.own_facts, **event.facts}
+    describe_anew(state)
 
 
 def _device_erred(state: State, event: events.DeviceErred, todo: Instructions) -> None:
@@ -246,6 +252,7 @@ def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -
 _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.AgentStarted: _started,
     events.DevicesSeen: _devices_seen,
+    events.AbilitiesChanged: _abilities_changed,
     events.DeviceErred: _device_erred,
     events.Reconnected: _reconnected,
     events.Ordered: _ordered,
