@@ -14,10 +14,20 @@ from typing import Any
 import msgspec
 
 from penstock_client.failures import refuse
+from penstock_contracts.asks import Alternative
 from penstock_contracts.jobs import JobSpec
+from penstock_contracts.work import Container, Input, Mount, Output, Secret
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
-FIELDS = tuple(field.name for field in msgspec.structs.fields(JobSpec))
+PARTS: dict[str, type] = {
+    "alternatives": Alternative,
+    "container": Container,
+    "mounts": Mount,
+    "inputs": Input,
+    "outputs": Output,
+    "secrets": Secret,
+}
+"""Fields that hold objects, or lists of them, with fields of their own."""
 TENANT = "tenant"
 
 
@@ -77,11 +87,7 @@ def _job(
     tenant = fields.pop(TENANT, tenant)
     if tenant is not None and not isinstance(tenant, str):
         raise refuse("invalid_tenant", "tenant must be a name", where)
-    for name in map(str, fields):
-        if name not in FIELDS:
-            near = get_close_matches(name, FIELDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise refuse("invalid_field", f"unknown field {name!r}{hint}", where)
+    _check_names(fields, JobSpec, where)
     if isinstance(fields.get("command"), str):
         raise refuse(
             "invalid_field",
@@ -93,3 +99,18 @@ def _job(
         return tenant, msgspec.convert(fields, JobSpec)
     except msgspec.ValidationError as error:
         raise refuse("invalid_field", str(error), where) from error
+
+
+def _check_names(fields: dict[str, Any], kind: type, where: str) -> None:
+    """A name that is not known would say nothing, and nobody would notice."""
+    known = tuple(field.name for field in msgspec.structs.fields(kind))
+    for name in map(str, fields):
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise refuse("invalid_field", f"unknown field {name!r}{hint}", where)
+    for name, part in PARTS.items():
+        inside = fields.get(name)
+        for one in inside if isinstance(inside, list) else [inside]:
+            if isinstance(one, dict) and name in known:
+                _check_names(one, part, f"{where} {name}".strip())

@@ -14,6 +14,7 @@ from penstock_contracts.errors import Refusal
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Rendezvous
+from penstock_contracts.work import StoredOutput
 
 ENTRY_BYTES_MAX = 512 * 1024
 
@@ -157,6 +158,7 @@ class RankExited(
     message: str = ""
     log_bytes: dict[str, Number] = {}
     segments: Number = 0
+    outputs: tuple[StoredOutput, ...] = ()
 
 
 class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="fact"):

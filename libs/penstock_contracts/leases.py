@@ -161,7 +161,8 @@ class Exited(
 
     `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping:
     requeue), `disconnected`, `spawn_failed`, `prepare_failed` (what the job itself names is not
-    there or not as said), `out_of_memory` (over its own limit), `device_failed` (`message` names
+    there or not as said), `output_failed` (it exited with 0, but an output that is required could
+    not be stored), `out_of_memory` (over its own limit), `device_failed` (`message` names
     the device), `lost` (the reaper died: nothing is guessed). `log_bytes`: the final offset per
     stream. `outputs`: what has been stored. `segments`: how many usage segments this lease has in
     all, so that complete and missing look different. `started_ms` None: it never ran.

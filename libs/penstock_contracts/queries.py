@@ -16,6 +16,7 @@ from penstock_contracts.bounds import Instant, Label, Number
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import NodeView
+from penstock_contracts.work import StoredOutput
 
 PAGE_MAX = 1_000
 PAGE_BYTES_MAX = 768 * 1024
@@ -62,6 +63,7 @@ class RankView(msgspec.Struct, frozen=True, omit_defaults=True):
     signal: int | None = None
     reason: str = ""
     released: bool = False
+    outputs: tuple[StoredOutput, ...] = ()
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

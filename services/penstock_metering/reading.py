@@ -243,4 +243,5 @@ def _rank(lease: LeaseRow) -> RankView:
         signal=lease.signal,
         reason=lease.reason,
         released=lease.released_seq is not None,
+        outputs=lease.outputs,
     )

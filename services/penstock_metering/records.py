@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from penstock_contracts.work import StoredOutput
 from penstock_metering import schema
 from penstock_metering.core.rows import JobRow, LeaseRow
 from penstock_metering.core.segments import Posting
@@ -20,6 +21,7 @@ GAP = "stream_gap"
 """The code of the finding that messages were gone before they were read."""
 
 _encode = msgspec.json.Encoder().encode
+_decode_outputs = msgspec.json.Decoder(tuple[StoredOutput, ...]).decode
 _DEVICES = LeaseRow.__struct_fields__.index("devices")
 
 
@@ -32,6 +34,7 @@ def read_job(row: Any) -> JobRow:
 def read_lease(row: Any) -> LeaseRow:
     values = dict(row._mapping)
     values["devices"] = tuple(msgspec.json.decode(values["devices"]))
+    values["outputs"] = _decode_outputs(values["outputs"]) if values["outputs"] else ()
     return LeaseRow(**values)
 
 
@@ -54,7 +57,9 @@ def job_values(job: JobRow) -> Row:
 
 def lease_values(lease: LeaseRow) -> Row:
     columns = msgspec.structs.astuple(lease)
-    return (*columns[:_DEVICES], _encode(lease.devices).decode(), *columns[_DEVICES + 1 :])
+    outputs = _encode(lease.outputs).decode() if lease.outputs else None
+    devices = _encode(lease.devices).decode()
+    return (*columns[:_DEVICES], devices, *columns[_DEVICES + 1 : -1], outputs)
 
 
 def raw_values(posting: Posting, number: int) -> Row:

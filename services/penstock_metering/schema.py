@@ -76,6 +76,7 @@ leases = _table(
     _int("released_ms", unknown=True),
     _int("released_seq", unknown=True),
     _text("evidence"),
+    _text("outputs", unknown=True),
     Index("leases_job", "job_id"),
     _index_where("leases_open", "lease_seq", "released_seq IS NULL"),
 )

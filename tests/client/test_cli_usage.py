@@ -16,7 +16,7 @@ from client.conftest import Penstock
 from client.mesh import FakeMesh
 
 ESCAPE = b"\x1b"
-EXEMPT = ("node", "mesh", "reader", "completion", "up", "simulate")
+EXEMPT = ("files", "secret", "node", "mesh", "reader", "completion", "up", "simulate")
 """Groups, and what needs no mesh."""
 HASTY = """
 from functools import partial

@@ -24,7 +24,7 @@ Exit codes:
   2        refused, or rejected as impossible
   3        the mesh is not there
   127      its program could not be started
-  1        it was lost
+  1        it was lost, what it needs is not there, or an output is missing
 """
 
 
@@ -37,7 +37,7 @@ def exit_code_of(end: JobEvent) -> int:
     if end.fact == REJECTED:
         return EXIT_REFUSED
     if end.fact in (SUCCEEDED, FAILED):
-        if end.exit_code is not None:
+        if end.exit_code is not None and not _failed_behind(end):
             return end.exit_code
         if end.signal is not None:
             return SIGNAL_BASE + end.signal
@@ -51,6 +51,12 @@ def sentence_of(end: JobEvent) -> str:
     detail = ": ".join(part for part in (end.reason, end.message) if part)
     if end.fact == REJECTED:
         return f"{end.reason or 'rejected'}: {end.message}"
-    if end.fact == FAILED and end.exit_code is None and end.signal is None:
+    silent = end.exit_code is None and end.signal is None
+    if end.fact == FAILED and (silent or _failed_behind(end)):
         return f"the job failed{': ' + detail if detail else ''}"
     return ""
+
+
+def _failed_behind(end: JobEvent) -> bool:
+    """Its program went well, and what was to be done behind it did not."""
+    return end.fact == FAILED and end.exit_code == 0

@@ -65,16 +65,19 @@ def jobs(access: Access, tenant: str, state: str, limit: int, before: str) -> in
 @mesh_options
 def job(access: Access, job_id: str) -> int:
     """Show one job."""
+    from penstock_client.commands.around import around
     from penstock_client.commands.tables import print_fields, print_json, print_table
 
     view = access.run(lambda client: client.job(job_id))
     if access.as_json:
         print_json(view)
         return 0
-    print_fields(_fields_of(view))
+    print_fields([*_fields_of(view), *around(view.spec)])
     if view.ranks:
         headings = ("RANK", "NODE", "DEVICES", "EXIT", "REASON")
         print_table(headings, [_rank_row(rank) for rank in view.ranks], "")
+    if stored := [row for rank in view.ranks for row in _stored_rows(rank)]:
+        print_table(("RANK", "OUTPUT", "KEPT AS", "BYTES", "SHA256"), stored, "")
     return 0
 
 
@@ -155,6 +158,13 @@ def _rank_row(rank: RankView) -> tuple[str, str, str, str, str]:
     if rank.signal is not None:
         code = f"signal {rank.signal}"
     return str(rank.rank), rank.node, " ".join(rank.devices), code, rank.reason
+
+
+def _stored_rows(rank: RankView) -> list[tuple[str, ...]]:
+    return [
+        (str(rank.rank), each.path, each.target, str(each.bytes), each.sha256)
+        for each in rank.outputs
+    ]
 
 
 def _shape_of(view: JobView) -> str:

@@ -17,6 +17,7 @@ from penstock_client.cli import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED
 from penstock_client.commands.access import Access, mesh_options
 from penstock_client.commands.asks import asks_of, asks_options
 from penstock_client.commands.endings import HELP, exit_code_of, sentence_of
+from penstock_client.commands.work import work_of, work_options
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -52,10 +53,11 @@ WAITING = ("submitted", "queued", "placed", "preparing", "preempted", "lost")
 @click.option("--retries", type=int, default=0, help="Further attempts after a failure.")
 @click.option("--grace", metavar="D", help="From SIGTERM to SIGKILL.  [default: 10s]")
 @asks_options
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@work_options
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
 @mesh_options
 def run(access: Access, command: tuple[str, ...], tenant: str, **options: Any) -> int:
-    """Run CMD as a job and stream its output.
+    """Run CMD as a job and stream its output. With --image, CMD may be the image's own.
 
     The job's stdout and stderr become this command's, byte by byte. Ctrl-C cancels the job and
     waits for its end; a second Ctrl-C leaves at once. With --json each fact and each piece of
@@ -63,6 +65,8 @@ def run(access: Access, command: tuple[str, ...], tenant: str, **options: Any) -
     """
     from penstock_client.commands.output import Output
 
+    if not command and options["image"] is None:
+        raise click.UsageError("say what to run: -- CMD...")
     spec = _spec(command, **options)
     output = Output(as_json=access.as_json)
     try:
@@ -96,6 +100,7 @@ def _spec(command: tuple[str, ...], **options: Any) -> JobSpec:
         retries=options["retries"],
         grace_s=10 if grace_s is None else grace_s,
         **asks_of(options, pairs_of(options["node_label"], "--node-label")),
+        **work_of(options),
     )
 
 

@@ -188,7 +188,7 @@ class History:
         lease = self._lease(fact.job_id, fact.attempt, fact.rank)
         if lease is not None:
             lease.exited_ms, lease.exit_code = fact.at_ms, fact.exit_code
-            lease.signal, lease.reason = fact.signal, fact.reason
+            lease.signal, lease.reason, lease.outputs = fact.signal, fact.reason, fact.outputs
             # Of a silent node's attempt the scheduler says only that it is lost.
             given_up = fact.reason == "lost" and fact.started_ms is None
             lease.segments = None if given_up else fact.segments

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.jobs import QUEUED
+from penstock_contracts.work import StoredOutput
 
 
 class JobRow(msgspec.Struct, kw_only=True):
@@ -62,6 +63,7 @@ class LeaseRow(msgspec.Struct, kw_only=True):
     released_ms: int | None = None
     released_seq: int | None = None
     evidence: str = ""
+    outputs: tuple[StoredOutput, ...] = ()
 
     @property
     def key(self) -> LeaseKey:

@@ -167,6 +167,7 @@ def exit_of(item: Exited) -> RankExited:
         message=item.message,
         log_bytes=item.log_bytes,
         segments=item.segments,
+        outputs=item.outputs,
     )
 
 

@@ -38,6 +38,7 @@ def job_view(job: Job) -> JobView:
             exit_code=rank.exited.exit_code if rank.exited else None,
             signal=rank.exited.signal if rank.exited else None,
             reason=rank.exited.reason if rank.exited else "",
+            outputs=rank.exited.outputs if rank.exited else (),
         )
         for index, rank in enumerate(job.ranks)
     )
