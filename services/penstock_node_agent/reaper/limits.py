@@ -75,11 +75,12 @@ class Limits:
                 usable = unified is not None and _enable(controller, parent)
             if usable:
                 self._parents[controller], self.versions[controller] = parent, version
+        needed = [knob for knob in SECOND if knob.needed]
+        self._kept = [knob.wish for knob in needed if knob.controller in self.versions]
 
     def wanted(self, order: dict[str, Any]) -> bool:
         """Whether the order has a limit that is kept here."""
-        wishes = {knob.wish for knob in SECOND if knob.needed and knob.controller in self.versions}
-        return any(order.get(wish) is not None for wish in wishes)
+        return any(order.get(wish) is not None for wish in self._kept)
 
     def make(self, slot: int, order: dict[str, Any]) -> list[str]:
         """Groups with the order's limits; returns the files through which a process joins them.

@@ -82,7 +82,7 @@ class Reaper:
         self._orders: list[tuple[dict[str, Any], Attempt]] = []
         self._noted: list[tuple[dict[str, Any], Attempt]] = []
         self._due_ns: int | None = None
-        self._leaving = self._marking = False
+        self._leaving = self._marking = self._idle = False
         self._clearing.take_over(self._contained.take_over(processes.everything()))
         self._channel.accepting = self._clearing.taken_over and self._contained.taken_over
 
@@ -117,7 +117,8 @@ class Reaper:
         self._clearing.turn()
         self._channel.accepting = self._clearing.taken_over and self._contained.taken_over
         self._channel.send(self._records.commit())
-        if not (self._mains or self._clearing.waiting or self._orders):
+        was_idle, self._idle = self._idle, not (self._has_work() or self._clearing.waiting)
+        if was_idle and self._idle:
             self._processes.tidy()
         if self._marking and not self._records.waiting:
             self._marking = False
@@ -147,7 +148,7 @@ class Reaper:
             if self._due_ns is None:
                 return self._tick_ms
             return max(1, min(self._tick_ms, (self._due_ns - self._boottime_ns()) // 1_000_000 + 1))
-        return None
+        return self._tick_ms if self._processes.untidy else None
 
     # -- requests ----------------------------------------------------------------------------------
     def _obey(self, request: dict[str, Any]) -> None:

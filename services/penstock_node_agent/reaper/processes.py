@@ -66,14 +66,14 @@ class Processes:
         if order.get("pids_max") is not None and not limited:
             raise ValueError("nothing on this host can limit the number of processes")
         os.chdir(order["cwd"])
-        entered = slot is not None and self.tracking is not None and self.tracking.enter(slot)
-        try:
-            if limited or launch.needed(order):
-                return self._launch(order, slot, limited=limited)
-            return self._start(order)
-        finally:
-            if entered and self.tracking is not None:
+        if self.tracking is not None:
+            if slot is None:
                 self.tracking.leave()
+            else:
+                self.tracking.enter(slot)
+        if limited or launch.needed(order):
+            return self._launch(order, slot, limited=limited)
+        return self._start(order)
 
     def _start(self, order: dict[str, Any]) -> int:
         env, argv = order["env"], order["argv"]
@@ -134,6 +134,11 @@ class Processes:
     def slot_of(self, pid: int) -> int | None:
         """Whose group the process is in; None where there are none."""
         return cgroups.slot_of(pid, self._identity) if self.tracking is not None else None
+
+    @property
+    def untidy(self) -> bool:
+        """Whether something is kept for what may come."""
+        return self.tracking is not None and not self.tracking.is_tidy
 
     def tidy(self) -> None:
         """Nothing runs: nothing is kept for what may come."""

@@ -3,7 +3,7 @@
 Writing a process's number into `cgroup.procs` takes a lock of the whole kernel: 8 ms on a host at
 rest. A thread that moves itself within a threaded group (or into a first version's `tasks`) does
 not take it: so this one steps into the slot's group, starts the process, which is born there, and
-steps out again, for 20 µs. It does not know what is started.
+steps out again when it has to, for 20 µs. It does not know what is started.
 """
 
 from __future__ import annotations
@@ -27,19 +27,28 @@ class Tracking:
         home = self._plain if kind == THREADED else home
         self._home = os.open(f"{home}/{kind}", os.O_WRONLY | os.O_CLOEXEC)
         self._slots: dict[int, int] = {}
+        self._inside: int | None = None
 
     def enter(self, slot: int) -> bool:
-        """What this thread starts from now on is in that slot; False when that cannot be."""
+        """What this thread starts from now on is in that slot; False when that cannot be: then it
+        is in none."""
+        if slot == self._inside:
+            return True
         try:
             file = self._slots.get(slot) or self._make(slot)
             os.pwrite(file, b"0", 0)
         except OSError:
+            self.leave()
             self._forget(slot)
             return False
+        self._inside = slot
         return True
 
     def leave(self) -> None:
-        os.pwrite(self._home, b"0", 0)
+        """What this thread starts from now on is in no slot."""
+        if self._inside is not None:
+            os.pwrite(self._home, b"0", 0)
+            self._inside = None
 
     def is_empty(self, slot: int) -> bool:
         file = self._slots.get(slot)
@@ -47,10 +56,17 @@ class Tracking:
 
     def left(self, slot: int) -> bool:
         """Whether something was still in that slot, which is killed."""
+        if slot == self._inside:
+            self.leave()
         return not self.is_empty(slot) and cgroups.kill(self._group(slot))
+
+    @property
+    def is_tidy(self) -> bool:
+        return not self._slots
 
     def tidy(self) -> None:
         """Nothing runs: no group is kept for what may come."""
+        self.leave()
         for slot in list(self._slots):
             self._forget(slot)
 
