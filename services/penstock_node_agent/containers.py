@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,14 @@ class Podman:
         pull = self._pulls.get(key)
         if pull is None:
             pull = self._pulls[key] = asyncio.ensure_future(self._pull(image, progress))
-            pull.add_done_callback(lambda task: self._pulls.pop(key))
+            pull.add_done_callback(partial(self._pulled, key))
         await asyncio.shield(pull)
+
+    def _pulled(self, key: tuple[str, str], pull: asyncio.Task[None]) -> None:
+        """Whoever waited for it hears how it ended; they may all have gone."""
+        del self._pulls[key]
+        if not pull.cancelled():
+            pull.exception()
 
     async def _has(self, image: str) -> bool:
         ran = await self._call("image", "exists", "--", image)
