@@ -132,7 +132,8 @@ class DeviceCare:
         return self._host.owners_of(pids, lambda slot: keys.get(slot, ""))
 
     def _visible(self, uuid: str) -> Mapping[str, str]:
-        return {"CUDA_VISIBLE_DEVICES": self._host.driver.visible_devices((uuid,))}
+        driver = self._host.driver
+        return {driver.visible_variable: driver.visible_devices((uuid,))}
 
 
 def said_before(state: State, host: Host) -> dict[str, Device]:

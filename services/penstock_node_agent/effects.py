@@ -143,6 +143,7 @@ class Effects:
             order,
             node=self._state.node,
             visible_devices=self._host.driver.visible_devices(order.devices),
+            visible_variable=self._host.driver.visible_variable,
         )
         env |= self.tools.limits(order) | secrets
         request: dict[str, Any] = {"argv": order.command, "env": env}

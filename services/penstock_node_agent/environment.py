@@ -24,10 +24,17 @@ def base_environment() -> dict[str, str]:
 
 
 def job_environment(
-    base: dict[str, str], key: str, order: LeaseOrder, *, node: str, visible_devices: str
+    base: dict[str, str],
+    key: str,
+    order: LeaseOrder,
+    *,
+    node: str,
+    visible_devices: str,
+    visible_variable: str = "CUDA_VISIBLE_DEVICES",
 ) -> dict[str, str]:
-    """`visible_devices`: the driver's name for the order's devices, empty for none. Another user
-    has a home of its own, which the reaper knows."""
+    """`visible_devices`: the driver's name for the order's devices, empty for none, and the
+    variable by which a job is shown them. Another user has a home of its own, which the reaper
+    knows."""
     if order.user:
         base = {name: value for name, value in base.items() if name != "HOME"}
     env = {
@@ -41,7 +48,7 @@ def job_environment(
         "RANK": str(order.rank),
         "WORLD_SIZE": str(order.ranks),
         "LOCAL_RANK": str(order.local_rank),
-        "CUDA_VISIBLE_DEVICES": visible_devices,
+        visible_variable: visible_devices,
         "TRACEPARENT": traceparent(order.job_id, order.attempt, "execute"),
     }
     if order.rendezvous is not None:

@@ -30,7 +30,9 @@ def test_simulated_devices_are_as_declared_whatever_the_machine_has() -> None:
     assert driver.visible_devices(("SIM-n7-2", "SIM-n7-0")) == "2,0"
     unknown = driver_for("simulated:1xUnheardOf", node="n7").discover()
     assert unknown[0].memory_mib is None
-    assert all(reading.power_mw is None for reading in driver.sample())
+    reading = driver.sample()[0]
+    assert (reading.utilisation_percent, reading.memory_used_mib) == (0, 0), "nobody can use it"
+    assert (reading.memory_free_mib, reading.power_mw) == (81_920, None)
 
 
 @pytest.mark.parametrize(

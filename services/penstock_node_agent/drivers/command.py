@@ -47,8 +47,8 @@ PIECE_BYTES = 64 * 1024
 VISIBLE_LETTERS_MAX = 128
 PIDS_MAX = 4_096
 
-VariableName = Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Shown = Annotated[str, Meta(max_length=VISIBLE_LETTERS_MAX, pattern="^[^\x00-\x1f,]*$")]
+VariableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$(?!\n)")]
+Shown = Annotated[str, Meta(max_length=VISIBLE_LETTERS_MAX, pattern=r"^[^\x00-\x1f,]*$(?!\n)")]
 Amount = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _Decoded = TypeVar("_Decoded")
 

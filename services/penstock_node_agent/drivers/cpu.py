@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.host import host_capacity
 from penstock_node_agent.drivers.port import (
+    CUDA_VISIBLE_DEVICES,
     Capacity,
     Deaf,
     Listening,
@@ -22,6 +23,7 @@ class CpuDriver:
 
     name = "cpu"
     can_check = False
+    visible_variable = CUDA_VISIBLE_DEVICES
 
     def discover(self) -> tuple[Device, ...]:
         return ()

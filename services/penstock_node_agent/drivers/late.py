@@ -45,6 +45,10 @@ class LateDriver:
         return self._driver.name
 
     @property
+    def visible_variable(self) -> str:
+        return self._driver.visible_variable
+
+    @property
     def can_check(self) -> bool:
         return self._driver.can_check
 

@@ -32,6 +32,7 @@ from penstock_node_agent.drivers.nvml_events import XidListener
 from penstock_node_agent.drivers.nvml_readings import processes_of, readings_of
 from penstock_node_agent.drivers.nvml_vitals import vitals_of
 from penstock_node_agent.drivers.port import (
+    CUDA_VISIBLE_DEVICES,
     DRIVER_ERROR,
     OFF_BUS,
     Capacity,
@@ -58,6 +59,7 @@ class NvmlDriver:
 
     name = "nvml"
     can_check = True
+    visible_variable = CUDA_VISIBLE_DEVICES
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from penstock_node_agent.core.devices import DRIVER_ERROR as DRIVER_ERROR
 from penstock_node_agent.core.devices import OFF_BUS as OFF_BUS
 
 GIB_MIB = 1024
+CUDA_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 MIG_EMPTY = "mig_empty"
 """Health codes that a driver finds by itself while it looks for devices."""
@@ -142,6 +143,11 @@ class DeviceDriver(Protocol):
     def name(self) -> str: ...
 
     @property
+    def visible_variable(self) -> str:
+        """By which a job is shown its devices."""
+        ...
+
+    @property
     def can_check(self) -> bool:
         """Whether `memory_in_use` tells anything, so that a device can be checked around a job."""
         ...
@@ -169,7 +175,7 @@ class DeviceDriver(Protocol):
         ...
 
     def visible_devices(self, uuids: Sequence[str]) -> str:
-        """The value of CUDA_VISIBLE_DEVICES for a job that holds these; empty for none."""
+        """The value of `visible_variable` for a job that holds these; empty for none."""
         ...
 
     def close(self) -> None: ...

@@ -1,7 +1,7 @@
 """What would a host with these GPUs look like?
 
-Declares devices that are not there; jobs on them are real processes. It has no readings, because
-nothing is measured.
+Declares devices that are not there; jobs on them are real processes. What nobody can use reads as
+idle: no work on it, no memory in use; of power and heat nothing is said.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from penstock_contracts.nodes import Device
 from penstock_node_agent.drivers.port import (
+    CUDA_VISIBLE_DEVICES,
     GIB_MIB,
     Capacity,
     Deaf,
@@ -64,6 +65,7 @@ class Simulated(NamedTuple):
 class SimulatedDriver:
     name = "simulated"
     can_check = False
+    visible_variable = CUDA_VISIBLE_DEVICES
 
     def __init__(self, simulated: Simulated, *, node: str) -> None:
         gib = MEMORY_GIB.get(simulated.model)
@@ -91,7 +93,14 @@ class SimulatedDriver:
 
     def sample(self) -> tuple[Reading, ...]:
         return tuple(
-            Reading(uuid=device.uuid, index=device.index, model=device.model)
+            Reading(
+                uuid=device.uuid,
+                index=device.index,
+                model=device.model,
+                utilisation_percent=0,
+                memory_used_mib=0,
+                memory_free_mib=device.memory_mib,
+            )
             for device in self._devices
         )
 
