@@ -18,7 +18,7 @@ from penstock_contracts.work import Inputs, Outputs, Secrets
 
 CHUNK_BYTES = 192 * 1024
 """A quarter more as text: well below the broker's largest message, 1 MiB."""
-FILE_BYTES_MAX = 64 << 30
+FILE_BYTES_MAX = 8 << 30
 CHUNKS_MAX = FILE_BYTES_MAX // CHUNK_BYTES + 1
 SECRET_BYTES_MAX = 64 * 1024
 SECRETS_PER_TENANT_MAX = 1_000

@@ -33,7 +33,7 @@ ROOT = f"$O.{FILES}"
 READ_AT_ONCE = 16
 PAGE = 256
 FILES_PER_TENANT_MAX = 10_000
-TENANT_BYTES_MAX = 64 << 30
+TENANT_BYTES_MAX = 8 << 30
 """Half of what the bucket holds: no tenant alone fills it."""
 UNFINISHED_S_MAX = 86_400
 
