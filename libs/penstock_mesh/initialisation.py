@@ -1,10 +1,10 @@
 """How does a mesh whose processes run apart get its keys, credentials and streams?
 
-`penstock mesh init` leaves in one directory what `penstock up` makes for itself: the keys, one
-credential per service and node, the local user's, the HTTP token, and `operator.conf`, which the
-broker's own configuration includes; for a cluster of brokers also `cluster.conf`. `penstock mesh
-streams` makes the streams, once the broker runs. Both may be repeated: what exists stays, and nodes
-can be added. It starts nothing.
+`penstock mesh init` leaves in one directory what `penstock up` makes for itself: the keys, those of
+them that inventory needs, one credential per service and node, the local user's, the HTTP token,
+and `operator.conf`, which the broker's own configuration includes; for a cluster of brokers also
+`cluster.conf`. `penstock mesh streams` makes the streams, once the broker runs. Both may be
+repeated: what exists stays, and nodes can be added. It starts nothing.
 """
 
 from __future__ import annotations
@@ -49,8 +49,20 @@ def command() -> None:
     metavar="HOST[:PORT]",
     help="Where a broker of a cluster hears the others; give all of them, each time.",
 )
+@click.option(
+    "--accounts",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the broker, where it keeps who was put out.  [default: it asks inventory "
+    "again after each start]",
+)
 @click.option("--json", "json_output", is_flag=True, help="Print the paths as one JSON object.")
-def init(data: Path, nodes: tuple[str, ...], servers: tuple[str, ...], json_output: bool) -> None:
+def init(
+    data: Path,
+    nodes: tuple[str, ...],
+    servers: tuple[str, ...],
+    accounts: Path | None,
+    json_output: bool,
+) -> None:
     """Make keys, credentials and the broker's operator.conf; what exists stays."""
     for node in nodes:
         if not is_token(node):
@@ -60,7 +72,7 @@ def init(data: Path, nodes: tuple[str, ...], servers: tuple[str, ...], json_outp
     for server in servers:
         if SERVER_FORM.fullmatch(server) is None:
             raise click.UsageError(f"--server {server!r}: it has the form HOST or HOST:PORT")
-    paths = initialise(data, nodes, int(time.time()), servers)
+    paths = initialise(data, nodes, int(time.time()), servers, accounts)
     if json_output:
         import msgspec
 
@@ -121,7 +133,11 @@ async def make_streams(url: str, creds: str | None, replicas: int = 1) -> list[s
 
 
 def initialise(
-    data: Path, nodes: tuple[str, ...], now_s: int, servers: tuple[str, ...] = ()
+    data: Path,
+    nodes: tuple[str, ...],
+    now_s: int,
+    servers: tuple[str, ...] = (),
+    accounts: Path | None = None,
 ) -> dict[str, Path]:
     """What was made, by name."""
     from penstock_mesh import nats_server
@@ -135,13 +151,14 @@ def initialise(
     trust = write_credentials(directory, node_paths, now_s)
     operator = directory.operator_config
     config = nats_server.render_trust(
-        trust.operator_jwt(now_s), trust.system_account, trust.account_jwts(now_s)
+        trust.operator_jwt(now_s), trust.system_account, trust.account_jwts(now_s), accounts
     )
     write_private(operator, config.encode("utf-8"))
     return {
         "keys": directory.keys,
         "broker": operator,
         **({"cluster": _write_cluster(directory, servers)} if servers else {}),
+        "inventory's keys": directory.authority,
         "client": directory.client_creds,
         "http token": directory.http_token,
         **{name: directory.creds(name) for name in SERVICES},

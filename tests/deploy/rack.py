@@ -85,6 +85,8 @@ class Rack:
             "TLS_DIR": str(self.etc / "tls"),
             "MESH_DIR": str(self.etc / "mesh"),
             "KEYS_DIR": str(self.root / "keys"),
+            "AUTHORITY_DIR": str(self.etc / "authority"),
+            "ACCOUNTS_DIR": "accounts",  # below where each broker runs
         }
         environment = self.environment("init") | places
         subprocess.run([ROOT / "deploy/init"], env=environment, check=True, capture_output=True)

@@ -6,6 +6,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import msgspec
 from click.testing import CliRunner, Result
 
 from conftest import NatsServer
@@ -58,6 +59,24 @@ def test_the_broker_accepts_what_its_configuration_includes(tmp_path: Path) -> N
     checked = [str(find_server()), "-t", "--config", str(config)]
     result = subprocess.run(checked, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_inventory_gets_the_keys_that_it_needs_and_no_others(tmp_path: Path) -> None:
+    initialise(tmp_path)
+    given = msgspec.json.decode((tmp_path / "authority/keys.json").read_bytes())
+    kept = msgspec.json.decode((tmp_path / "keys.json").read_bytes())
+    seeds = {kept["registrar"], kept["roles"]["node"], kept["roles"]["joiner"]}
+    assert {value for value in given.values() if str(value).startswith("S")} == seeds
+    assert (tmp_path / "authority/registrar.creds").exists()
+
+
+def test_a_broker_may_keep_what_it_is_told_of_accounts(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["init", "--data", str(tmp_path)])
+    assert "resolver: MEMORY" in (tmp_path / "operator.conf").read_text()
+    kept = ["--accounts", "/var/lib/broker"]
+    CliRunner().invoke(command, ["init", "--data", str(tmp_path), *kept])
+    config = (tmp_path / "operator.conf").read_text()
+    assert 'resolver: {type: full, dir: "/var/lib/broker"}' in config
 
 
 def test_the_brokers_of_a_cluster_share_a_secret_that_stays(tmp_path: Path) -> None:
