@@ -60,15 +60,16 @@ class StopSignal:
         await self._event.wait()
 
 
-def run_service(main: Main, name: str) -> int:
+def run_service(main: Main, name: str, *, drain_s: float = 0.0) -> int:
     """Run `main` until it returns its exit code; a service's command calls this as its last act.
 
-    A stop request starts a drain of at most DRAIN_S_MAX; then the process ends with
-    EXIT_DRAIN_OVERRUN. An exception that leaves `main` is a bug: it is logged and the code is
-    EXIT_CRASHED. Errors of callbacks and forgotten tasks are logged; an InvariantError among them
-    ends the process too.
+    A stop request starts a drain of at most DRAIN_S_MAX, and `drain_s` more where a service waits
+    for others; then the process ends with EXIT_DRAIN_OVERRUN. An exception that leaves `main` is a
+    bug: it is logged and the code is EXIT_CRASHED. Errors of callbacks and forgotten tasks are
+    logged; an InvariantError among them ends the process too.
     """
-    watchdog = threading.Timer(DRAIN_S_MAX, _exit_hard, args=(name,))
+    drain_s += DRAIN_S_MAX
+    watchdog = threading.Timer(drain_s, _exit_hard, args=(name, drain_s))
     watchdog.daemon = True
     try:
         with only_when_swept(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -119,6 +120,6 @@ async def _run(main: Main, name: str, watchdog: threading.Timer) -> int:
     return code
 
 
-def _exit_hard(name: str) -> None:
-    log.error("%s did not drain within %g s", name, DRAIN_S_MAX)
+def _exit_hard(name: str, drain_s: float) -> None:
+    log.error("%s did not drain within %g s", name, drain_s)
     os._exit(EXIT_DRAIN_OVERRUN)

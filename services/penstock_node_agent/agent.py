@@ -145,9 +145,9 @@ class Agent:
         """Heartbeats, and a cut of all segments once a minute, until cancelled."""
         next_cut = self._loop.time() + SEGMENT_S
         while True:
+            self.effects.look_around()
             self._heartbeat()
             self._give_up_audits()
-            self.effects.room.hold()
             if self.effects.may_forget:
                 self._must_sync = True
                 self.wake()

@@ -131,6 +131,20 @@ class Config(CommonConfig, frozen=True, kw_only=True):
             pattern="^(auto|on|off)$(?!\\n)",
         ),
     ] = "auto"
+    disk_free_mib: Annotated[
+        float,
+        Meta(description="With less room on the state's disk nothing new is taken.", ge=0),
+    ] = 256.0
+    drain_on_stop_s: Annotated[
+        float,
+        Meta(
+            description="Seconds after SIGTERM in which nothing new is taken and work may end; "
+            "0 = none.",
+            ge=0,
+            le=604_800,
+            extra={"flags": ("--drain-on-stop",)},
+        ),
+    ] = 0.0
     stop_work_on_exit: Annotated[
         bool, Meta(description="SIGTERM stops all work and the reaper; else both go on.")
     ] = False

@@ -24,6 +24,7 @@ from penstock_node_agent.core.instructions import (
     Stop,
 )
 from penstock_node_agent.core.state import HELD, READYING, SPAWNING, State
+from penstock_node_agent.disk_watch import DiskWatch
 from penstock_node_agent.environment import job_environment
 from penstock_node_agent.host import Host
 from penstock_node_agent.logs import LogShipper
@@ -58,7 +59,9 @@ class Effects:
         self.link = link
         self.shipper = LogShipper(bus, state, host.disk, slots, self._take)
         self.room = SpoolRoom(state, host.disk, self.shipper.tails, self._take, host.spool)
-
+        self._disk_watch = DiskWatch(
+            host.disk, slots.spool_dir, host.clock, self._take, host.spool.free_bytes
+        )
         self.tools = Tools(bus, state.node, host)
         self.workbench = Workbench(state, host.clock, slots, self.tools, self._take)
 
@@ -89,6 +92,11 @@ class Effects:
             self.workbench.ready(instruction.key)
         elif isinstance(instruction, Finish):
             self.workbench.finish(instruction.key)
+
+    def look_around(self) -> None:
+        """Hold the bounds of the disk: of what waits there, and for what is new."""
+        self.room.hold()
+        self._disk_watch.look()
 
     @property
     def may_forget(self) -> bool:

@@ -120,5 +120,9 @@ def this_host(config: Config, driver: DeviceDriver) -> Host:
         owners_of=ProcessOwners(
             os.path.realpath(config.directory), reaper_package.identity(config.directory)
         ).owners_of,
-        spool=SpoolBounds(int(config.spool_mib * MIB), int(config.spool_node_mib * MIB)),
+        spool=SpoolBounds(
+            int(config.spool_mib * MIB),
+            int(config.spool_node_mib * MIB),
+            int(config.disk_free_mib * MIB),
+        ),
     )

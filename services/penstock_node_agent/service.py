@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +19,11 @@ from penstock_bus.nats import connect
 from penstock_bus.port import Bus, Outage
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
 from penstock_node_agent.agent import Agent
+from penstock_node_agent.condition import metrics, why_not_ready
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.events import AgentStarted, NodeStopping, Reconnected
 from penstock_node_agent.device_care import DeviceCare
+from penstock_node_agent.draining import drain
 from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.host import Host, this_host
@@ -31,10 +33,11 @@ from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import recollect
 from penstock_node_agent.slots import Slots
 from penstock_node_agent.standing import PUT_OUT, standing_of
+from penstock_node_agent.supervision import Supervisor
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
-from penstock_runtime.metrics import Metric
 from penstock_runtime.process import (
+    DRAIN_S_MAX,
     EXIT_CRASHED,
     EXIT_OK,
     EXIT_STEPPED_DOWN,
@@ -74,15 +77,20 @@ def serve(given: Config) -> int:
             return EXIT_STEPPED_DOWN
         driver = await asyncio.to_thread(driver_for, config.driver, node=config.node)
         host = this_host(config, driver)
+        supervisor = Supervisor(os.environ)
+        telling = asyncio.ensure_future(
+            supervisor.accompany(stop, config.drain_on_stop_s + DRAIN_S_MAX)
+        )
         try:
             if standing is None:
                 return await live(config, host, partial(_dial, config), stop)
             return await standing.live(partial(live, config, host), host.reaper, stop)
         finally:
+            telling.cancel()
             driver.close()
             os.close(lock)
 
-    return run_service(main, "agent")
+    return run_service(main, "agent", drain_s=given.drain_on_stop_s)
 
 
 async def live(config: Config, host: Host, dial: Connect, stop: StopSignal) -> int:
@@ -127,8 +135,8 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
         on_failure=care.watch.look_soon,
     )
     watch = host.watch(slots.spool_dir, effects.shipper.grown)
-    health = Health(why_not_ready=lambda: _why_not_ready(bus, agent))
-    health.metrics.add(lambda: _metrics(agent))
+    health = Health(why_not_ready=lambda: why_not_ready(bus, agent))
+    health.metrics.add(lambda: metrics(agent))
     sampler = Sampler(bus, host, config.node, config.sample_s, partial(work_of, journal.state))
     health.metrics.add(sampler.metrics)
     await health.start(
@@ -141,6 +149,8 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     bus.on_reconnect(lambda: _resend(agent))
     try:
         await _until_stopped(tasks, stop)
+        if config.drain_on_stop_s and not broken and stop.reason != PUT_OUT:
+            await drain(agent, host.clock, tasks, config.drain_on_stop_s)
         if (config.stop_work_on_exit or stop.reason == PUT_OUT) and not broken:
             await _stop_work(agent, host)
             await care.end()
@@ -264,31 +274,3 @@ async def _resend(agent: Agent) -> None:
     agent.take(Reconnected())
     agent.reports.retry()
     agent.usage.retry()
-
-
-def _why_not_ready(bus: Bus, agent: Agent) -> str | None:
-    if not bus.connected:
-        return "not connected to the broker"
-    if not agent.effects.link.connected or not agent.state.ready:
-        return "the reaper has not told what runs"
-    return None
-
-
-def _metrics(agent: Agent) -> Iterator[Metric]:
-    labels = {"node": agent.state.node}
-    for name, value in agent.counts().items():
-        yield Metric(f"penstock_agent_{name}", "gauge", f"{name} of this node.", value, labels)
-    failures: dict[str, Callable[[], int]] = {
-        "reports": lambda: agent.reports.failures,
-        "usage": lambda: agent.usage.failures,
-        "logs": lambda: agent.effects.shipper.failures,
-        "reaper": lambda: agent.effects.link.restarts,
-    }
-    for kind, count in failures.items():
-        yield Metric(
-            "penstock_agent_failures",
-            "counter",
-            "Messages not stored at the first try, and reapers started.",
-            count(),
-            {**labels, "kind": kind},
-        )

@@ -35,10 +35,12 @@ log = logging.getLogger(__name__)
 
 
 class SpoolBounds(NamedTuple):
-    """So much of one attempt's output may wait, and so much of all the node's."""
+    """So much of one attempt's output may wait, and so much of all the node's; with less room than
+    `free_bytes` left on the disk nothing new is taken."""
 
     attempt_bytes: int = 1 << 30
     node_bytes: int = 8 << 30
+    free_bytes: int = 256 << 20
 
 
 class SpoolRoom:

@@ -211,6 +211,10 @@ class AgentProcess:
     def reaper_pid(self) -> int:
         return int((self.directory / "reaper.pid").read_text("ascii").split()[0])
 
+    @property
+    def process_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
     def kill(self) -> None:
         """As `kill -9`: the work goes on."""
         if self._process is not None:

@@ -18,6 +18,7 @@ from penstock_runtime.process import DRAIN_S_MAX
 
 FOLDER = ROOT / "deploy/systemd"
 UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
+DROP_INS = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.glob("*.service.d/*.conf"))
 SERVICES = ("inventory", "scheduler", "metering", "gateway", "agent")
 ANALYZE = shutil.which("systemd-analyze")
 
@@ -43,6 +44,39 @@ def test_systemd_knows_every_line_of_the_unit(name: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in result.stderr.splitlines() if "is not executable" not in line]
     assert lines == []
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is missing (Debian: systemd)")
+@pytest.mark.parametrize("drop_in", DROP_INS)
+def test_systemd_knows_every_line_of_a_drop_in(drop_in: str, tmp_path: Path) -> None:
+    folder, _, _ = drop_in.partition("/")
+    name = folder.removesuffix(".d")
+    shutil.copy(FOLDER / name, tmp_path)
+    (tmp_path / folder).mkdir()
+    shutil.copy(FOLDER / drop_in, tmp_path / folder)
+    result = subprocess.run(
+        [str(ANALYZE), "verify", "--man=no", name],
+        env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in result.stderr.splitlines() if "is not executable" not in line]
+    assert lines == []
+
+
+def test_an_agent_with_a_credential_file_is_started_with_flags_that_it_knows() -> None:
+    drop_in = FOLDER / "penstock-agent.service.d/credentials.conf"
+    lines = drop_in.read_text().replace("\\\n", " ").splitlines()
+    (line,) = [line for line in lines if line.startswith("ExecStart=/")]
+    _, verb, *flags = shlex.split(line.replace("${", "/").replace("}", ""))
+    parse(verb, flags)
+
+
+def test_an_agent_is_started_again_for_ever_and_tells_when_it_is_there() -> None:
+    parsed = unit("penstock-agent.service")
+    assert parsed["Unit"]["StartLimitIntervalSec"] == "0"
+    assert (parsed["Service"]["Type"], parsed["Service"]["Restart"]) == ("notify", "always")
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -21,6 +21,7 @@ from penstock_contracts.leases import (
 )
 from penstock_contracts.work import FRACTIONS
 from penstock_node_agent.core import endings
+from penstock_node_agent.core.description import refusal_of
 from penstock_node_agent.core.devices import fault_of
 from penstock_node_agent.core.events import Readied
 from penstock_node_agent.core.instructions import FindPort, Instruction, Ready, Spawn, Stop
@@ -70,7 +71,7 @@ def take(
         lease = Lease(key=key, order=order, received_ns=at_ns)
         state.leases[key] = lease
         state.current[who] = key
-        fault = fault_of(state.devices, order.devices)
+        fault = fault_of(state.devices, order.devices) or refusal_of(state)
         enforced = order.gpu_enforced and order.gpu_milli < GPU_MILLI_WHOLE
         if fault is None and enforced and FRACTIONS not in state.own_offers:
             fault = "no_fractions", "this node holds nobody to a part of a device now"

@@ -9,6 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.leases import Described
+from penstock_contracts.nodes import NO_NEW_WORK
+from penstock_node_agent.core.events import Closed
+from penstock_node_agent.core.instructions import Instruction
 from penstock_node_agent.core.state import State
 
 
@@ -17,7 +20,21 @@ def offers_of(state: State) -> tuple[str, ...]:
 
 
 def facts_of(state: State) -> dict[str, str]:
-    return {**state.own_facts, **state.reaper_facts}
+    facts = {**state.own_facts, **state.reaper_facts}
+    return {**facts, NO_NEW_WORK: "; ".join(state.closed.values())} if state.closed else facts
+
+
+def closed(state: State, event: Closed, todo: list[Instruction]) -> None:
+    if event.reason:
+        state.closed[event.code] = event.reason
+    else:
+        state.closed.pop(event.code, None)
+    describe_anew(state)
+
+
+def refusal_of(state: State) -> tuple[str, str] | None:
+    """Why nothing new is taken: code and sentence."""
+    return next(iter(state.closed.items()), None)
 
 
 def describe_anew(state: State) -> None:

@@ -208,6 +208,14 @@ class LogsDropped(Event, frozen=True, kw_only=True, omit_defaults=True, tag="log
     end: int
 
 
+class Closed(Event, frozen=True, kw_only=True, omit_defaults=True, tag="closed"):
+    """The node takes nothing new, and why; without a `reason` this one is none any more."""
+
+    at_ns: int
+    code: str
+    reason: str = ""
+
+
 class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slot_cleared"):
     """The slot's directory and spool files are empty."""
 
@@ -235,6 +243,7 @@ AnyEvent = (
     | UsageDelivered
     | LogsDelivered
     | LogsDropped
+    | Closed
     | SlotCleared
 )
 

@@ -15,7 +15,7 @@ import msgspec
 from penstock_contracts.leases import Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
 from penstock_node_agent.core import attempts, endings, events, spools
-from penstock_node_agent.core.description import describe_anew, facts_of, offers_of
+from penstock_node_agent.core.description import closed, describe_anew, facts_of, offers_of
 from penstock_node_agent.core.instructions import (
     Forget,
     Instruction,
@@ -74,6 +74,7 @@ def _started(state: State, event: events.AgentStarted, todo: Instructions) -> No
         _boot(state, event, todo)
     state.advertise_address, state.checks = event.advertise_address, event.checks
     state.own_offers, state.own_facts = event.offers, event.facts
+    state.closed.clear()
     state.devices = {device.uuid: device for device in event.devices}
     for uuid in state.devices:
         count_device(state, uuid, state.axis_ms(event.at_ns))
@@ -270,5 +271,6 @@ _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.UsageDelivered: _usage_delivered,
     events.LogsDelivered: spools.delivered,
     events.LogsDropped: spools.dropped,
+    events.Closed: closed,
     events.SlotCleared: _slot_cleared,
 }

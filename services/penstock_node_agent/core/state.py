@@ -120,7 +120,8 @@ class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
     `described`: what was last said of the node. `strays`: what the reaper runs and nobody here
     knows. `waiting`: keys of leases whose devices are not
-    free yet, or whose order was too old to begin them. `checks`: devices are looked at before and
+    free yet, or whose order was too old to begin them. `closed`: why nothing new is taken, by code.
+    `checks`: devices are looked at before and
     after each lease. `slots_dirty`: slots that hold something of
     an attempt that is over, and whether they may be used again once they are empty."""
 
@@ -141,6 +142,7 @@ class State(msgspec.Struct, kw_only=True):
     own_facts: dict[str, str] = {}
     reaper_offers: tuple[str, ...] = ()
     reaper_facts: dict[str, str] = {}
+    closed: dict[str, str] = {}
     leases: dict[str, Lease] = {}
     current: dict[str, str] = {}
     counters: dict[str, Counter] = {}
