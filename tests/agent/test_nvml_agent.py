@@ -134,3 +134,25 @@ async def test_a_gpu_whose_memory_does_not_come_back_is_not_given_back(
     assert not mesh.has(again, "Released")
     gpus.script.gpu[0].used = 0
     await eventually(lambda: mesh.has(again, "Released"), timeout_s=HELD_S)
+
+
+async def test_a_gpu_that_is_cut_while_the_agent_runs_is_its_instances_from_then_on(
+    gpus: Gpus, eventually: Any
+) -> None:
+    mesh = gpus.mesh
+    await eventually(lambda: len(gpus.described()) == 2)
+    gpus.script.gpu[1].cut("4g.40gb", "3g.40gb")
+
+    def offered() -> list[tuple[str, str, bool]]:
+        return [(d.model, d.parent, d.healthy) for d in gpus.described().values()]
+
+    whole = ("H100", "", True)
+    parts = [(f"H100-{profile}", gpus.uuid(1), True) for profile in ("4g.40gb", "3g.40gb")]
+    await eventually(lambda: sorted(offered()) == sorted([whole, *parts]))
+    (instance,) = (d for d in gpus.described().values() if d.model == "H100-3g.40gb")
+    order = a_shell_order("echo $CUDA_VISIBLE_DEVICES", devices=(instance.uuid,))
+    await mesh.order(order)
+    await eventually(lambda: mesh.has(order, "Released"))
+    await eventually(lambda: mesh.text(order, "stdout") == f"{instance.uuid}\n".encode())
+    gpus.script.gpu[1].cut("7g.80gb")
+    await eventually(lambda: sorted(offered()) == [whole, ("H100-7g.80gb", gpus.uuid(1), True)])
