@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,11 +29,15 @@ from penstock_node_agent.pulling import fault_of, steps_of
 from penstock_node_agent.reaper.containers import SETTINGS_NAME
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.podman import podman_environment
-from penstock_node_agent.unready import NODE, Unready
+from penstock_node_agent.unready import JOB, NODE, Unready
 
 LOOK_S = 10.0
 COMMAND_S = 30.0
 MESH_LETTERS = 8
+OTHER_SOURCE = re.compile(
+    r"(containers-storage|dir|docker-archive|docker-daemon|oci|oci-archive|ostree|sif|tarball):"
+)
+"""Where podman would read files of the host for a job."""
 SIMULATED = "simulated"
 PULLS_MAX = 3
 """At once: more would only share the same link and disk."""
@@ -105,6 +110,8 @@ class Podman:
 
     async def pull(self, image: str, policy: str, progress: Callable[[str], None]) -> None:
         """Have the image here, once however many ask. Raises Unready."""
+        if OTHER_SOURCE.match(image):
+            raise Unready("image_not_allowed", f"{image} is not in a registry", JOB)
         if policy != "always" and await self._has(image):
             return
         if policy == "never":
@@ -122,11 +129,17 @@ class Podman:
         if not pull.cancelled():
             pull.exception()
 
+    def _end_pull(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        del self._pulls[key]
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("%s", task.exception())  # perhaps nobody waits any more
+
     async def _has(self, image: str) -> bool:
         ran = await self._call("image", "exists", "--", image)
+        if ran.code is None:
+            raise Unready("podman_failed", f"podman says nothing of image {image}", NODE)
         if ran.code not in (0, 1):
-            sentence = f"podman does not answer: {ran.last_line}"
-            raise Unready("podman_failed", sentence, NODE)
+            raise fault_of(image, ran.output)
         return ran.code == 0
 
     async def _pull(self, image: str, progress: Callable[[str], None]) -> None:

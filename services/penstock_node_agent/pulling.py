@@ -24,6 +24,7 @@ NO_SUCH_IMAGE = (
     "authentication required",
     "denied:",
     "invalid reference format",
+    "repository name must",
     "did not resolve to an alias",
     "unsupported transport",
     "no image found in",
