@@ -74,7 +74,7 @@ def test_exited_comes_before_released_when_leftovers_take_time() -> None:
     assert follow(state, an_end(order, at_ns=30, gone_ns=None)) == []
     assert kinds(state) == ["Preparing", "Started", "Exited"]
     gone = events.Gone(at_ns=40, key=order.key)
-    assert follow(state, gone) == [Clear(0, silent=True), Forget(order.key)]
+    assert follow(state, gone) == [Clear(0), Forget(order.key)]
     assert kinds(state)[-1] == "Released"
     assert follow(state, gone) == [Forget(order.key)], "a repeat is only forgotten again"
 

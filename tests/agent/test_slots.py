@@ -55,6 +55,17 @@ def test_a_slot_nobody_wrote_to_is_used_again_once_it_is_empty() -> None:
     assert run_one(state, 3) == 0
 
 
+def test_a_slot_into_which_what_is_left_may_have_written_is_not_used_again() -> None:
+    """Its end was told when something of it was still there, which nobody has heard since."""
+    state, order = a_node(), an_order()
+    follow(state, ordered(order), events.Began(at_ns=20, key=order.key))
+    follow(state, an_end(order, at_ns=30, gone_ns=None))
+    todo = follow(state, events.Gone(at_ns=40, key=order.key))
+    assert Clear(0) in todo
+    follow(state, events.SlotCleared(slot=0))
+    assert run_one(state, 2) == 1
+
+
 def test_a_slot_that_has_had_output_is_not_used_again() -> None:
     state = a_node()
     assert run_one(state, 1, out_bytes=5) == 0

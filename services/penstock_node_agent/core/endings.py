@@ -69,6 +69,7 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
     spool = state.spools.get(lease.key)
     if spool is not None:
         spool.out_final, spool.err_final = event.out_bytes, event.err_bytes
+        spool.lost |= event.gone_ns is None  # what is left of it may write more
 
 
 def _cause(state: State, lease: Lease, event: Ended) -> tuple[str, str]:
