@@ -34,14 +34,21 @@ from penstock_contracts.queries import Answer, Empty
 from penstock_node_agent.unready import JOB, NODE, Unready
 
 ANSWER_S = 5.0
+KEEP_S = 300.0
+"""The depot reads all of a file before its name means it."""
 RETRY_S = 0.5
 PATIENCE_S = 120.0
 """How long nobody may answer before it is the node's fault."""
+STORE_PATIENCE_S = 900.0
+"""The same for what a job has made: without it, its work was for nothing."""
+NOT_HELD_S_MAX = 15.0
+"""How long the scheduler may not have told yet that this node holds the lease."""
 AT_ONCE = 8
 """Chunks that are under way."""
-PASSING = frozenset({"unavailable", "not_held"})
-"""Refusals that time may mend: the scheduler may not have told yet that this node holds it."""
-NODES_FAULT = frozenset({"not_held", "unavailable", "depot_full"})
+NOT_HELD = "not_held"
+PASSING = frozenset({"unavailable", NOT_HELD})
+"""Refusals that time may mend."""
+NODES_FAULT = frozenset({NOT_HELD, "unavailable", "depot_full"})
 
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
@@ -58,8 +65,10 @@ class DepotLink:
         *,
         draw_key: Callable[[], PrivateKey] = PrivateKey.generate,
         patience_s: float = PATIENCE_S,
+        store_patience_s: float = STORE_PATIENCE_S,
     ) -> None:
-        self._bus, self._draw_key, self._patience_s = bus, draw_key, patience_s
+        self._bus, self._draw_key = bus, draw_key
+        self._patience_s, self._store_patience_s = patience_s, store_patience_s
         self._root = f"{ROOT}.depot.node.{node}"
 
     async def find(self, order: LeaseOrder, name: str) -> File:
@@ -76,11 +85,13 @@ class DepotLink:
         self, order: LeaseOrder, name: str, upload: str, index: int, data: bytes
     ) -> None:
         part = Chunk(name, upload, index, data)
-        await self._ask("write", NodeChunk(**_lease(order), part=part), Answer[Empty])
+        question = NodeChunk(**_lease(order), part=part)
+        await self._ask("write", question, Answer[Empty], self._store_patience_s)
 
     async def keep(self, order: LeaseOrder, file: File) -> None:
         """The name means these chunks from now on."""
-        await self._ask("keep", NodeFile(**_lease(order), file=file), Answer[File])
+        question = NodeFile(**_lease(order), file=file)
+        await self._ask("keep", question, Answer[File], self._store_patience_s, KEEP_S)
 
     async def secrets(self, order: LeaseOrder) -> dict[str, str]:
         """The texts of all secrets that the job names."""
@@ -89,13 +100,21 @@ class DepotLink:
         answer = await self._ask("secrets", question, Answer[NodeSecrets])
         return _decode_texts(SealedBox(key).decrypt(answer.sealed))
 
-    async def _ask(self, verb: str, question: LeaseName, kind: type[Answer[T]]) -> T:
+    async def _ask(
+        self,
+        verb: str,
+        question: LeaseName,
+        kind: type[Answer[T]],
+        patience_s: float | None = None,
+        timeout_s: float = ANSWER_S,
+    ) -> T:
         subject, payload = f"{self._root}.{verb}", _encode(question)
+        patience_s = self._patience_s if patience_s is None else patience_s
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._patience_s
+        began_s = loop.time()
         while True:
             try:
-                message = await self._bus.request(subject, payload, timeout_s=ANSWER_S)
+                message = await self._bus.request(subject, payload, timeout_s=timeout_s)
                 answer = msgspec.json.decode(message.payload, type=kind)
             except Outage as error:
                 failure = Unready("no_depot", f"the depot does not answer: {error}", NODE)
@@ -109,7 +128,9 @@ class DepotLink:
                 failure = _unready(answer.refusal)
                 if failure.code not in PASSING:
                     raise failure
-            if loop.time() >= until_s:
+            if failure.code == NOT_HELD:
+                patience_s = min(patience_s, NOT_HELD_S_MAX)
+            if loop.time() >= began_s + patience_s:
                 raise failure
             await asyncio.sleep(RETRY_S)
 

@@ -53,6 +53,8 @@ class Files:
         """Take it from the work directory. Raises Unready."""
         try:
             with self._disk.outgoing(work, wanted.path) as file:
+                if order.user and file.links > 1:
+                    raise Unready(MISSING, f"output {wanted.path} is linked elsewhere", JOB)
                 if file.size > FILE_BYTES_MAX:
                     raise Unready(TOO_LARGE, f"output {wanted.path} is too large", JOB)
                 if wanted.target.startswith(OBJECT):

@@ -25,12 +25,13 @@ SHARED = "files"
 
 
 class SecretFiles:
-    """`state_dir`: of the agent; secrets lie there when nothing on this host lies in memory."""
+    """Below `root`. `state_dir`: of the agent; secrets lie there when nothing on this host lies in
+    memory."""
 
     def __init__(self, state_dir: str, places: Sequence[str] = PLACES) -> None:
         place = next((place for place in places if _is_usable(place)), "")
         name = hashlib.sha256(os.path.realpath(state_dir).encode()).hexdigest()[:16]
-        self._root = f"{place}/penstock-{name}" if place else f"{state_dir}/secrets"
+        self.root = f"{place}/penstock-{name}" if place else f"{state_dir}/secrets"
 
     def put(self, key: str, files: Mapping[str, str], order: LeaseOrder) -> str:
         """Lay them down, for the user that the job runs as, and return the directory. One that a
@@ -65,26 +66,26 @@ class SecretFiles:
         """Whatever else an agent that died has left goes."""
         kept = {os.path.basename(self._directory(key)) for key in keys}
         try:
-            names = os.listdir(self._root)
+            names = os.listdir(self.root)
         except FileNotFoundError:
             return
         for name in names:
             if name not in kept:
-                shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
+                shutil.rmtree(f"{self.root}/{name}", ignore_errors=True)
 
     def _directory(self, key: str) -> str:
-        return f"{self._root}/{key.replace('/', '-')}"
+        return f"{self.root}/{key.replace('/', '-')}"
 
     def _make_root(self) -> None:
         """Only its owner may list it; as root, others may pass through to what is theirs."""
         mode = PASSABLE_MODE if os.geteuid() == 0 else DIRECTORY_MODE
         try:
-            os.mkdir(self._root, mode)
+            os.mkdir(self.root, mode)
         except FileExistsError:
-            found = os.lstat(self._root)
+            found = os.lstat(self.root)
             if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-                raise PermissionError(f"{self._root} is another's") from None
-        os.chmod(self._root, mode)
+                raise PermissionError(f"{self.root} is another's") from None
+        os.chmod(self.root, mode)
 
 
 def _is_usable(place: str) -> bool:

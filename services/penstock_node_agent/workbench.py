@@ -84,23 +84,19 @@ class Workbench:
         self._take = take
         self._readying: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[str, asyncio.Task[None]] = {}
-        self._again: set[str] = set()
+        self._again: set[tuple[bool, str]] = set()
         self._variables: dict[str, dict[str, str]] = {}
 
     def ready(self, key: str) -> None:
-        """Begin, unless it is under way."""
+        """Begin; behind what is under way, once more if that was not enough."""
         lease = self._state.leases.get(key)
-        if lease is not None and lease.unready and key not in self._readying:
+        if lease is not None and lease.unready:
             self._run(self._readying, key, self._make_ready(lease))
 
     def finish(self, key: str) -> None:
-        """Begin; or, what is under way knows less than now, begin once more behind it."""
+        """The same: what is under way may know less than is known now."""
         lease = self._state.leases.get(key)
-        if lease is None or lease.stage != FINISHING:
-            return
-        if key in self._finishing:
-            self._again.add(key)
-        else:
+        if lease is not None and lease.stage == FINISHING:
             self._run(self._finishing, key, self._finish(lease))
 
     def variables(self, key: str) -> dict[str, str]:
@@ -120,15 +116,19 @@ class Workbench:
     def _run(
         self, tasks: dict[str, asyncio.Task[None]], key: str, work: Coroutine[Any, Any, None]
     ) -> None:
+        begin = self.ready if tasks is self._readying else self.finish
+        again = (tasks is self._readying, key)
+        if key in tasks:
+            work.close()
+            self._again.add(again)
+            return
         task = tasks[key] = asyncio.ensure_future(work)
 
         def done(task: asyncio.Task[None]) -> None:
             del tasks[key]
-            if tasks is self._finishing and key in self._again:
-                self._again.discard(key)
-                self.finish(key)
-            if not task.cancelled() and task.exception() is not None:
-                log.error("work around a lease: %r", task.exception(), extra={"lease": key})
+            if again in self._again:
+                self._again.discard(again)
+                begin(key)
 
         task.add_done_callback(done)
 
@@ -236,7 +236,12 @@ class Workbench:
         ran = lease.began_ms is not None and lease.gone_ns is not None
         if checks is None or not self._state.checks or not ran:
             return {}
-        return await checks.after(self._devices_of_its_own(lease))
+        devices = self._devices_of_its_own(lease)
+        try:
+            return await checks.after(devices)
+        except Exception as error:  # a bug here neither frees a device nor holds it for ever
+            log.exception("devices cannot be looked at", extra={"lease": lease.key})
+            return dict.fromkeys(devices, f"its agent failed: {error!r}")
 
     def _tell_finished(
         self,

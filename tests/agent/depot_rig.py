@@ -52,13 +52,17 @@ class Rig:
     def __init__(self, bus: Bus, files: FileKeeper, secrets: SecretKeeper, tmp_path: Path) -> None:
         self.bus, self.files, self.secrets = bus, files, secrets
         self.held: dict[str, list[LeaseOrder]] = {"n1": [], "n2": []}
+        self.disk = WorkFiles()
         self.work, self.mounted = tmp_path / "work", tmp_path / "mounted"
         self.work.mkdir()
         self.mounted.mkdir()
 
+    def link(self, name: str) -> DepotLink:
+        """How the agent of that node asks; it asks once."""
+        return DepotLink(self.bus, name, patience_s=0.0, store_patience_s=0.0)
+
     def node(self, name: str = "n1", **changes: Any) -> Files:
-        link = DepotLink(self.bus, name, patience_s=changes.pop("patience_s", 0.0))
-        return Files(link, WorkFiles(), changes.pop("prefixes", (str(self.mounted),)))
+        return Files(self.link(name), self.disk, changes.pop("prefixes", (str(self.mounted),)))
 
     def order(self, node: str = "n1", **changes: Any) -> LeaseOrder:
         order = an_order(tenant=TENANT, **changes)
