@@ -46,6 +46,7 @@ def test_more_memory_than_its_limit_is_told_as_out_of_memory(client: ContainerCl
     assert (end["code"], end["reason"]) == (137, "out_of_memory")
     client.contain("f", "dd if=/dev/zero of=/dev/null bs=128M count=1; exit 3", *limits)
     assert client.end_of("f")["reason"] == "exited"
+    assert list(client.work.iterdir()) == []
 
 
 def test_a_stop_is_heard_by_all_of_it_and_what_does_not_listen_is_killed(

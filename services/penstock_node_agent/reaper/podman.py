@@ -60,6 +60,7 @@ class Podman:
 
     def __init__(self, directory: str) -> None:
         self._epoll = select.epoll()
+        self._directory = directory
         self._env = {**podman_environment(), MARK: directory}
         self._answers: dict[int, int] = {}
         self.descriptor = self._epoll.fileno()
@@ -82,7 +83,7 @@ class Podman:
         try:
             os.write(file, "".join(lines).encode())
             whole = [*argv, "--env-file", ENV_FILE, *(f"--env={name}" for name in own), *args]
-            return _start(whole, {**self._env, **own}, (spools[0], spools[1], file))
+            return self._start(whole, {**self._env, **own}, (spools[0], spools[1], file))
         finally:
             for descriptor in (*spools, file):
                 os.close(descriptor)
@@ -91,7 +92,7 @@ class Podman:
         """Start a command whose answer is wanted; returns its pid. Raises OSError."""
         answer = os.memfd_create("answer", os.MFD_CLOEXEC)
         try:
-            pid = _start(argv, self._env, (answer, answer))
+            pid = self._start(argv, self._env, (answer, answer))
         except OSError:
             os.close(answer)
             raise
@@ -126,6 +127,33 @@ class Podman:
     def names(self, pid: int, name: str) -> bool:
         """Whether a process has this word in its command line."""
         return name in words_of(pid)
+
+    def _start(self, argv: list[str], env: dict[str, str], descriptors: tuple[int, ...]) -> int:
+        """`descriptors`: what it has from 1 on. conmon keeps its working directory, and notes there
+        that memory ran out: that must not be where some job works."""
+        os.chdir(self._directory)
+        program = argv[0]
+        if "/" not in program:
+            found = (f"{directory}/{program}" for directory in env["PATH"].split(":"))
+            program = next((path for path in found if os.access(path, os.X_OK)), program)
+        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+        # above those that they become, so that none is overwritten before its turn
+        held = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 16) for one in descriptors]
+        try:
+            actions += [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(held, 1)]
+            ignored = [s for s in signal.valid_signals() if signal.getsignal(s) == signal.SIG_IGN]
+            return unbound.spawn(
+                program,
+                argv,
+                env,
+                file_actions=actions,
+                setsid=True,
+                setsigdef=sorted(ignored),
+                setsigmask=(),
+            )
+        finally:
+            for one in held:
+                os.close(one)
 
     # -- a container's first process -----------------------------------------------------------
     def watch(self, pid: int) -> int | None:
@@ -199,32 +227,6 @@ def _spool(path: str) -> int:
     descriptor = os.open(path, OUTPUT_FLAGS | os.O_CLOEXEC, SPOOL_MODE)
     os.fchmod(descriptor, SPOOL_MODE)
     return descriptor
-
-
-def _start(argv: list[str], env: dict[str, str], descriptors: tuple[int, ...]) -> int:
-    """`descriptors`: what it has from 1 on."""
-    program = argv[0]
-    if "/" not in program:
-        found = (f"{directory}/{program}" for directory in env["PATH"].split(":"))
-        program = next((path for path in found if os.access(path, os.X_OK)), program)
-    actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-    # above those that they become, so that none is overwritten before its turn
-    held = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 16) for one in descriptors]
-    try:
-        actions += [(os.POSIX_SPAWN_DUP2, one, at) for at, one in enumerate(held, 1)]
-        ignored = [s for s in signal.valid_signals() if signal.getsignal(s) == signal.SIG_IGN]
-        return unbound.spawn(
-            program,
-            argv,
-            env,
-            file_actions=actions,
-            setsid=True,
-            setsigdef=sorted(ignored),
-            setsigmask=(),
-        )
-    finally:
-        for one in held:
-            os.close(one)
 
 
 def _quietly(call: Any, *arguments: Any) -> None:
