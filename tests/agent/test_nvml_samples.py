@@ -6,6 +6,7 @@ import pytest
 
 from agent.nvml_host import NvmlHost
 from nvml.library import MIB
+from penstock_node_agent.drivers.nvml_vitals import RECENT_S
 from penstock_node_agent.drivers.port import MemoryUse, ProcessReading, Vitals
 
 NOT_SUPPORTED, FUNCTION_NOT_FOUND, UNKNOWN, GPU_IS_LOST = 3, 13, 999, 15
@@ -164,6 +165,17 @@ def test_vitals_say_which_question_failed_that_was_answered_before(nvml_host: Nv
     nvml_host.gpu(0).lost = 1
     gone, _ = driver.vitals()
     assert (gone.lost, gone.error, gone.throttled) == (True, "GPU is lost", None)
+
+
+def test_a_sample_has_the_vitals_that_were_told_just_before(nvml_host: NvmlHost) -> None:
+    driver = nvml_host.driver()
+    driver.vitals()
+    nvml_host.gpu(0).ecc_uncorrectable = 5
+    recent = driver.sample()[0].vitals
+    nvml_host.later(RECENT_S + 1)
+    later = driver.sample()[0].vitals
+    assert recent is not None and later is not None
+    assert (recent.ecc_uncorrectable, later.ecc_uncorrectable) == (0, 5)
 
 
 def test_every_instance_has_the_vitals_of_its_gpu(nvml_host: NvmlHost) -> None:

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 enum { GPUS = 8, PARTS = 7, PROCESSES = 8, FAILURES = 8, EVENTS = 16, NAME = 96, CALL = 48 };
+enum { LOOK_MS = 50 }; /* seldom: a real library waits without looking */
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7,
        TIMEOUT = 10, LOST = 15 };
 
@@ -372,7 +373,7 @@ int nvmlEventSetWait_v2(struct script *set, struct told *out, unsigned timeout_m
   (void)set;
   if (!begun) return UNINITIALIZED;
   if (script->wait_code) return script->wait_code;
-  for (unsigned waited_ms = 0; waited_ms < timeout_ms; waited_ms += 5) {
+  for (unsigned waited_ms = 0; waited_ms < timeout_ms; waited_ms += LOOK_MS) {
     pthread_mutex_lock(&taking);
     int there = __atomic_load_n(&script->events_said, __ATOMIC_ACQUIRE) != script->events_taken;
     if (there) {
@@ -382,7 +383,7 @@ int nvmlEventSetWait_v2(struct script *set, struct told *out, unsigned timeout_m
     }
     pthread_mutex_unlock(&taking);
     if (there) return OK;
-    pause_us(5000);
+    pause_us(1000 * LOOK_MS);
   }
   return TIMEOUT;
 }

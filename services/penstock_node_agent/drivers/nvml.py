@@ -125,7 +125,7 @@ class NvmlDriver:
         with self._lock:
             found: list[Vitals] = []
             for card in self._known():
-                told = vitals_of(card)
+                told = vitals_of(card, self._now_s())
                 uuids = [part.uuid for part in card.instances] if card.cut else [card.uuid]
                 found += (replace(told, uuid=uuid) for uuid in uuids)
             return tuple(found)

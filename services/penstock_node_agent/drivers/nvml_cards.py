@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from penstock_node_agent.drivers.nvml_calls import DeviceFailed, Nvml
-from penstock_node_agent.drivers.port import MemoryUse
+from penstock_node_agent.drivers.port import MemoryUse, Vitals
 
 MIB = 1 << 20
 MIG_ON = 1
@@ -44,8 +44,8 @@ class Pcie(NamedTuple):
 
 
 class Card:
-    """`cut`: MIG mode is on, so that only its instances can be used. Raises DeviceLost,
-    DeviceFailed when it does not even say who it is."""
+    """`cut`: MIG mode is on, so that only its instances can be used. `vitals`: when it last told
+    them. Raises DeviceLost, DeviceFailed when it does not even say who it is."""
 
     def __init__(self, nvml: Nvml, index: int, sysfs: Path) -> None:
         self._nvml = nvml
@@ -71,6 +71,7 @@ class Card:
         self.instances: tuple[Instance, ...] = ()
         self.utilisation_seen_us = 0
         self.pcie: Pcie | None = None
+        self.vitals: tuple[float, Vitals] | None = None
 
     def ask(self, call: str, *arguments: Any) -> Any:
         """The answer, None when it gives none, for whatever reason."""

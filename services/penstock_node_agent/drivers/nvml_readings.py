@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock_node_agent.drivers.nvml_calls import SUCCESS, DeviceFailed, DeviceLost
 from penstock_node_agent.drivers.nvml_cards import Card, Instance, Pcie
-from penstock_node_agent.drivers.nvml_vitals import TEMPERATURE_GPU, vitals_of
+from penstock_node_agent.drivers.nvml_vitals import TEMPERATURE_GPU, recent_vitals_of
 from penstock_node_agent.drivers.port import MemoryUse, ProcessReading, Reading
 
 CLOCK_SM, CLOCK_MEMORY = 1, 2
@@ -73,7 +73,7 @@ def readings_of(card: Card, now_s: float, xid: int | None, driver: str) -> Itera
         pcie_received_kb_s=received,
         pcie_replays=fields.get(FIELD_PCIE_REPLAYS),
         xid=xid,
-        vitals=vitals_of(card),
+        vitals=recent_vitals_of(card, now_s),
         processes=processes,
     )
     for instance in card.instances:
@@ -88,12 +88,13 @@ def memory_of(card: Card, handle: Any) -> MemoryUse:
 
 
 def processes_of(card: Card, handle: Any) -> tuple[ProcessReading, ...] | None:
-    """Who has memory or work there; None when not even the first list is told."""
+    """Who has memory or work there; None when not even the first list is told. All of them are in
+    it but those that only draw, and servers of MPS; when it is empty, the others are not asked."""
     found: dict[int, int | None] = {}
     for call in PROCESS_LISTS:
         told = card.ask(call, handle)
-        if told is None and call == PROCESS_LISTS[0]:
-            return None
+        if not told and call == PROCESS_LISTS[0]:
+            return None if told is None else ()
         for process in (told or ())[:PROCESSES_MAX]:
             used = process.usedGpuMemory
             if found.get(process.pid) is None:

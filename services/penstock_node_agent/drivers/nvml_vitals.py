@@ -17,6 +17,7 @@ from penstock_node_agent.drivers.port import (
     Vitals,
 )
 
+RECENT_S = 15.0
 UNCORRECTED, SINCE_DRIVER_LOAD = 1, 0
 TEMPERATURE_GPU = 0
 REASONS = (
@@ -50,8 +51,20 @@ class _Questions:
         return None
 
 
-def vitals_of(card: Card) -> Vitals:
+def recent_vitals_of(card: Card, now_s: float) -> Vitals:
+    """The same, at most so old: whoever watches health asks for them anyway."""
+    told = card.vitals
+    return told[1] if told is not None and now_s - told[0] <= RECENT_S else vitals_of(card, now_s)
+
+
+def vitals_of(card: Card, now_s: float) -> Vitals:
     """The GPU's own; its instances have the same under their names. Raises DriverSilent."""
+    vitals = _ask(card)
+    card.vitals = now_s, vitals
+    return vitals
+
+
+def _ask(card: Card) -> Vitals:
     questions = _Questions(card)
     questions.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU)
     errors = None
