@@ -164,6 +164,15 @@ def test_a_host_that_is_not_approved_of_waits() -> None:
     check([INVITED], Approve("n1"), (), "nobody_waits")
 
 
+def test_a_host_that_became_a_node_while_it_waited_is_not_made_a_second_one() -> None:
+    second = msgspec.structs.replace(INVITED, invite=SECOND_INVITE)
+    elsewhere = NodeAdmitted("n2", HOST, SECOND_INVITE)
+    check([HELD, ASKED, second, elsewhere], Approve("n1"), (), "key_known")
+    gone = [HELD, ASKED, second, elsewhere, NodeRemoved("n2")]
+    check(gone, Approve("n1"), (), "key_known")
+    check([HELD, ASKED, REGISTERED], Approve("n1"), (), "name_taken")
+
+
 def test_removing_a_node_that_is_alive_puts_it_out_and_keeps_what_it_is_charged_with() -> None:
     lost = NodeLivenessChanged("n1", LOST, PUT_OUT)
     cordoned = NodeCordoned("n1", reason=PUT_OUT)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from conftest import Eventually
+from inventory.authority import Claims, WordyAuthority
 from inventory.builders import a_description, as_json
 from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
@@ -22,7 +23,6 @@ from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_inventory.service import Inventory
 from penstock_runtime.clock import SystemClock
 from penstock_runtime.process import EXIT_OK, StopSignal
-from tests.simulation.authority import Claims, SimulatedAuthority
 
 INVITE, HOST, OTHER = ("U" + letter * 55 for letter in "ABC")
 
@@ -40,7 +40,7 @@ class Gate:
 
     async def start(self, eventually: Eventually) -> None:
         bus = await memory.connect(self._broker, name="inventory")
-        self.authority = SimulatedAuthority(self.claims, lambda: 1_000)
+        self.authority = WordyAuthority(self.claims, lambda: 1_000)
         self.inventory = Inventory(
             bus, clock=SystemClock(), authority=self.authority if self._keys else None
         )

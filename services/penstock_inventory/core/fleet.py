@@ -35,7 +35,8 @@ from penstock_inventory.core.events import (
     Returned,
     Silent,
 )
-from penstock_inventory.core.members import Members, MembersImage
+from penstock_inventory.core.members import Members
+from penstock_inventory.core.membership import MembersImage
 from penstock_inventory.core.node import Node, fold, register, view
 from penstock_inventory.core.orders import obey, refusal_of
 

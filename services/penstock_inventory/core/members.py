@@ -10,10 +10,8 @@ from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
-from penstock_contracts.asks import SITE
 from penstock_contracts.errors import InvariantError, Refusal
 from penstock_contracts.joining import (
-    POOL,
     REVOKED_S,
     Invitation,
     JoiningFact,
@@ -23,53 +21,13 @@ from penstock_contracts.joining import (
     NodeRevoked,
 )
 from penstock_inventory.core.events import Approve, Ask, Invite
+from penstock_inventory.core.membership import WAITING, Invited, Member, MembersImage, view
 
 NANOSECONDS = 1_000_000_000
 INVITES_MAX = 1_000
 """Open ones; who needs more lets some of them be used."""
 FORGET_NS = 3_600 * NANOSECONDS
 """An invitation that ran out is remembered so long, for whoever comes too late."""
-OPEN, WAITING, USED = "open", "waiting", "used"
-
-
-class Invited(msgspec.Struct, frozen=True, kw_only=True):
-    """`host_key` wants to be `host_node`, or is it, once `used`."""
-
-    expires_ns: int
-    node: str = ""
-    site: str = ""
-    pool: str = ""
-    approved: bool = True
-    host_node: str = ""
-    host_key: str = ""
-    used: bool = False
-
-    @property
-    def state(self) -> str:
-        return USED if self.used else WAITING if self.host_key else OPEN
-
-    @property
-    def labels(self) -> dict[str, str]:
-        said = {SITE: self.site, POOL: self.pool}
-        return {label: value for label, value in said.items() if value}
-
-
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a node is, by which invitation, and what the mesh says of it."""
-
-    key: str
-    invite: str
-    labels: dict[str, str] = {}
-    revoked: bool = False
-
-
-class MembersImage(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `revoked`: key → Unix time."""
-
-    invites: dict[str, Invited] = {}
-    members: dict[str, Member] = {}
-    revoked: dict[str, int] = {}
-
 
 _replace = msgspec.structs.replace
 
@@ -114,7 +72,13 @@ class Members:
         _, invited = self._waiting(event.node)
         if not invited.host_key:
             return Refusal("nobody_waits", f"No host waits to be {event.node}.", "node")
-        return None if invited.used else _expired(invited, now_ns)
+        if invited.used:
+            return None
+        if invited.host_key in self._node_of or invited.host_key in self.revoked:
+            return Refusal("key_known", "The host has become another node meanwhile.")
+        if event.node in nodes:
+            return Refusal("name_taken", f"Another host has become {event.node} meanwhile.", "node")
+        return _expired(invited, now_ns)
 
     def _invite(self, event: Invite, now_ns: int) -> Sequence[JoiningFact]:
         wish = event.wish
@@ -262,15 +226,15 @@ class Members:
 
     def invitation(self, key: str) -> Invitation | None:
         invited = self.invites.get(key)
-        return None if invited is None else _view(key, invited)
+        return None if invited is None else view(key, invited)
 
     def invitation_for(self, node: str) -> Invitation | None:
         """By which the host came that waits to be `node`, or is it."""
         key, invited = self._waiting(node)
-        return _view(key, invited) if key else None
+        return view(key, invited) if key else None
 
     def invitations(self) -> tuple[Invitation, ...]:
-        return tuple(_view(key, invited) for key, invited in self.invites.items())
+        return tuple(view(key, invited) for key, invited in self.invites.items())
 
     def revocations(self) -> Mapping[str, int]:
         """Keys that are nobody any more, each with the Unix time up to which nothing that was
@@ -286,15 +250,3 @@ def _expired(invited: Invited, now_ns: int) -> Refusal | None:
     if now_ns < invited.expires_ns:
         return None
     return Refusal("invitation_expired", "The invitation has run out; ask for a new one.")
-
-
-def _view(key: str, invited: Invited) -> Invitation:
-    return Invitation(
-        key=key,
-        state=invited.state,
-        expires_ms=invited.expires_ns // 1_000_000,
-        node=invited.host_node or invited.node,
-        site=invited.site,
-        pool=invited.pool,
-        host_key=invited.host_key,
-    )

@@ -20,7 +20,7 @@ from penstock_contracts.nodes import (
     NodeUncordoned,
     NodeView,
 )
-from penstock_inventory.core.members import Member
+from penstock_inventory.core.membership import Member
 
 FORMER_BOOTS_MAX = 32
 """Boots of a node that are remembered as over; nobody keeps older messages than of so many."""

@@ -28,7 +28,7 @@ from penstock_inventory.core.events import (
     VERBS,
     Command,
 )
-from penstock_inventory.core.members import Member
+from penstock_inventory.core.membership import Member
 from penstock_inventory.core.node import Node
 
 NANOSECONDS = 1_000_000_000
