@@ -13,7 +13,10 @@ def assert_once(mesh: Mesh, orders: list[LeaseOrder]) -> None:
     """Every lease has each kind of report exactly once, however often it was sent."""
     for order in orders:
         told = mesh.kinds(order)
-        assert told == ["Preparing", "Started", "Exited", "Released"], mesh.story(order)
+        assert told == ["Preparing", "Started", "Exited", "Released"], (
+            mesh.text(order, "stderr"),
+            mesh.story(order),
+        )
 
 
 def assert_two_accounts_agree(mesh: Mesh) -> None:
