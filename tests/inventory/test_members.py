@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from inventory.builders import NOW_NS, a_description, a_fleet
 from penstock_contracts.joining import (
@@ -20,7 +18,6 @@ from penstock_contracts.joining import (
     NodeRevoked,
 )
 from penstock_contracts.nodes import (
-    ALIVE,
     LOST,
     NodeCordoned,
     NodeFact,
@@ -253,56 +250,3 @@ def test_facts_about_members_that_a_cut_journal_has_lost_are_passed_over() -> No
     assert fleet.apply_after_gap(ADMITTED, 7, NOW_NS)
     assert fleet.apply_after_gap(REVOKED, 8, NOW_NS)
     assert fleet.members.node_of(HOST) is None
-
-
-KEYS = st.sampled_from(["U" + letter * 55 for letter in "EFGH"])
-INVITES = st.sampled_from(["U" + letter * 55 for letter in "KLMN"])
-NAMES = st.sampled_from(["n1", "n2", "n3"])
-EVENTS = st.one_of(
-    st.builds(
-        lambda key, name, approved: Invite(
-            InviteNode(key=key, node=name, ttl_s=60, approved=approved)
-        ),
-        INVITES,
-        st.one_of(st.just(""), NAMES),
-        st.booleans(),
-    ),
-    st.builds(Ask, INVITES, KEYS, NAMES),
-    st.builds(Approve, NAMES),
-    st.builds(remove, NAMES),
-    st.builds(lambda name: Described(a_description(name)), NAMES),
-)
-
-
-@given(st.lists(st.tuples(EVENTS, st.integers(0, 40)), max_size=60))
-@settings(max_examples=300, deadline=None)
-def test_in_any_history_a_name_is_one_key_and_an_invitation_lets_one_key_in_once(
-    history: list[tuple[Any, int]],
-) -> None:
-    fleet, now_ns, facts = Fleet(), NOW_NS, []
-    admitted_by: dict[str, str] = {}
-    ended: set[str] = set()
-    for event, seconds in history:
-        now_ns += seconds * SECOND
-        for fact in fleet.decide(event, now_ns, len(facts) + 1):
-            if isinstance(fact, NodeAdmitted):
-                assert fact.node not in fleet.members.members, "the name was free"
-                assert fact.key not in ended, "who was put out comes back with that key never"
-                assert admitted_by.setdefault(fact.invite, fact.key) == fact.key
-                assert now_ns < fleet.members.invites[fact.invite].expires_ns
-            if isinstance(fact, NodeRevoked | NodeRemoved):
-                member = fleet.members.members.get(fact.node)
-                ended |= {member.key} if member else set()
-            fleet.apply(fact, len(facts) + 1, now_ns)
-            facts.append((fact, now_ns))
-        keys = [member.key for member in fleet.members.members.values()]
-        assert len(set(keys)) == len(keys)
-        assert ended <= set(fleet.members.revocations())
-        for name, member in fleet.members.members.items():
-            assert fleet.members.node_of(member.key) == (None if member.revoked else name)
-            if member.revoked:
-                assert fleet.nodes[name].liveness != ALIVE
-    again = Fleet()
-    for seq, (fact, at_ns) in enumerate(facts, 1):
-        again.apply(fact, seq, at_ns)
-    assert again.snapshot() == fleet.snapshot()
