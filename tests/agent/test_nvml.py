@@ -6,6 +6,7 @@ The real binding on a library that answers what the test writes down.
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from agent.nvml_host import NvmlHost, health
 from nvml.library import fit_gpu
 from penstock_contracts.nodes import Device
-from penstock_node_agent.drivers import driver_for
+from penstock_node_agent.drivers import driver_for, nvml
 from penstock_node_agent.drivers.late import TRY_S, LateDriver
 from penstock_node_agent.drivers.nvml import RENEW_S, NvmlDriver
 from penstock_node_agent.drivers.nvml_calls import NvmlUnavailable
@@ -272,6 +273,23 @@ def test_a_driver_that_is_loaded_late_is_found_by_looking(nvml_host: NvmlHost) -
     assert told.get(timeout=LONG_S) == Xid(nvml_host.uuid(1), 79)
     ear.close()
     assert told.empty(), "the other had closed its ear"
+
+
+def test_a_question_that_does_not_come_back_does_not_keep_the_agent_from_ending(
+    nvml_host: NvmlHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvml, "CLOSE_S_MAX", 0.01)
+    driver = nvml_host.driver()
+    calls = nvml_host.script.calls
+    nvml_host.script.latency_us = 500_000
+    asking = threading.Thread(target=driver.discover)
+    asking.start()
+    while nvml_host.script.calls == calls:
+        asking.join(0.001)
+    driver.close()
+    assert asking.is_alive(), "it was not waited for"
+    nvml_host.script.latency_us = 0
+    asking.join(LONG_S)
 
 
 def test_devices_can_be_told_to_others(nvml_host: NvmlHost) -> None:

@@ -7,8 +7,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from client.builders import NOW_MS, a_node_use, a_node_view, a_spec, a_view
+from client.mesh import FakeMesh
 from penstock_contracts.nodes import Device, NodeView
-from penstock_contracts.queries import DeviceUse, JobView, NodeUse, RankView
+from penstock_contracts.queries import (
+    DeviceUse,
+    JobsView,
+    JobView,
+    NodesUseView,
+    NodesView,
+    NodeUse,
+    RankView,
+)
 from penstock_contracts.samples import DeviceSample, NodeSample, WorkSample
 
 MEMORY_MIB = 81_559
@@ -109,3 +118,10 @@ class Scene:
             "gpu-03": a_sample(self.nodes[2], [serve], {0: 41}),
         }
         self.use = {view.description.node: use_of(view, self.jobs) for view in self.nodes}
+
+
+async def answer(mesh: FakeMesh, scene: Scene) -> None:
+    """The services say what the scene is."""
+    await mesh.answer("query.inventory.nodes", NodesView(1, scene.nodes))
+    await mesh.answer("query.scheduler.nodes", NodesUseView(1, tuple(scene.use.values())))
+    await mesh.answer("query.scheduler.jobs", JobsView(tuple(scene.jobs)))

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import pty
 import re
-import signal
-import struct
-import termios
 import time
-from fcntl import ioctl
 from typing import Any
 
 import msgspec
@@ -19,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from client.builders import NOW_MS
-from client.conftest import Penstock, Spawn
+from client.conftest import Penstock
 from client.mesh import FakeMesh
-from client.overviews import Scene, a_host, a_job, a_sample, use_of
+from client.overviews import Scene, a_host, a_job, a_sample, answer, use_of
 from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_client.client import Client
@@ -31,7 +24,7 @@ from penstock_client.overview import Overview, overview_of
 from penstock_client.watching import Watching
 from penstock_contracts.ids import ROOT
 from penstock_contracts.nodes import Device
-from penstock_contracts.queries import JobsView, NodesUseView, NodesView, RankView
+from penstock_contracts.queries import NodesView, RankView
 from penstock_contracts.samples import DeviceSample, NodeSample, WorkSample
 
 HOSTS_80 = """\
@@ -90,6 +83,8 @@ def test_no_line_is_wider_than_the_terminal(view: str) -> None:
     overview = an_overview(scene, silent=("scheduler", "inventory"), more=True)
     for columns in range(10, 240):
         assert max(map(len, text_of(overview, view, columns))) <= columns
+    empty = overview_of(NOW_MS, (), {}, [], {})
+    assert text_of(empty, view, 80)[0] == "0 hosts  0 GPUs: 0 used, 0 free  0 running, 0 waiting"
 
 
 def test_a_wider_terminal_says_more() -> None:
@@ -161,12 +156,6 @@ async def publish(mesh: FakeMesh, sample: NodeSample) -> None:
     await mesh.store(f"{ROOT}.node.{sample.node}.sample", msgspec.json.encode(sample))
 
 
-async def answer(mesh: FakeMesh, scene: Scene) -> None:
-    await mesh.answer("query.inventory.nodes", NodesView(1, scene.nodes))
-    await mesh.answer("query.scheduler.nodes", NodesUseView(1, tuple(scene.use.values())))
-    await mesh.answer("query.scheduler.jobs", JobsView(tuple(scene.jobs)))
-
-
 async def test_the_last_readings_are_there_at_once_and_newer_ones_follow(
     mesh: FakeMesh, client: Client, eventually: Any
 ) -> None:
@@ -229,70 +218,6 @@ async def test_a_page_is_printed_where_there_is_no_terminal(
 async def test_without_a_mesh_it_says_so(real_mesh: FakeMesh, penstock: Penstock) -> None:
     done = await penstock("top", "--once")
     assert (done.code, b"inventory" in done.err) == (3, True)
-
-
-class Terminal:
-    """One with `penstock top` on it."""
-
-    def __init__(self) -> None:
-        self.master, self.slave = pty.openpty()
-        self.output = b""
-
-    def resize(self, columns: int, lines: int) -> None:
-        ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-
-    def read(self) -> None:
-        self.output += os.read(self.master, 65_536)
-
-    async def until(self, wanted: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        arrived = asyncio.Event()
-
-        def on_output() -> None:
-            self.read()
-            arrived.set()
-
-        loop.add_reader(self.master, on_output)
-        try:
-            async with asyncio.timeout(30):
-                while wanted not in self.output:
-                    await arrived.wait()
-                    arrived.clear()
-        finally:
-            loop.remove_reader(self.master)
-
-    def close(self) -> None:
-        os.close(self.master)
-        os.close(self.slave)
-
-
-async def test_on_a_terminal_it_stays_until_q_and_leaves_it_as_it_was(
-    real_mesh: FakeMesh, spawn: Spawn
-) -> None:
-    await answer(real_mesh, Scene())
-    terminal = Terminal()
-    terminal.resize(80, 10)
-    before = termios.tcgetattr(terminal.slave)
-    slave = terminal.slave
-    process = await spawn("top", stdin=slave, stdout=slave, stderr=slave)
-    try:
-        await terminal.until(b"lines more")
-        assert b"\x1b[?1049h" in terminal.output
-        assert b"serve" not in terminal.output, "there is no room for it"
-        os.write(terminal.master, b"d")
-        await terminal.until(b"GIB USED/ALL")
-        os.write(terminal.master, b"h\x1b[6~")
-        await terminal.until(b"serve")
-        terminal.output = b""
-        terminal.resize(200, 50)
-        process.send_signal(signal.SIGWINCH)
-        await terminal.until(b"WHERE")
-        os.write(terminal.master, b"q")
-        assert await process.wait() == 0
-        await terminal.until(b"\x1b[?1049l")
-        assert termios.tcgetattr(terminal.slave) == before
-    finally:
-        terminal.close()
 
 
 def _now_ms() -> int:

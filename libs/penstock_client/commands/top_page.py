@@ -63,7 +63,8 @@ def page_of(overview: Overview, view: str, columns: int) -> Page:
         silent = ", ".join(overview.silent)
         head.append((Piece(shortened(f"no answer from {silent}: older facts", columns), BAD),))
     if view == DEVICES:
-        return Page(head, [(), *_devices(overview, columns)])
+        heading, *rows = _devices(overview, columns)
+        return Page([*head, (), heading], rows)
     return Page(head, [(), *_hosts(overview.nodes, columns), (), *_jobs(overview, columns)])
 
 
@@ -159,7 +160,7 @@ def _is_busy(device: DeviceNow) -> bool:
 def _busy_style(device: DeviceNow) -> str:
     """What is used by nobody of ours, and what is held without being used, should be seen."""
     if device.state == FREE:
-        return BAD
+        return BAD if _is_busy(device) else DIM
     return GOOD if (device.utilisation_percent or 0) >= BUSY_PERCENT else WARM
 
 

@@ -47,6 +47,7 @@ from penstock_node_agent.drivers.port import (
 RENEW_S = 30.0
 RENEW_S_MAX = 600.0
 """Beginning anew may take seconds on a host whose GPUs sleep: tried less and less often."""
+CLOSE_S_MAX = 5.0
 SYSFS_PCI = Path("/sys/bus/pci/devices")
 
 log = logging.getLogger(__name__)
@@ -157,9 +158,15 @@ class NvmlDriver:
         return ",".join(uuids)
 
     def close(self) -> None:
-        with self._lock:
+        """A question that never comes back must not keep the process from ending."""
+        if not self._lock.acquire(timeout=CLOSE_S_MAX):
+            log.error("NVML does not come back, and is left as it is")
+            return
+        try:
             self._tells = ()
             self._end()
+        finally:
+            self._lock.release()
 
     def deafen(self, tell: Tell) -> None:
         """Nothing more is told to it."""
