@@ -80,14 +80,15 @@ class ConfigError(click.ClickException):
 
 
 def command_for(
-    config_type: type[C], *, name: str, help: str, run: Callable[[C], int]
+    config_type: type[C], *, name: str, help: str, run: Callable[[C], int], table: str = ""
 ) -> click.Command:
-    """Make the click command that loads the settings, calls `run` and exits with its result."""
+    """Make the click command that loads the settings, calls `run` and exits with its result.
+    `table`: of the settings in a file, where that is not `name`."""
     settings = msgspec.structs.fields(config_type)
 
     def callback(config_file: str | None, json_output: bool, **flags: Any) -> None:
         config = load_config(
-            config_type, table=name, flags=flags, environ=os.environ, file=config_file
+            config_type, table=table or name, flags=flags, environ=os.environ, file=config_file
         )
         click.get_current_context().exit(run(config))
 
@@ -96,7 +97,7 @@ def command_for(
         click.Option(
             ["--config", "config_file"],
             metavar="FILE",
-            help=f"TOML file with settings, common ones at the top, others in [{name}]."
+            help=f"TOML file with settings, common ones at the top, others in [{table or name}]."
             f"  [env: {ENV_CONFIG_FILE}]",
         ),
         click.Option(

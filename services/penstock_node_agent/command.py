@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import click
+
 from penstock_node_agent.config import Config
 from penstock_node_agent.drivers import check_setting
 from penstock_node_agent.ports import parse_port_range
@@ -24,4 +28,33 @@ def run(config: Config) -> int:
     return serve(config)
 
 
-command = command_for(Config, name="agent", help="Run what is assigned to this host.", run=run)
+def check(config: Config) -> int:
+    from penstock_node_agent.check_command import run_check
+
+    return run_check(config)
+
+
+def _agent(**given: Any) -> None:
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.invoke(_running, **given)
+    elif any(value not in (None, (), False) for value in given.values()):
+        raise click.UsageError(f"options stand behind the word: {context.invoked_subcommand} …")
+
+
+_running = command_for(Config, name="agent", help="Run what is assigned to this host.", run=run)
+_check = command_for(
+    Config,
+    name="check",
+    table="agent",
+    help="Test this host, and say what to put right; exit code 1 where something must be.",
+    run=check,
+)
+command = click.Group(
+    "agent",
+    commands=[_check],
+    params=_running.params,
+    callback=_agent,
+    invoke_without_command=True,
+    help=_running.help,
+)

@@ -34,6 +34,7 @@ from penstock_node_agent.unready import JOB, NODE, Unready
 LOOK_S = 10.0
 COMMAND_S = 30.0
 MESH_LETTERS = 8
+FACT_LETTERS_MAX = 200
 OTHER_SOURCE = re.compile(
     r"(containers-storage|dir|docker-archive|docker-daemon|oci|oci-archive|ostree|sif|tarball):"
 )
@@ -78,15 +79,25 @@ class Podman:
         self._room = asyncio.Semaphore(PULLS_MAX)
         self.version = self.fault = ""
 
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return self._settings.argv
+
     async def open(self) -> None:
         """Look whether it works; the reaper is told whose containers these are."""
+        await self.look()
+        if self.version:
+            self._write_settings()
+        log.info("podman %s", self.version or self.fault)
+
+    async def look(self) -> None:
+        """Whether it works, and why not."""
         ran = await self._call("info", "--format={{.Version.Version}}", limit_s=LOOK_S)
         if ran.code == 0:
-            self.version = ran.last_line
-            self._write_settings()
+            self.version = ran.last_line[:FACT_LETTERS_MAX]
         else:
-            self.fault = ran.last_line or f"{self._settings.program} does not answer"
-        log.info("podman %s", self.version or self.fault)
+            fault = ran.last_line or f"{self._settings.program} does not answer"
+            self.fault = "".join(filter(str.isprintable, fault))[:FACT_LETTERS_MAX]
 
     @property
     def offers(self) -> tuple[str, ...]:
