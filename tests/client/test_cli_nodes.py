@@ -54,6 +54,25 @@ async def test_nodes_and_one_node_are_shown(real_mesh: FakeMesh, penstock: Penst
     assert (await penstock("node", "show", "node-z")).code == 2
 
 
+async def test_a_node_says_what_it_offers_and_has_found(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    view = a_node_view("node-a")
+    device = replace(view.description.devices[0], driver_version="580.1", cuda_version="13.0")
+    about = replace(
+        view.description,
+        devices=(device,),
+        driver="nvml",
+        offers=("containers", "users"),
+        facts={"podman": "4.3.1"},
+    )
+    await real_mesh.answer("query.inventory.node", replace(view, description=about))
+    shown = (await penstock("node", "show", "node-a")).out.decode()
+    fields = dict(line.split(None, 1) for line in shown.splitlines()[:12])
+    assert fields["driver"] == "nvml 580.1 CUDA 13.0"
+    assert (fields["offers"], fields["podman"]) == ("containers users", "4.3.1")
+
+
 async def test_where_nodes_are_is_shown_when_asked(real_mesh: FakeMesh, penstock: Penstock) -> None:
     lies = a_node_view("node-a")
     labels = {"rack": "r1", "site": "s1", "zone": "a"}

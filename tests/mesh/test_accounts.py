@@ -75,6 +75,18 @@ async def test_a_client_reads_the_past_by_direct_get(
     assert (by_seq.data, by_subject.data, log.data) == (b"fact", b"fact", b"out")
 
 
+async def test_a_client_hears_readings_and_reads_the_last_ones(
+    client: User, node: User, eventually: Any
+) -> None:
+    subject = f"{ROOT}.node.n1.sample"
+    await client.listen(f"{ROOT}.node.*.sample")
+    await node.js.publish(subject, b"before")
+    await node.js.publish(subject, b"readings")
+    await eventually(lambda: [message.data for message in client.heard] == [b"before", b"readings"])
+    last = await client.js.get_last_msg("SAMPLES", subject, direct=True)
+    assert last.data == b"readings"
+
+
 async def test_one_direct_get_may_bring_many_messages(users: Users, client: User) -> None:
     scheduler = await users.connect("scheduler", "scheduler")
     for index in range(5):

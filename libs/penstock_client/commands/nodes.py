@@ -16,7 +16,7 @@ from penstock_client.commands.invitations import approve, invitations, invite
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
-    from penstock_contracts.nodes import NodeView
+    from penstock_contracts.nodes import NodeDescription, NodeView
     from penstock_contracts.queries import NodeUse
 
 UNKNOWN = "?"
@@ -90,8 +90,10 @@ def show(access: Access, name: str) -> int:
             ("cores", f"{about.cpu_milli / 1000:g}"),
             ("memory", f"{about.memory_mib} MiB"),
             ("address", about.advertise_address),
-            ("driver", about.driver),
+            ("driver", _driver(about)),
             ("version", about.version),
+            ("offers", " ".join(about.offers)),
+            *((name, text) for name, text in sorted(about.facts.items())),
             ("boot", about.boot_id),
             ("key", view.key),
             ("labels", " ".join(f"{key}={value}" for key, value in sorted(about.labels.items()))),
@@ -110,6 +112,14 @@ def show(access: Access, name: str) -> int:
     ]
     print_table(("GPU", "MODEL", "MIB", "HEALTH", "LINK", "UUID"), rows, "it has no devices")
     return 0
+
+
+def _driver(about: NodeDescription) -> str:
+    """With what it says of itself, of which every device has the same."""
+    known = {(device.driver_version, device.cuda_version) for device in about.devices}
+    for version, cuda in sorted(known):
+        return " ".join((about.driver, version, f"CUDA {cuda}" if cuda else "")).strip()
+    return about.driver
 
 
 def _verb(verb: str, help: str, *, deadline: bool = False, sure: str = "") -> None:
