@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class RawClient:
         self._arrived = asyncio.Event()
 
     @classmethod
-    async def connect(cls, url: str, creds: Path) -> RawClient:
+    async def connect(cls, url: str, creds: Path, tls: ssl.SSLContext | None = None) -> RawClient:
         errors: list[str] = []
 
         async def on_error(error: Exception) -> None:
@@ -51,7 +52,7 @@ class RawClient:
 
         connection = await nats.connect(
             url, user_credentials=str(creds), error_cb=on_error, max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,
+            reconnect_time_wait=0.1, tls=tls,
         )  # fmt: skip
         return cls(connection, errors)
 
