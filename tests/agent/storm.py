@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from agent.accounts import assert_once, assert_segments_match_ends, assert_two_a
 from agent.builders import a_shell_order
 from agent.scripted import AgentProcess, Mesh
 from penstock_bus.port import NoResponders, Outage
+from penstock_contracts.ids import ulid
 from penstock_contracts.leases import LeaseOrder
 
 PAUSE_S = 0.05
@@ -39,7 +42,8 @@ Lane = Callable[[int], Job]
 
 
 def a_lane(device: str, rng: random.Random, directory: Path, **order: Any) -> Lane:
-    """Jobs that write lines to both streams; `order`: what else they want."""
+    """Jobs that write lines to both streams; `order`: what else they want. Their ids are no other
+    run's, for containers of one host are named by them."""
 
     def make(seq: int) -> Job:
         lines, pause, code = rng.randrange(LINES_MAX), rng.random() * LINE_S_MAX, rng.randrange(100)
@@ -50,7 +54,8 @@ def a_lane(device: str, rng: random.Random, directory: Path, **order: Any) -> La
             f" done; exit {code}"
         )
         output = "".join(f"{device} {seq} {line}\n" for line in range(lines)).encode()
-        made = a_shell_order(script, lease_seq=seq, devices=(device,), **order)
+        job_id = ulid(time.time_ns() // 1_000_000, secrets.randbits(80))
+        made = a_shell_order(script, lease_seq=seq, job_id=job_id, devices=(device,), **order)
         return Job(made, code, output, tally)
 
     return make
