@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from penstock_bus.port import Outage
+from penstock_node_agent.check_command import warn_of
 from penstock_node_agent.config import Config
 from penstock_node_agent.joining import NotAdmitted, join
 from penstock_node_agent.membership import MembershipFiles, MembershipUnreadable
@@ -40,7 +41,7 @@ class MeshAway(JoinFailed):
 
 
 def enter(config: Config, token: str) -> None:
-    """Has this host join. Raises JoinFailed."""
+    """Has this host join, and says what of it is not as it should be. Raises JoinFailed."""
     files = MembershipFiles(Disk(), config.membership)
     try:
         node = asyncio.run(join(token, config.node, files, _say))
@@ -51,6 +52,7 @@ def enter(config: Config, token: str) -> None:
     except (MembershipUnreadable, OSError) as error:
         raise JoinFailed("invalid_field", str(error)) from error
     _say(f"joined as {node}; the next start needs no token")
+    warn_of(config)
 
 
 def _say(sentence: str) -> None:
