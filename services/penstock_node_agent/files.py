@@ -18,7 +18,7 @@ from penstock_contracts.work import OBJECT, Input, Output, StoredOutput
 from penstock_node_agent.depot_link import AT_ONCE, DepotLink
 from penstock_node_agent.mounted import split_place
 from penstock_node_agent.unready import JOB, NODE, Unready
-from penstock_node_agent.work_files import Incoming, NoFile, Outgoing, WorkFiles
+from penstock_node_agent.work_files import Ids, Incoming, NoFile, Outgoing, WorkFiles, ids_of
 
 BLOCK_BYTES = AT_ONCE * CHUNK_BYTES
 UPLOAD_DIGITS = 32
@@ -72,7 +72,7 @@ class Files:
         found = await self._depot.find(order, name)
         if wanted.sha256 and found.sha256 != wanted.sha256:
             raise _wrong(wanted, found.sha256)
-        with self._disk.incoming(work, wanted.path) as file:
+        with self._disk.incoming(work, wanted.path, _owner(order)) as file:
             digest = hashlib.sha256()
             async for data in self._chunks(order, found):
                 await _in_thread(_write, file, data, digest)
@@ -90,7 +90,7 @@ class Files:
         root, path = split_place(wanted.source, self._prefixes, order.tenant)
         with (
             self._disk.outgoing(root, path) as source,
-            self._disk.incoming(work, wanted.path) as file,
+            self._disk.incoming(work, wanted.path, _owner(order)) as file,
         ):
             digest = await _copy(source, file)
             if wanted.sha256 and digest != wanted.sha256:
@@ -160,6 +160,14 @@ async def _copy(source: Outgoing, target: Incoming) -> str:
 def _write(file: Incoming, data: bytes, digest: hashlib._Hash) -> None:
     digest.update(data)
     file.write(data)
+
+
+def _owner(order: LeaseOrder) -> Ids | None:
+    """Whose inputs are: the user's as whom the job runs. Raises Unready."""
+    try:
+        return ids_of(order.user) if order.user else None
+    except KeyError:
+        raise Unready("no_such_user", f"no user {order.user} here", NODE) from None
 
 
 def _wrong(wanted: Input, found: str) -> Unready:

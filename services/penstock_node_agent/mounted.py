@@ -13,13 +13,13 @@ from penstock_node_agent.unready import JOB, NODE, Unready
 
 
 def split_place(place: str, prefixes: Sequence[str], tenant: str) -> tuple[str, str]:
-    """(the allowed prefix that `file:/PATH` is below, the rest of the path). Raises Unready."""
+    """(the allowed prefix that `file:/PATH` is below or at, the rest of the path). Raises Unready."""
     path = place.removeprefix(FILE)
     parts = [part for part in path.split("/") if part]
     if ".." in parts or not path.startswith("/"):
         raise Unready("path_not_allowed", f"{path} is not an absolute path without '..'", JOB)
     for prefix in prefixes:
         root = [part for part in prefix.replace("{tenant}", tenant).split("/") if part]
-        if parts[: len(root)] == root and len(parts) > len(root):
+        if parts[: len(root)] == root:
             return "/" + "/".join(root), "/".join(parts[len(root) :])
     raise Unready("path_not_allowed", f"this node does not let jobs use {path}", NODE)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
 
 from penstock_contracts.leases import LeaseOrder
+from penstock_node_agent.work_files import ids_of
 
 PLACES = ("/dev/shm", "/run")
 DIRECTORY_MODE = 0o700
@@ -47,7 +47,7 @@ class SecretFiles:
             directory = f"{directory}/{SHARED}"
             os.mkdir(directory)
             os.chmod(directory, SHARED_DIRECTORY_MODE)
-        owner = _ids_of(user) if user else None
+        owner = ids_of(user) if user else None
         for name, text in files.items():
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(f"{directory}/{name}", flags, FILE_MODE), "wb") as file:
@@ -90,8 +90,3 @@ class SecretFiles:
 
 def _is_usable(place: str) -> bool:
     return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
-
-
-def _ids_of(user: str) -> tuple[int, int]:
-    found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
-    return found.pw_uid, found.pw_gid

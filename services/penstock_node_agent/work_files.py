@@ -8,6 +8,7 @@ nothing else. It does not know what the files are for.
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,9 @@ from contextlib import contextmanager, suppress
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 PART_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+Ids = tuple[int, int]
+"""User and group."""
+
 PART_SUFFIX = ".penstock-part"
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
@@ -25,10 +29,11 @@ class NoFile(Exception):
 
 
 class Incoming:
-    """A file that is being written beside its place."""
+    """A file that is being written beside its place. `owner`: the user and group whose it is, and
+    the directories that are made for it."""
 
-    def __init__(self, root: str, path: str) -> None:
-        self._directory, self._name = _enter(root, path, make=True)
+    def __init__(self, root: str, path: str, owner: Ids | None) -> None:
+        self._directory, self._name = _enter(root, path, make=True, owner=owner)
         self._part = f".{self._name}{PART_SUFFIX}"
         try:
             with suppress(FileNotFoundError):
@@ -37,6 +42,8 @@ class Incoming:
         except OSError:
             os.close(self._directory)
             raise
+        if owner is not None:
+            os.fchown(self._file, *owner)
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -96,9 +103,9 @@ class WorkFiles:
     """This host's."""
 
     @contextmanager
-    def incoming(self, root: str, path: str) -> Iterator[Incoming]:
+    def incoming(self, root: str, path: str, owner: Ids | None = None) -> Iterator[Incoming]:
         """Raises NoFile where the path leaves `root`, OSError."""
-        file = Incoming(root, path)
+        file = Incoming(root, path, owner)
         try:
             yield file
         finally:
@@ -114,7 +121,13 @@ class WorkFiles:
             file.close()
 
 
-def _enter(root: str, path: str, *, make: bool) -> tuple[int, str]:
+def ids_of(user: str) -> Ids:
+    """Of a user of this host, by name or number. Raises KeyError."""
+    found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    return found.pw_uid, found.pw_gid
+
+
+def _enter(root: str, path: str, *, make: bool, owner: Ids | None = None) -> tuple[int, str]:
     """A descriptor of the directory that the path's last part is in, and that part."""
     *above, name = path.split("/")
     if not name or any(part in ("", ".", "..") for part in (*above, name)):
@@ -122,13 +135,21 @@ def _enter(root: str, path: str, *, make: bool) -> tuple[int, str]:
     here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in above:
         try:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, DIRECTORY_MODE, dir_fd=here)
+            made = make and _make(part, here)
             deeper = os.open(part, DIRECTORY_FLAGS, dir_fd=here)
+            if made and owner is not None:
+                os.fchown(deeper, *owner)
         except OSError as error:
             raise NoFile(f"{path}: {part}: {error.strerror}") from error
         finally:
             os.close(here)
         here = deeper
     return here, name
+
+
+def _make(part: str, here: int) -> bool:
+    try:
+        os.mkdir(part, DIRECTORY_MODE, dir_fd=here)
+    except FileExistsError:
+        return False
+    return True

@@ -111,8 +111,10 @@ async def failure(work: Awaitable[Any]) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def a_depot(tmp_path: Path) -> AsyncIterator[Rig]:
-    bus = await memory.connect(MemoryBroker(time.time_ns), name="all")
+async def a_depot(tmp_path: Path, bus: Bus | None = None) -> AsyncIterator[Rig]:
+    """On that bus, or one of its own."""
+    own = await memory.connect(MemoryBroker(time.time_ns), name="all")
+    bus = bus or own
     await bus.ensure_buckets([SECRETS])
     await bus.ensure_buckets([FILES], objects=True)
     files = FileKeeper(bus, time.time_ns)
@@ -123,4 +125,4 @@ async def a_depot(tmp_path: Path) -> AsyncIterator[Rig]:
     await depot.open()
     yield rig
     await depot.close()
-    await bus.close()
+    await own.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,6 +129,25 @@ async def test_files_of_the_host_are_used_below_what_its_operator_allows(rig: Ri
     stored = await node.store(order, output, str(rig.work))
     assert (rig.mounted / TENANT / "new/model").read_bytes() == TEXT
     assert stored.sha256 == sum_of(TEXT)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+async def test_inputs_are_the_users_as_whom_the_job_runs(rig: Rig) -> None:
+    await rig.put("data", b"text")
+    wanted = Input("object:data", "in/deep/data")
+    order = rig.order(inputs=(wanted,), user="nobody")
+    await rig.node().fetch(order, wanted, str(rig.work))
+    nobody = pwd.getpwnam("nobody").pw_uid
+    for path in ("in", "in/deep", "in/deep/data"):
+        assert (rig.work / path).stat().st_uid == nobody
+    absent = msgspec.structs.replace(order, user="nobody-of-that-name")
+    fetching = rig.node().fetch(absent, wanted, str(rig.work))
+    assert await failure(fetching) == ("no_such_user", "node")
+    (rig.work / "out").write_bytes(b"theirs")
+    os.link(rig.work / "out", rig.work / "link")
+    output = Output("link", "object:link")
+    stealing = rig.node().store(rig.order(outputs=(output,), user="nobody"), output, str(rig.work))
+    assert await failure(stealing) == ("no_such_file", "job")
 
 
 async def test_no_answer_is_waited_for_and_is_the_nodes_fault_in_the_end(rig: Rig) -> None:
