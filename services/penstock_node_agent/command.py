@@ -9,6 +9,7 @@ import click
 from penstock_node_agent.config import Config
 from penstock_node_agent.drivers import check_setting
 from penstock_node_agent.ports import parse_port_range
+from penstock_node_agent.trust import TrustConfig, trust
 from penstock_runtime.config import ConfigError, command_for
 
 
@@ -50,9 +51,16 @@ _check = command_for(
     help="Test this host, and say what to put right; exit code 1 where something must be.",
     run=check,
 )
+_trust = command_for(
+    TrustConfig,
+    name="trust",
+    table="agent",
+    help="Vouch for devices of this host that have been reset or repaired in this boot.",
+    run=trust,
+)
 command = click.Group(
     "agent",
-    commands=[_check],
+    commands=[_check, _trust],
     params=_running.params,
     callback=_agent,
     invoke_without_command=True,

@@ -25,6 +25,7 @@ from penstock_node_agent.host import Host
 from penstock_node_agent.idle_tests import IdleTests, OperatorTest
 from penstock_node_agent.mps import Mps
 from penstock_node_agent.reaper_package import identity
+from penstock_node_agent.trust import take_trusted
 
 Take = Callable[[DevicesSeen | DeviceErred | AbilitiesChanged], None]
 NVML = "nvml"
@@ -37,10 +38,11 @@ class DeviceCare:
     """`first`: what the driver has found when the agent started. `state` is read only."""
 
     def __init__(self, config: Config, host: Host, state: State, first: Sequence[Device]) -> None:
-        self._host, self._state = host, state
+        self._host, self._state, self._directory = host, state, str(config.directory)
         self._programs = bool(config.sanity_command)
         before = said_before(state, host) if host.driver.can_check else {}
         self.watch = DeviceWatch(host.driver, host.clock, first, config.sample_s, before)
+        self.watch.trust(take_trusted(host.disk, self._directory))
         occupancy = Occupancy(
             host.driver, idle_mib=config.idle_memory_mib, owners_of=self._owners_of
         )
@@ -106,6 +108,9 @@ class DeviceCare:
         take(AbilitiesChanged(gained=gained, lost=lost, facts=self.facts))
 
     def _see(self, devices: tuple[Device, ...], take: Take) -> None:
+        if trusted := take_trusted(self._host.disk, self._directory):
+            self.watch.trust(trusted)
+            return
         state, described = self._state, self._state.described
         driver = self._host.driver.name
         same = described is not None and described.driver == driver and state.checks == self.wanted

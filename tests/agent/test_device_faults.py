@@ -15,6 +15,7 @@ from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.nodes import Device
 from penstock_node_agent import device_checks, idle_tests
 from penstock_node_agent.drivers.port import MemoryUse
+from penstock_node_agent.trust import TrustConfig, trust
 
 BAD, GOOD, OTHER = "SIM-n1-1", "SIM-n1-2", "SIM-n1-3"
 HELD = MemoryUse(used_mib=40_000, pids=(4711,))
@@ -110,7 +111,7 @@ async def test_an_error_of_the_application_condemns_no_device_and_is_told_to_who
     assert len(mesh.devices_told()) == 1
 
 
-async def test_what_only_a_reset_mends_stays_condemned_when_the_agent_begins_anew(
+async def test_what_only_a_reset_mends_stays_condemned_until_an_operator_vouches_for_it(
     mesh: Mesh, living: Living, eventually: Any
 ) -> None:
     living.driver.can_check = True
@@ -123,6 +124,10 @@ async def test_what_only_a_reset_mends_stays_condemned_when_the_agent_begins_ane
     living.start(sample_s=0.1)
     await eventually(lambda: mesh.hear() or len(mesh.descriptions) > told)
     assert all(d.devices[1].health_code == "xid_79" for d in mesh.descriptions[told:])
+    trust(TrustConfig(node="n1", state_dir=living.directory, devices=(BAD,)))
+    await eventually(lambda: said(mesh, BAD).healthy)
+    living.driver.err(BAD, 48)
+    await eventually(lambda: said(mesh, BAD).health_code == "xid_48")
 
 
 @pytest.mark.lesson(9)
