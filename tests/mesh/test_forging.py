@@ -29,6 +29,16 @@ FOR_NODE_2 = (
     f"{ROOT}.usage.n2",
     *(f"{ROOT}.node.n2.{verb}" for verb in ORDERS),
     *(f"{ORDERS_PREFIX}{ROOT}.node.n2.{verb}" for verb in ORDERS),
+    *(f"{ROOT}.depot.node.n2.{verb}" for verb in ("find", "read", "write", "keep", "secrets")),
+)
+KEPT = (
+    "$JS.API.DIRECT.GET.KV_SECRETS",
+    "$JS.API.STREAM.MSG.GET.KV_SECRETS",
+    "$JS.API.CONSUMER.CREATE.KV_SECRETS",
+    "$JS.API.DIRECT.GET.OBJ_FILES",
+    "$JS.API.STREAM.PURGE.OBJ_FILES",
+    "$KV.SECRETS.acme.00",
+    "$O.FILES.M.acme.x",
 )
 BROKER = (
     "$JS.API.STREAM.CREATE.MINE",
@@ -43,13 +53,21 @@ BROKER = (
     "$JS.API.CONSUMER.CREATE.FACTS",
     f"$JS.API.CONSUMER.CREATE.FACTS.mine.{ROOT}.job.>",
     "$JS.API.CONSUMER.DURABLE.CREATE.LOGS.mine",
+    *KEPT,
     "$KV.LOCKS.scheduler",
     "$KV.CURSORS.JOBS.facts",
     "$O.SNAPSHOTS.M.x",
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.CLAIMS.UPDATE",
 )
-NOT_FOR_A_CLIENT = (*MESH_ONLY, *FOR_NODE_2, *BROKER, f"{ROOT}.log.acme.{JOB}.1.0.stdout", "_R_.x")
+NOT_FOR_A_CLIENT = (
+    *MESH_ONLY,
+    *FOR_NODE_2,
+    *BROKER,
+    f"{ROOT}.log.acme.{JOB}.1.0.stdout",
+    f"{ROOT}.query.scheduler.lease",
+    "_R_.x",
+)
 NOT_FOR_A_NODE = (
     *MESH_ONLY,
     *FOR_NODE_2,
@@ -58,6 +76,8 @@ NOT_FOR_A_NODE = (
     f"{ROOT}.request.job.acme.submit",
     f"{ROOT}.command.node.n2.fence",
     f"{ROOT}.query.scheduler.jobs",
+    f"{ROOT}.query.scheduler.lease",
+    *(f"{ROOT}.depot.tenant.acme.{verb}" for verb in ("find", "read", "list", "put_secret")),
     "$JS.API.INFO",
     "$JS.API.DIRECT.GET.LOGS",
     "_INBOX_n2.x",
@@ -69,6 +89,9 @@ NOT_TO_BE_HEARD = (
     f"{ROOT}.>",
     f"{ROOT}.journal.>",
     f"{ROOT}.usage.>",
+    f"{ROOT}.depot.>",
+    "$KV.SECRETS.>",
+    "$O.FILES.>",
     f"{ROOT}.node.n2.desired",
     f"{ORDERS_PREFIX}{ROOT}.node.*.desired",
     "_INBOX_n2.>",
@@ -112,6 +135,15 @@ async def test_a_client_cannot_publish_what_others_say(users: Users, watch: Watc
 async def test_a_node_cannot_publish_what_others_say(users: Users, watch: Watch) -> None:
     node = await users.connect("node", "n1")
     assert await accepted(node, NOT_FOR_A_NODE) == []
+    assert await watch.grown() == {}
+
+
+@pytest.mark.parametrize("role", ["scheduler", "inventory", "metering"])
+async def test_files_and_secrets_are_the_depots_alone(
+    users: Users, watch: Watch, role: str
+) -> None:
+    service = await users.connect(role, role)
+    assert await accepted(service, KEPT) == []
     assert await watch.grown() == {}
 
 
