@@ -17,8 +17,10 @@ from nvml.library import MIB, Script, write_script
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.nodes import Device
 from penstock_contracts.samples import NodeSample, WorkSample
+from penstock_node_agent.drivers.late import TRY_S
 
 SAMPLE_S = "0.2"
+DRIVER_NOT_LOADED = 9
 HELD_S = 30.0
 """A device whose memory does not come back is quarantined after 10 s."""
 
@@ -52,22 +54,21 @@ class Gpus:
 
 
 @pytest.fixture
-async def gpus(
-    mesh: Mesh,
-    agent_factory: Any,
-    nvml_library: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    eventually: Any,
-) -> Gpus:
-    """With an agent that takes orders."""
+def hosted(mesh: Mesh, nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    """Without an agent yet."""
     path = tmp_path / "nvml.script"
     script = write_script(path, 2)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_library.parent))
     monkeypatch.setenv("NVML_SCRIPT", str(path))
-    agent_factory("--driver", "nvml", "--sample-s", SAMPLE_S)
-    await eventually(mesh.reachable)
     return Gpus(mesh, script)
+
+
+@pytest.fixture
+async def gpus(hosted: Gpus, agent_factory: Any, eventually: Any) -> Gpus:
+    """With an agent that takes orders."""
+    agent_factory("--driver", "nvml", "--sample-s", SAMPLE_S)
+    await eventually(hosted.mesh.reachable)
+    return hosted
 
 
 async def test_gpus_are_described_and_their_use_is_the_jobs_that_use_them(
@@ -156,3 +157,20 @@ async def test_a_gpu_that_is_cut_while_the_agent_runs_is_its_instances_from_then
     await eventually(lambda: mesh.text(order, "stdout") == f"{instance.uuid}\n".encode())
     gpus.script.gpu[1].cut("7g.80gb")
     await eventually(lambda: sorted(offered()) == [whole, ("H100-7g.80gb", gpus.uuid(1), True)])
+
+
+@pytest.mark.long
+async def test_a_driver_that_is_loaded_while_the_agent_runs_makes_it_a_host_with_gpus(
+    hosted: Gpus, agent_factory: Any, eventually: Any
+) -> None:
+    hosted.script.init_code = DRIVER_NOT_LOADED
+    agent_factory("--driver", "auto", "--sample-s", SAMPLE_S)
+    await eventually(hosted.mesh.reachable)
+    assert hosted.described() == {}
+    assert hosted.mesh.descriptions[-1].driver == "cpu"
+    hosted.script.init_code = 0
+    await eventually(lambda: len(hosted.described()) == 2, timeout_s=TRY_S + HELD_S)
+    assert hosted.mesh.descriptions[-1].driver == "nvml"
+    order = hosted.order(1, "true")
+    await hosted.mesh.order(order)
+    await eventually(lambda: hosted.mesh.has(order, "Released"))
