@@ -94,9 +94,12 @@ class Effects:
             self.workbench.finish(instruction.key)
 
     def look_around(self) -> None:
-        """Hold the bounds of the disk: of what waits there, and for what is new."""
+        """Hold the bounds of the disk, of what waits there and for what is new; and have a reaper
+        of another version replaced as soon as it has no work."""
         self.room.hold()
         self._disk_watch.look()
+        if self.link.outdated and not self._state.at_work():
+            self.link.retire()
 
     @property
     def may_forget(self) -> bool:

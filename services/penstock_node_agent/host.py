@@ -33,7 +33,9 @@ MIB = 1 << 20
 
 
 class ReaperDoor(Protocol):
-    """How the agent comes to its reaper."""
+    """How the agent comes to its reaper. `code`: names what `start` would start."""
+
+    code: str
 
     async def connect(self, link: asyncio.Protocol) -> None:
         """Raises ConnectionRefusedError or FileNotFoundError when none listens."""
@@ -86,6 +88,7 @@ class UnixDoor:
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
+        self.code = reaper_package.code_name()
 
     async def connect(self, link: asyncio.Protocol) -> None:
         loop = asyncio.get_running_loop()

@@ -44,7 +44,8 @@ class ReaperLink(asyncio.Protocol):
         self._requests: list[bytes] = []
         self._lost = asyncio.Event()
         self._made = asyncio.Event()
-        self._leaving = False
+        self._leaving = self._retiring = False
+        self._code = ""
         self.pid: int | None = None
         self.restarts = 0
 
@@ -54,6 +55,18 @@ class ReaperLink(asyncio.Protocol):
     @property
     def connected(self) -> bool:
         return self._transport is not None
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a reaper that was started now would have other code."""
+        return bool(self._code and self._door.code and self._code != self._door.code)
+
+    def retire(self) -> None:
+        """Have a reaper without work end; what is sent meanwhile is for the next one."""
+        log.info("a reaper of another version is replaced")
+        self.send(op="leave")
+        self.flush()
+        self._retiring, self._code = True, ""
 
     async def keep(self) -> None:
         """Hold the connection until cancelled."""
@@ -84,7 +97,7 @@ class ReaperLink(asyncio.Protocol):
     def send(self, **request: Any) -> None:
         """Line a request up; `flush` sends. Without a connection it is dropped: ReaperReady
         repairs."""
-        if self._transport is not None:
+        if self._transport is not None and not self._retiring:
             self._requests.append(_encoder.encode(request))
 
     def flush(self) -> None:
@@ -118,7 +131,7 @@ class ReaperLink(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        self.pid = None
+        self.pid, self._retiring = None, False
         self._made.clear()
         self._lost.set()
 
@@ -153,6 +166,7 @@ class ReaperLink(asyncio.Protocol):
             self.pid = line[2]
             now = self._clock.boottime_ns()
             can = line[4] if len(line) > READY_ITEMS_ONCE else {}
+            self._code = can.get("code", "")
             self._on_event(
                 ReaperReady(
                     at_ns=now,

@@ -39,16 +39,28 @@ def pack(state_dir: Path) -> Path:
     """Write the archive; the name is replaced at once, so a running reaper keeps the file it
     opened."""
     root = Path(__file__).parent
-    sources = ["__init__.py", *(f"reaper/{path.name}" for path in sorted(root.glob("reaper/*.py")))]
     part = state_dir / f"{ARCHIVE_NAME}.new"
     with zipfile.ZipFile(part, "w") as archive:
         archive.writestr(zipfile.ZipInfo("__main__.py", _FIXED_DATE), _MAIN)
-        for source in sources:
-            name = f"{root.name}/{source}"
-            archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), (root / source).read_bytes())
+        for source in _sources():
+            name = str(source.relative_to(root.parent))
+            archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), source.read_bytes())
     target = state_dir / ARCHIVE_NAME
     part.rename(target)
     return target
+
+
+def code_name() -> str:
+    """Names the reaper that this installation starts: another one has other code."""
+    found = hashlib.sha256()
+    for path in _sources():
+        found.update(path.read_bytes())
+    return found.hexdigest()[:IDENTITY_LETTERS]
+
+
+def _sources() -> list[Path]:
+    root = Path(__file__).parent
+    return [root / "__init__.py", *sorted(root.glob("reaper/*.py"))]
 
 
 def identity(state_dir: Path) -> str:
@@ -108,7 +120,7 @@ def _launch(state_dir: Path) -> int:
     """Start the first process of the double fork and wait for its end."""
     argv = [
         *(sys.executable, "-I", "-S", "-W", "ignore::DeprecationWarning"),
-        *(str(pack(state_dir)), str(state_dir), identity(state_dir)),
+        *(str(pack(state_dir)), str(state_dir), identity(state_dir), code_name()),
     ]
     null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}

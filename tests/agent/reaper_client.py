@@ -80,7 +80,7 @@ class ReaperClient:
     def start_without_groups(self, python: str = sys.executable, **how: Any) -> None:
         """As on a host that has no control groups for it; `how`: for the process, as `user`."""
         archive = str(reaper_package.pack(self.directory))
-        argv = [python, "-I", "-S", archive, str(self.directory), ""]
+        argv = [python, "-I", "-S", archive, str(self.directory), "", ""]
         subprocess.run(argv, check=True, timeout=WAIT_S, **how)
         self.connect()
 

@@ -245,6 +245,8 @@ class ReaperLife(Life):
 class SimulatedDoor:
     """The agent's port to its reaper."""
 
+    code = ""
+
     def __init__(self, host: SimulatedHost) -> None:
         self._host = host
 

@@ -172,6 +172,11 @@ class State(msgspec.Struct, kw_only=True):
         held = (lease for lease in self.leases.values() if lease.stage != OVER)
         return {lease.port for lease in held if lease.port is not None}
 
+    def at_work(self) -> bool:
+        """Whether the reaper has anything to do, or will have."""
+        busy = (SPAWNING, RUNNING, ENDED, FINISHING)
+        return bool(self.strays) or any(lease.stage in busy for lease in self.leases.values())
+
     def running(self) -> int:
         return sum(lease.stage == RUNNING for lease in self.leases.values())
 

@@ -32,7 +32,7 @@ EXIT_TAKEN = 3
 
 def main() -> None:
     os.closerange(DESCRIPTORS_OWN, DESCRIPTORS_MAX)
-    directory, identity = os.path.realpath(sys.argv[1]), sys.argv[2]
+    directory, identity, code = os.path.realpath(sys.argv[1]), sys.argv[2], sys.argv[3]
     listening, told = os.pipe()
     if os.fork():
         os.close(told)
@@ -51,10 +51,10 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "cannot become the subreaper")
-    _serve(directory, identity, told)
+    _serve(directory, identity, code, told)
 
 
-def _serve(directory: str, identity: str, told: int) -> None:
+def _serve(directory: str, identity: str, code: str, told: int) -> None:
     wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -81,7 +81,7 @@ def _serve(directory: str, identity: str, told: int) -> None:
         channel=Channel(root, wakeup_read, containers.descriptor),
         boottime_ns=_boottime_ns,
         complain=sys.stderr.write,
-        abilities=told_of,
+        abilities={**told_of, "code": code},
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: reaper.leave())
