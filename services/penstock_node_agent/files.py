@@ -17,8 +17,9 @@ from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.work import OBJECT, Input, Output, StoredOutput
 from penstock_node_agent.depot_link import AT_ONCE, DepotLink
 from penstock_node_agent.mounted import split_place
+from penstock_node_agent.reaper.privileges import find
 from penstock_node_agent.unready import JOB, NODE, Unready
-from penstock_node_agent.work_files import Ids, Incoming, NoFile, Outgoing, WorkFiles, ids_of
+from penstock_node_agent.work_files import Ids, Incoming, NoFile, Outgoing, WorkFiles
 
 BLOCK_BYTES = AT_ONCE * CHUNK_BYTES
 UPLOAD_DIGITS = 32
@@ -72,7 +73,8 @@ class Files:
         found = await self._depot.find(order, name)
         if wanted.sha256 and found.sha256 != wanted.sha256:
             raise _wrong(wanted, found.sha256)
-        with self._disk.incoming(work, wanted.path, _owner(order)) as file:
+        owner = await _owner(order)
+        with self._disk.incoming(work, wanted.path, owner) as file:
             digest = hashlib.sha256()
             async for data in self._chunks(order, found):
                 await _in_thread(_write, file, data, digest)
@@ -88,9 +90,10 @@ class Files:
 
     async def _fetch_mounted(self, order: LeaseOrder, wanted: Input, work: str) -> None:
         root, path = split_place(wanted.source, self._prefixes, order.tenant)
+        owner = await _owner(order)
         with (
             self._disk.outgoing(root, path) as source,
-            self._disk.incoming(work, wanted.path, _owner(order)) as file,
+            self._disk.incoming(work, wanted.path, owner) as file,
         ):
             digest = await _copy(source, file)
             if wanted.sha256 and digest != wanted.sha256:
@@ -162,12 +165,14 @@ def _write(file: Incoming, data: bytes, digest: hashlib._Hash) -> None:
     file.write(data)
 
 
-def _owner(order: LeaseOrder) -> Ids | None:
+async def _owner(order: LeaseOrder) -> Ids | None:
     """Whose inputs are: the user's as whom the job runs. Raises Unready."""
+    if not order.user:
+        return None
     try:
-        return ids_of(order.user) if order.user else None
-    except KeyError:
-        raise Unready("no_such_user", f"no user {order.user} here", NODE) from None
+        return (await _in_thread(find, order.user))[1:3]
+    except LookupError as error:
+        raise Unready("no_such_user", str(error), NODE) from error
 
 
 def _wrong(wanted: Input, found: str) -> Unready:

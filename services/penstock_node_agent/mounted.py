@@ -13,7 +13,8 @@ from penstock_node_agent.unready import JOB, NODE, Unready
 
 
 def split_place(place: str, prefixes: Sequence[str], tenant: str) -> tuple[str, str]:
-    """(the allowed prefix that `file:/PATH` is below or at, the rest of the path). Raises Unready."""
+    """(the allowed prefix that `file:/PATH` is below, or is, the rest of the path). Raises
+    Unready."""
     path = place.removeprefix(FILE)
     parts = [part for part in path.split("/") if part]
     if ".." in parts or not path.startswith("/"):

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from penstock_contracts.leases import LeaseOrder
-from penstock_node_agent.work_files import ids_of
+from penstock_node_agent.reaper.privileges import find
 
 PLACES = ("/dev/shm", "/run")
 DIRECTORY_MODE = 0o700
@@ -36,7 +36,7 @@ class SecretFiles:
     def put(self, key: str, files: Mapping[str, str], order: LeaseOrder) -> str:
         """Lay them down, for the user that the job runs as, and return the directory. One that a
         container will see, and nobody else can, may be read there under any user. Raises OSError,
-        KeyError (no such user).
+        LookupError (no such user).
         """
         user, shared = order.user, order.container is not None
         self.remove(key)
@@ -47,7 +47,7 @@ class SecretFiles:
             directory = f"{directory}/{SHARED}"
             os.mkdir(directory)
             os.chmod(directory, SHARED_DIRECTORY_MODE)
-        owner = ids_of(user) if user else None
+        owner = find(user)[1:3] if user else None
         for name, text in files.items():
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(f"{directory}/{name}", flags, FILE_MODE), "wb") as file:

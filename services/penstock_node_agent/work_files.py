@@ -8,7 +8,6 @@ nothing else. It does not know what the files are for.
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -119,12 +118,6 @@ class WorkFiles:
             yield file
         finally:
             file.close()
-
-
-def ids_of(user: str) -> Ids:
-    """Of a user of this host, by name or number. Raises KeyError."""
-    found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
-    return found.pw_uid, found.pw_gid
 
 
 def _enter(root: str, path: str, *, make: bool, owner: Ids | None = None) -> tuple[int, str]:

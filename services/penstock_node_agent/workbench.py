@@ -189,8 +189,8 @@ class Workbench:
                 variables[SECRETS_VARIABLE] = await asyncio.to_thread(
                     secrets.put, lease.key, files, order
                 )
-            except KeyError:
-                raise Unready("no_such_user", f"no user {order.user} here", NODE) from None
+            except LookupError as error:
+                raise Unready("no_such_user", str(error), NODE) from error
             except OSError as error:
                 sentence = f"secrets cannot be laid down: {error.strerror}"
                 raise Unready("disk_failed", sentence, NODE) from error

@@ -60,7 +60,7 @@ def hide_tmp(work: str, size_mib: int | None) -> None:
 def become(user: str, work: str, env: dict[str, str]) -> None:
     """Run as `NAME`, `NAME:GROUP` or the same in numbers, with that user's groups; owns its work
     directory and output. Raises OSError, LookupError."""
-    name, uid, gid, home = _find(user)
+    name, uid, gid, home = find(user)
     if uid == os.geteuid() and gid == os.getegid():
         return
     groups = os.getgrouplist(name, gid) if name else [gid]
@@ -80,7 +80,7 @@ def become(user: str, work: str, env: dict[str, str]) -> None:
             env.setdefault(variable, value)
 
 
-def _find(user: str) -> tuple[str, int, int, str]:
+def find(user: str) -> tuple[str, int, int, str]:
     """Name ("" = has none), user, group, home."""
     import grp
     import pwd
