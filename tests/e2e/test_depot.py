@@ -116,7 +116,7 @@ def test_an_agent_killed_while_it_gets_ready_or_stores_loses_nothing(
     script = f"echo > {marks[0]}; sleep 0.5; echo > {marks[1]}"
     command = ("--input", "d=object:data", "--output", "d=object:copy", "--", "sh", "-c", script)
     job = mesh.popen("run", *command)
-    until(lambda: list(mesh.data.glob("nodes/*/work/*/.d.*")), what="the input is being got")
+    until(lambda: list(mesh.data.glob("nodes/*/*/*/.d.*")), what="the input is being got")
     mesh.kill(mesh.pid_of("agent"))
     for mark in marks:
         until(mark.exists)
