@@ -9,12 +9,15 @@ import pytest
 
 from agent.nvml_host import NvmlHost
 from nvml.library import Script
+from penstock_node_agent.drivers import nvml_events
 from penstock_node_agent.drivers.nvml import RENEW_S
 from penstock_node_agent.drivers.port import DriverSilent, Xid
 
 GPU_IS_LOST, DRIVER_NOT_LOADED, UNKNOWN = 15, 9, 999
 ECC, XID = 2, 8
 LONG_S = 30.0
+LOOKS = 200
+"""As many as take a listener that spins through thousands of rounds."""
 
 
 def listeners() -> list[threading.Thread]:
@@ -60,12 +63,18 @@ def test_a_driver_in_which_nothing_can_be_heard_is_no_failure(nvml_host: NvmlHos
     ear.close()
 
 
-def test_a_lost_gpu_does_not_make_the_listener_spin(nvml_host: NvmlHost) -> None:
+def test_a_lost_gpu_does_not_make_the_listener_spin(
+    nvml_host: NvmlHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvml_events, "PAUSE_S", LONG_S)
     driver = nvml_host.driver()
     told: SimpleQueue[Xid] = SimpleQueue()
-    ear = driver.listen(told.put)
     nvml_host.script.wait_code = GPU_IS_LOST
     nvml_host.script.xid(0, 79)
+    ear = driver.listen(told.put)
+    for _ in range(LOOKS):
+        driver.discover()
+    assert nvml_host.script.waits <= 1, "it pauses after a failure"
     ear.close()
     assert listeners() == [], "it ends also while NVML fails"
     assert told.empty()

@@ -39,7 +39,7 @@ struct gpu {
 };
 struct event { uint32_t gpu, gpu_instance, compute_instance, unused; uint64_t type, data; };
 struct script {
-  uint32_t bytes, inits, ends, calls, latency_us, events_said, events_taken, sets;
+  uint32_t bytes, inits, ends, calls, latency_us, events_said, events_taken, sets, waits;
   int32_t init_code, wait_code, cuda, global_code;
   char driver[80];
   struct event event[EVENTS];
@@ -372,6 +372,7 @@ struct told { struct handle *device; unsigned long long type, data; unsigned gi,
 int nvmlEventSetWait_v2(struct script *set, struct told *out, unsigned timeout_ms) {
   (void)set;
   if (!begun) return UNINITIALIZED;
+  __atomic_add_fetch(&script->waits, 1, __ATOMIC_RELAXED);
   if (script->wait_code) return script->wait_code;
   for (unsigned waited_ms = 0; waited_ms < timeout_ms; waited_ms += LOOK_MS) {
     pthread_mutex_lock(&taking);

@@ -160,6 +160,7 @@ class Script(ctypes.Structure):
                 "events_said",
                 "events_taken",
                 "sets",
+                "waits",
             )
         ),
         *((name, c_int32) for name in ("init_code", "wait_code", "cuda", "global_code")),
