@@ -111,7 +111,9 @@ class Storm:
         assert_once(mesh, orders)
         for job in self.jobs:
             end = mesh.end(job.order)
-            assert (end.reason, end.exit_code, end.signal) == ("exited", job.code, None)
+            assert (end.reason, end.exit_code, end.signal) == ("exited", job.code, None), (
+                f"{end} {mesh.text(job.order, 'stderr')[-500:]!r}"
+            )
             assert end.log_bytes["stdout"] == len(job.output), "no byte is doubled on the disk"
             await eventually(lambda job=job: mesh.text(job.order, "stdout") == job.output)
             assert job.tally.read_text("ascii") == "ran\n", "no job runs twice"

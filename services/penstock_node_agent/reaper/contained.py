@@ -159,7 +159,8 @@ class Contained:
         if reason == LOST:
             at_ns = attempt.began_ns
         at_ns = max(attempt.began_ns, min(at_ns, now))
-        self._end(attempt, End(at_ns, over.code, over.signal, reason, message))
+        end = End(at_ns, over.code, over.signal, reason, message)
+        self._end(attempt, end, tell=over.begun)
 
     def _detached(self, key: str) -> None:
         attempt = self._records.attempts[key]
@@ -175,14 +176,17 @@ class Contained:
             attempt = Attempt(stray.key, self._boottime_ns(), "", "", "", told)
             self._records.attempts[stray.key] = attempt
             self._records.add(attempt.order_line())
-            self._end(attempt, End(attempt.began_ns, None, None, LOST, "the reaper died"))
+            end = End(attempt.began_ns, None, None, LOST, "the reaper died")
+            self._end(attempt, end, tell=False)
         elif attempt.gone:
             self._to_clear[stray.key] = told
 
-    def _end(self, attempt: Attempt, end: End) -> None:
-        """Told at once, so that it is on the disk before the container is removed."""
+    def _end(self, attempt: Attempt, end: End, *, tell: bool) -> None:
+        """What only its container knows is told at once, so that it is on the disk before that is
+        removed; anything else when nothing of it can write any more."""
         attempt.held = True
         self._clearing.begin(attempt, end)
-        self._clearing.tell_end(attempt, None)
+        if tell:
+            self._clearing.tell_end(attempt, None)
         if attempt.container is not None:
             self._to_clear[attempt.key] = attempt.container
