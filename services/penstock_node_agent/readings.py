@@ -33,6 +33,9 @@ _COPIED = tuple(
     field for field in DeviceSample.__struct_fields__ if field in Reading.__struct_fields__
 )
 
+WORK_MAX = 512
+"""Of all devices, so that a sample of 256 fits one message."""
+
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
@@ -100,11 +103,12 @@ class Sampler:
         pids = sorted({process.pid for process in processes})
         owners = self._host.owners_of(pids, work.key_of_slot) if pids else {}
         self._readings = readings
+        room = min(WORK_PER_DEVICE_MAX, max(1, WORK_MAX // max(1, len(readings))))
         return NodeSample(
             node=self._node,
             at_ms=self._host.clock.now_ns() // 1_000_000,
             every_ms=round(self._interval_s * 1000),
-            devices=tuple(_device(reading, owners, work) for reading in readings),
+            devices=tuple(_device(reading, owners, work, room) for reading in readings),
         )
 
     def _publish(self, sample: NodeSample) -> None:
@@ -113,11 +117,12 @@ class Sampler:
                 self._bus.publish_nowait(f"{ROOT}.node.{self._node}.sample", _encode(sample))
 
 
-def _device(reading: Reading, owners: Mapping[int, str], work: Work) -> DeviceSample:
+def _device(reading: Reading, owners: Mapping[int, str], work: Work, room: int) -> DeviceSample:
+    """With at most `room` of what uses it."""
     values = {field: getattr(reading, field) for field in _COPIED}
     used = None
     if reading.processes is not None:
-        used = tuple(_work(reading.processes, owners, work))[:WORK_PER_DEVICE_MAX]
+        used = tuple(_work(reading.processes, owners, work))[:room]
     throttled = None if reading.vitals is None else reading.vitals.throttled
     return DeviceSample(**values, throttled=throttled, work=used)
 

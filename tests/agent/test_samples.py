@@ -16,8 +16,11 @@ import pytest
 
 from agent.builders import a_node, an_order, ordered
 from agent.nvml_host import NvmlHost
+from penstock_contracts.bounds import DEVICES_PER_NODE_MAX
+from penstock_contracts.ids import ulid
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.samples import NodeSample, WorkSample
+from penstock_contracts.streams import LOG_MESSAGE_BYTES_MAX
 from penstock_node_agent.core import events
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.dcgm import metrics_of
@@ -127,6 +130,37 @@ async def test_processes_count_for_the_lease_that_they_belong_to(eventually: Any
             utilisation_percent=30,
         ),
     )
+
+
+async def test_a_sample_of_as_many_devices_as_a_node_may_have_fits_one_message(
+    eventually: Any,
+) -> None:
+    orders = [an_order(job_id=ulid(NOW_MS, number), lease_seq=10**12) for number in range(100)]
+    owners = {pid: order.key for pid, order in enumerate(orders)}
+    processes = tuple(
+        ProcessReading(pid=pid, memory_mib=10**6, utilisation_percent=100) for pid in owners
+    )
+    measured = {
+        field: 10**9
+        for field in Reading.__struct_fields__
+        if field.endswith(("_percent", "_mib", "_c", "_mw", "_mj", "_mhz", "_kb_s"))
+    }
+    devices = (
+        Reading(
+            uuid=f"MIG-{index:036}",
+            index=index,
+            model="H100-1g.10gb+me",
+            parent=f"GPU-{index:036}",
+            processes=processes,
+            **measured,
+        )
+        for index in range(DEVICES_PER_NODE_MAX)
+    )
+    sampling = Sampling(*devices, owners=owners)
+    sampling.orders |= {order.key: order for order in orders}
+    sample = await sampling.first(eventually)
+    assert len(sampling.bus.published[0][1]) <= LOG_MESSAGE_BYTES_MAX
+    assert all(device.work for device in sample.devices)
 
 
 async def test_a_silent_driver_leaves_no_old_readings(eventually: Any) -> None:
