@@ -21,6 +21,9 @@ CLUSTER_PORT = 6222
 MAX_PAYLOAD_BYTES = 8 << 20
 """Journal entries close at 512 KiB; the largest thing said is all that a node should hold: its
 leases, each with a job of at most 64 KiB."""
+TLS_S = 10
+"""How long a host may take to greet: one that is busy, or far away, takes more than the server's
+default of 2 s."""
 FILE_STORE_BYTES_MAX = 1 << 40
 MEMORY_STORE_BYTES_MAX = 1 << 33
 """Every stream has a bound of its own. The server's default, a share of what is free when it
@@ -121,6 +124,7 @@ def render_config(settings: ServerSettings) -> str:
             "tls: {",
             f"  cert_file: {_quoted(str(settings.tls_certificate))}",
             f"  key_file: {_quoted(str(settings.tls_key))}",
+            f"  timeout: {TLS_S}",
             "}",
         ]
     return "\n".join(lines) + "\n"

@@ -151,7 +151,10 @@ class Config(CommonConfig, frozen=True, kw_only=True):
 
     join: Annotated[
         str | None,
-        Meta(description="Token of `penstock node invite`: become a node of that mesh, once."),
+        Meta(
+            description="Token of `penstock node invite`: become a node of that mesh, once; "
+            "- reads it from standard input."
+        ),
     ] = None
 
     @property

@@ -7,9 +7,11 @@ It does not know how a host joins.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import click
+import msgspec
 
 from penstock_bus.port import Outage
 from penstock_node_agent.check_command import warn_of
@@ -18,6 +20,7 @@ from penstock_node_agent.joining import NotAdmitted, join
 from penstock_node_agent.membership import MembershipFiles, MembershipUnreadable
 from penstock_node_agent.reaper.disk import Disk
 
+STANDARD_INPUT = "-"
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 3
 
@@ -41,7 +44,10 @@ class MeshAway(JoinFailed):
 
 
 def enter(config: Config, token: str) -> None:
-    """Has this host join, and says what of it is not as it should be. Raises JoinFailed."""
+    """Has this host join, and says what of it is not as it should be. `-` reads the token from
+    standard input, where no other user of the host sees it. Raises JoinFailed."""
+    if token == STANDARD_INPUT:
+        token = sys.stdin.readline()
     files = MembershipFiles(Disk(), config.membership)
     try:
         node = asyncio.run(join(token, config.node, files, _say))
@@ -52,7 +58,7 @@ def enter(config: Config, token: str) -> None:
     except (MembershipUnreadable, OSError) as error:
         raise JoinFailed("invalid_field", str(error)) from error
     _say(f"joined as {node}; the next start needs no token")
-    warn_of(config)
+    warn_of(msgspec.structs.replace(config, join=None))
 
 
 def _say(sentence: str) -> None:

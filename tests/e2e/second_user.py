@@ -54,16 +54,19 @@ class Host:
         path = self.home.with_suffix(f".{self._runs}.log")
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
-    def start(self, *arguments: str) -> None:
-        """`penstock agent ...` as the second user."""
+    def start(self, *arguments: str, said: str = "") -> None:
+        """`penstock agent ...` as the second user, who types `said`."""
         self._runs += 1
         with open(self.home.with_suffix(f".{self._runs}.log"), "wb") as log:
             self.process = subprocess.Popen(
                 [*_as_second_user(), str(PENSTOCK), "agent", "--driver", "simulated:2xA100",
                  "--stop-work-on-exit", *arguments],
                 env={"HOME": str(self.home), "PATH": os.environ["PATH"]},
-                cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.home, stdin=subprocess.PIPE, stdout=log, stderr=log,
             )  # fmt: skip
+        if self.process.stdin is not None:
+            self.process.stdin.write(said.encode())
+            self.process.stdin.close()
 
     def exit_code(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Waits for the agent to end."""

@@ -68,7 +68,7 @@ def invite(mesh: Mesh, *options: str) -> str:
 
 def join(mesh: Mesh, host: Host, name: str, *options: str) -> None:
     """The host is a node and alive when this returns."""
-    host.start("--join", invite(mesh, *options), "--node", name)
+    host.start("--join", "-", "--node", name, said=invite(mesh, *options) + "\n")
     until(lambda: name in mesh.nodes(), what=f"{name}: {host.said}")
 
 

@@ -88,6 +88,7 @@ async def remove(mesh: Mesh, node: str) -> None:
     await mesh.operator.command_node(node, "remove", NodeCommand())
 
 
+@pytest.mark.lesson(11)
 async def test_a_stolen_key_reads_and_writes_nothing_of_another_node(
     joined_mesh: Mesh, tmp_path: Path, steal: Steal
 ) -> None:

@@ -110,6 +110,7 @@ async def test_a_token_may_have_been_broken_over_lines(joined_mesh: Mesh) -> Non
     assert join_token.decode(wrapped) == join_token.decode(token)
 
 
+@pytest.mark.lesson(11)
 async def test_names_are_taken_by_keys(joined_mesh: Mesh, tmp_path: Path) -> None:
     await joined_mesh.join(tmp_path / "a", "taken")
     assert await refusal(await joined_mesh.invite(), tmp_path / "b", "taken") == "name_taken"
