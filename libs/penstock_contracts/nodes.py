@@ -6,6 +6,8 @@ only writer is inventory. It does not know who uses the devices.
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Annotated
 
 import msgspec
@@ -35,6 +37,16 @@ SUSPECT = "suspect"
 LOST = "lost"
 NO_NEW_WORK = "no_new_work"
 """The fact in which a node says why it takes none now."""
+
+
+_INSTANCE = re.compile(r"-(MIG|([0-9]+c\.)?[0-9]+g\.[^-]*)\Z")
+
+
+@functools.lru_cache(maxsize=4096)
+def is_instance(model: str) -> bool:
+    """Whether the model is an instance of a GPU, such as H100-1g.10gb: a program can use one of
+    them, and none beside other devices."""
+    return _INSTANCE.search(model) is not None
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

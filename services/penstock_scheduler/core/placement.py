@@ -13,6 +13,7 @@ import msgspec
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
+from penstock_contracts.nodes import is_instance
 from penstock_scheduler.core.capacity import Alike, Capacity, pack_shape
 from penstock_scheduler.core.gangs import is_gang, place_gang
 from penstock_scheduler.core.packing.layout import Array
@@ -34,10 +35,15 @@ def usable_devices(shape: Shape, image: NodeImaged) -> list[int]:
     return [
         index
         for index, (uuid, model, memory_mib) in enumerate(image.devices)
-        if (not shape.gpu_models or model in shape.gpu_models)
-        and uuid not in image.unhealthy
-        and _has_memory(shape, memory_mib)
+        if _is_for(shape, model) and uuid not in image.unhealthy and _has_memory(shape, memory_mib)
     ]
+
+
+def _is_for(shape: Shape, model: str) -> bool:
+    """Whether it takes the model; of a GPU's instances one that it names, and no second device."""
+    if is_instance(model):
+        return shape.gpus == 1 and model in shape.gpu_models
+    return not shape.gpu_models or model in shape.gpu_models
 
 
 def _has_memory(shape: Shape, memory_mib: int | None) -> bool:

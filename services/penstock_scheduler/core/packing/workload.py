@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from penstock_contracts.nodes import is_instance
 from penstock_scheduler.core.packing.cutting import hole_values
 from penstock_scheduler.core.packing.layout import (
     GROUP_GPUS,
@@ -114,9 +115,12 @@ def typical(counts: Sequence[tuple[RowKey, int]], step: int = 1) -> list[tuple[R
 
 
 def may_use(key: RowKey, kind: DeviceKind) -> bool:
-    """Whether a rank of the shape may run on such a device; unknown memory is never enough."""
+    """Whether a rank of the shape may run on such a device; unknown memory is never enough. An
+    instance of a GPU is only for whom names it, and wants one device."""
     model, memory_mib = kind
-    if key.models and model not in key.models:
+    if model not in key.models and (key.models or is_instance(model)):
+        return False
+    if key.gpus > 1 and is_instance(model):
         return False
     return not key.device_memory_mib or (
         memory_mib is not None and memory_mib >= key.device_memory_mib
