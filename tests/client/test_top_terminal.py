@@ -13,6 +13,7 @@ from fcntl import ioctl
 from client.conftest import Spawn
 from client.mesh import FakeMesh
 from client.overviews import Scene, answer
+from penstock_client.cli import EXIT_INTERRUPTED
 
 
 class Terminal:
@@ -75,5 +76,25 @@ async def test_on_a_terminal_it_stays_until_q_and_leaves_it_as_it_was(
         assert await process.wait() == 0
         await terminal.until(b"\x1b[?1049l")
         assert termios.tcgetattr(terminal.slave) == before
+    finally:
+        terminal.close()
+
+
+async def test_ctrl_c_ends_it_too_and_leaves_the_terminal_as_it_was(
+    real_mesh: FakeMesh, spawn: Spawn
+) -> None:
+    await answer(real_mesh, Scene())
+    terminal = Terminal()
+    terminal.resize(80, 24)
+    before = termios.tcgetattr(terminal.slave)
+    slave = terminal.slave
+    process = await spawn("top", stdin=slave, stdout=slave, stderr=slave)
+    try:
+        await terminal.until(b"pretrain-7b")
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == EXIT_INTERRUPTED
+        await terminal.until(b"\x1b[?1049l")
+        assert termios.tcgetattr(terminal.slave) == before
+        assert b"Traceback" not in terminal.output
     finally:
         terminal.close()
