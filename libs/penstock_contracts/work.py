@@ -35,6 +35,8 @@ PIDS_MAX = 4_194_304
 
 OBJECT = "object:"
 FILE = "file:"
+RANK = "{rank}"
+"""Stands for the rank's number in an input's source and an output's target."""
 
 Path = Annotated[str, Meta(max_length=PATH_LETTERS_MAX)]
 Place = Annotated[str, Meta(max_length=PATH_LETTERS_MAX, pattern=r"^(object:[^/]|file:/)")]
@@ -69,7 +71,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that is there before the command begins. `path`: below the work directory. `sha256`:
-    in hexadecimal; "" = whatever it holds.
+    in hexadecimal; "" = whatever it holds. `{rank}` in `source` stands for the rank.
     """
 
     source: Place
@@ -79,7 +81,7 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that is stored when the command has ended. Without one that is `required`, an attempt
-    that exited with 0 has failed.
+    that exited with 0 has failed. `{rank}` in `target` stands for the rank.
     """
 
     path: Path
@@ -125,6 +127,24 @@ def needs(job: JobSpec) -> tuple[str, ...]:
     return tuple(word for word, wanted in found if wanted)
 
 
+def inputs_of(inputs: Inputs, rank: int) -> Inputs:
+    """As one rank gets them."""
+    if not any(RANK in one.source for one in inputs):
+        return inputs
+    number = str(rank)
+    return tuple(Input(one.source.replace(RANK, number), one.path, one.sha256) for one in inputs)
+
+
+def outputs_of(outputs: Outputs, rank: int) -> Outputs:
+    """As one rank stores them."""
+    if not any(RANK in one.target for one in outputs):
+        return outputs
+    number = str(rank)
+    return tuple(
+        Output(one.path, one.target.replace(RANK, number), one.required) for one in outputs
+    )
+
+
 def work_fault(job: JobSpec) -> Fault | None:
     """The first contradiction in what a job wants around its command; None when there is none."""
     if not job.command and job.container is None:
@@ -166,7 +186,7 @@ def _files_fault(job: JobSpec) -> Fault | None:
         *(("outputs", one.path) for one in job.outputs),
     ):
         parts = path.split("/")
-        if path.startswith("/") or not all(parts) or ".." in parts or CONTROL.search(path):
+        if not all(parts) or not {".", ".."}.isdisjoint(parts) or CONTROL.search(path):
             sentence = f"{what}: {path[:80]!r} must be a path below the work directory"
             return "invalid_field", sentence, what
     for what, place in (
@@ -182,10 +202,16 @@ def _files_fault(job: JobSpec) -> Fault | None:
     ):
         if len(set(names)) < len(names):
             return "invalid_field", f"{what} must not name one place twice", what
+    if job.ranks > 1 and not all(RANK in one.target for one in job.outputs):
+        sentence = "outputs of several ranks need {rank} in their targets, else the last one stays"
+        return "invalid_field", sentence, "outputs"
     return None
 
 
 def _secrets_fault(job: JobSpec) -> Fault | None:
+    places = [secret.env or f"/{secret.path}" for secret in job.secrets]
+    if len(set(places)) < len(places):
+        return "invalid_field", "secrets must not share a variable or a file", "secrets"
     for secret in job.secrets:
         if bool(secret.env) == bool(secret.path):
             sentence = f"secret {secret.name}: give it an env or a path"

@@ -15,6 +15,7 @@ from penstock_contracts.depot import LeaseGrant, LeaseQuery
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
+from penstock_contracts.work import inputs_of, outputs_of
 from penstock_runtime.journaled import JournaledService
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.fold import State
@@ -76,7 +77,10 @@ def _lease(state: State, asked: LeaseQuery) -> LeaseGrant | Refusal:
         return Refusal("not_held", f"node {asked.node} does not hold that lease of {asked.job_id}")
     spec = lease.spec
     return LeaseGrant(
-        tenant=lease.tenant, inputs=spec.inputs, outputs=spec.outputs, secrets=spec.secrets
+        tenant=lease.tenant,
+        inputs=inputs_of(spec.inputs, lease.rank),
+        outputs=outputs_of(spec.outputs, lease.rank),
+        secrets=spec.secrets,
     )
 
 

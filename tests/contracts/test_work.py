@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from penstock_contracts.jobs import JobSpec
-from penstock_contracts.work import OFFERS, needs
+from penstock_contracts.work import OFFERS, inputs_of, needs, outputs_of
 
 IMAGE = {"image": "registry.example/train:1"}
 DIGEST = "0" * 64
@@ -35,6 +35,8 @@ def a_job(**fields: Any) -> JobSpec:
         ({"gpus": 1, "gpu_enforced": True}, "gpu_enforced"),
         ({"inputs": [{"source": "object:a", "path": "../a"}]}, "inputs"),
         ({"inputs": [{"source": "object:a", "path": "/a"}]}, "inputs"),
+        ({"inputs": [{"source": "object:a", "path": "./a"}]}, "inputs"),
+        ({"ranks": 2, "outputs": [{"path": "a", "target": "object:a"}]}, "outputs"),
         ({"inputs": [{"source": "file:/a/../b", "path": "b"}]}, "inputs"),
         ({"inputs": [{"source": f"object:{n}", "path": "a"} for n in "ab"]}, "inputs"),
         ({"outputs": [{"path": "a//b", "target": "object:b"}]}, "outputs"),
@@ -43,6 +45,8 @@ def a_job(**fields: Any) -> JobSpec:
         ({"secrets": [{"name": "s", "env": "A", "path": "a"}]}, "secrets"),
         ({"secrets": [{"name": "s", "env": "A"}], "env": {"A": "1"}}, "secrets"),
         ({"secrets": [{"name": "s", "path": "../a"}]}, "secrets"),
+        ({"secrets": [{"name": n, "env": "A"} for n in "ab"]}, "secrets"),
+        ({"secrets": [{"name": n, "path": "a"} for n in "ab"]}, "secrets"),
     ],
     ids=str,
 )
@@ -101,3 +105,15 @@ def test_a_node_must_offer_what_not_every_host_can(
 ) -> None:
     assert needs(a_job(**fields)) == wanted
     assert set(wanted) <= set(OFFERS)
+
+
+def test_each_rank_has_files_of_its_own() -> None:
+    job = a_job(
+        ranks=3,
+        inputs=[{"source": "object:part-{rank}", "path": "a"}, {"source": "file:/b", "path": "b"}],
+        outputs=[{"path": "a", "target": "object:{rank}/{rank}", "required": False}],
+    )
+    assert job.fault() is None
+    assert [one.source for one in inputs_of(job.inputs, 2)] == ["object:part-2", "file:/b"]
+    (output,) = outputs_of(job.outputs, 2)
+    assert (output.path, output.target, output.required) == ("a", "object:2/2", False)

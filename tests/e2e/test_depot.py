@@ -105,6 +105,12 @@ def test_what_a_job_has_stored_is_shown(mesh: Mesh) -> None:
     assert "object:m" in shown and "model to object:m, none to object:n" in shown
 
 
+def test_each_rank_stores_what_it_has_made(mesh: Mesh) -> None:
+    asks = ("--ranks", "2", "--output", "made=object:rank-{rank}")
+    mesh.cli("run", *asks, "--", "sh", "-c", 'echo "$RANK" > made')
+    assert [mesh.cli("files", "get", f"rank-{n}", "-").stdout for n in "01"] == ["0\n", "1\n"]
+
+
 @pytest.mark.lesson(1)
 def test_an_agent_killed_while_it_gets_ready_or_stores_loses_nothing(
     mesh_factory: MeshFactory,

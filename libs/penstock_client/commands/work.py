@@ -62,7 +62,8 @@ _OPTIONS = (
         "outputs",
         metavar="PATH=PLACE[?]",
         multiple=True,
-        help="A file that is kept when CMD has ended; with ? it need not be there; repeatable.",
+        help="A file that is kept when CMD has ended; with ? it need not be there; {rank} in PLACE "
+        "stands for the rank; repeatable.",
     ),
     click.option(
         "--secret",

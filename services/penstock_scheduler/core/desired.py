@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from penstock_contracts.ids import lease_key
 from penstock_contracts.leases import PREPARE, RUN, STOP, LeaseOrder
+from penstock_contracts.work import inputs_of, outputs_of
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Lease
 
@@ -50,8 +51,8 @@ def order_of(lease: Lease, *, begun: bool = False) -> LeaseOrder:
         memory_limit_mib=spec.memory_mib,
         pids_max=spec.pids_max,
         private_tmp=spec.private_tmp,
-        inputs=spec.inputs,
-        outputs=spec.outputs,
+        inputs=inputs_of(spec.inputs, lease.rank),
+        outputs=outputs_of(spec.outputs, lease.rank),
         secrets=spec.secrets,
         gpu_enforced=spec.gpu_enforced,
     )
