@@ -13,10 +13,9 @@ def parse(name: str, arguments: Sequence[str]) -> None:
     """Raises click.UsageError for what the command, or its subcommand, does not know."""
     command = load_command(name)
     context = command.make_context(name, list(arguments))
-    if isinstance(command, click.Group):
-        _, chosen, rest = command.resolve_command(
-            context, [*context._protected_args, *context.args]
-        )
+    words = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and words:
+        _, chosen, rest = command.resolve_command(context, words)
         if chosen is not None:
             chosen.make_context(name, rest, parent=context)
 
