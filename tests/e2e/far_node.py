@@ -26,7 +26,7 @@ CUT = Condition(stalled=frozenset(("up", "down")))
 class FarNode:
     """One device of a model of its own. `cut` and `mend` its link; the agent may die or freeze."""
 
-    def __init__(self, mesh: Mesh, name: str, model: str, link: Link) -> None:
+    def __init__(self, mesh: Mesh, name: str, model: str, link: Link, *flags: str) -> None:
         self.name = name
         self._mesh, self._link = mesh, link
         self._directory = mesh.home / name
@@ -38,7 +38,7 @@ class FarNode:
             *(sys.executable, "-P", "-m", "penstock_node_agent", "--node", name),
             *("--nats-url", f"nats://127.0.0.1:{link.port}", "--creds", str(creds)),
             *("--state-dir", str(self._directory / "state")),
-            *("--driver", f"simulated:1x{model}", "--port-range", "24000-24099"),
+            *("--driver", f"simulated:1x{model}", "--port-range", "24000-24099", *flags),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
