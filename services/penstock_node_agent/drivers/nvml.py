@@ -22,6 +22,7 @@ from penstock_node_agent.drivers.host import host_capacity
 from penstock_node_agent.drivers.links import link_domains
 from penstock_node_agent.drivers.nvml_calls import (
     DeviceFailed,
+    DeviceHidden,
     DeviceLost,
     Nvml,
     NvmlUnavailable,
@@ -92,6 +93,8 @@ class NvmlDriver:
             for index in range(self._count()):
                 try:
                     card = self._card(index)
+                except DeviceHidden:
+                    continue
                 except (DeviceLost, DeviceFailed) as error:
                     found.append(nameless(index, error))
                     continue
@@ -237,7 +240,7 @@ class NvmlDriver:
     def _known(self) -> Iterator[Card]:
         """Every GPU that says who it is. Raises DriverSilent."""
         for index in range(self._count()):
-            with suppress(DeviceLost, DeviceFailed):
+            with suppress(DeviceHidden, DeviceLost, DeviceFailed):
                 yield self._card(index)
 
     def _card(self, index: int) -> Card:

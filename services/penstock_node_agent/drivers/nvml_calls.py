@@ -35,6 +35,10 @@ class DeviceFailed(Exception):
     """The device does not answer as it should."""
 
 
+class DeviceHidden(Exception):
+    """The device is there, and this process may not use it."""
+
+
 class Nvml:
     """The binding, which may be another one in tests. Raises NvmlUnavailable without it."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from penstock_node_agent.drivers.nvml_calls import DeviceFailed, Nvml
+from penstock_node_agent.drivers.nvml_calls import DeviceFailed, DeviceHidden, Nvml
 from penstock_node_agent.drivers.port import MemoryUse, Vitals
 
 MIB = 1 << 20
@@ -52,6 +52,8 @@ class Card:
         self._answered: set[str] = set()
         self.index = index
         self.handle = nvml.demand("nvmlDeviceGetHandleByIndex", index)
+        if self.handle is None:  # as in a container that was given others
+            raise DeviceHidden(index)
         self.address = address_of(self.handle)
         uuid = text(nvml.demand("nvmlDeviceGetUUID", self.handle) or "")
         if not uuid:
