@@ -100,6 +100,37 @@ def test_work_on_a_device_that_is_gone_ends_and_its_neighbours_work_on() -> None
     assert host.state.leases[host.well.key].stage == "running"
 
 
+@pytest.mark.lesson(5, 8)
+@pytest.mark.parametrize(
+    ("code", "signal", "reason"),
+    [(1, None, "device_failed"), (None, 6, "device_failed"), (0, None, "exited")],
+)
+def test_who_fails_by_himself_on_a_device_that_is_sick_is_not_blamed_and_who_ends_well_has(
+    code: int | None, signal: int | None, reason: str
+) -> None:
+    host = Host()
+    host.lose("D1")
+    by_itself = "exited" if signal is None else "signalled"
+    host.take(an_end(host.struck, at_ns=26 * SECOND_NS, reason=by_itself, code=code, signal=signal))
+    (exited,) = host.reported(Exited)
+    assert (exited.reason, exited.exit_code, exited.signal) == (reason, code, signal)
+    assert ("D1" in exited.message) == (reason == "device_failed")
+
+
+@pytest.mark.lesson(8)
+def test_what_a_driver_said_of_a_device_is_told_to_whose_work_on_it_fails_then() -> None:
+    host = Host()
+    for said in ("XID 31 (GPU memory page fault)", "XID 45"):
+        host.take(events.DeviceErred(uuid="D1", said=said))
+    for order in (host.struck, host.well):
+        host.take(an_end(order, at_ns=26 * SECOND_NS, code=1))
+    told = {exited.job_id: exited.message for exited in host.reported(Exited)}
+    assert told == {
+        host.struck.job_id: "device D1: XID 31 (GPU memory page fault)",
+        host.well.job_id: "",
+    }
+
+
 @pytest.mark.lesson(5)
 def test_the_node_describes_itself_anew_and_declines_work_on_that_device() -> None:
     host = Host()
