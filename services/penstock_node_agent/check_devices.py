@@ -105,7 +105,7 @@ async def look_at_containers(config: Config) -> list[Finding]:
         return [Finding("containers", WARN, "switched off", "give --podman podman to offer them")]
     await podman.look()
     if not podman.version:
-        fix = "install podman 4.1 or newer, or give --podman none; jobs with an image go elsewhere"
+        fix = "install podman 4.3 or newer, or give --podman none; jobs with an image go elsewhere"
         return [Finding("containers", WARN, podman.fault, fix)]
     findings = [await _try_a_container(podman.argv, config, podman.version)]
     kind = config.cdi_kind or CDI_KINDS.get(name, "")

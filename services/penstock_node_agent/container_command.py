@@ -16,6 +16,7 @@ from penstock_contracts.leases import LeaseOrder
 WORK = "/penstock/job"
 SECRETS = "/penstock/secrets"
 SECRETS_VARIABLE = "PENSTOCK_SECRETS"
+DIRECTORY_LETTERS = 8
 DIRECTORY_LABEL = "penstock.directory"
 MPS_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 CPU_SHARES = 1024
@@ -41,7 +42,9 @@ class Owner(NamedTuple):
 
 
 def name_of(owner: Owner, order: LeaseOrder) -> str:
-    return f"penstock-{owner.mesh}-{order.job_id}-{order.attempt}-{order.rank}"
+    """Of no other state directory on this host, whatever it runs."""
+    job = f"{order.job_id}-{order.attempt}-{order.rank}"
+    return f"penstock-{owner.mesh}-{job}-{owner.directory[:DIRECTORY_LETTERS]}"
 
 
 def arguments(

@@ -35,6 +35,8 @@ LOOK_S = 10.0
 COMMAND_S = 30.0
 MESH_LETTERS = 8
 FACT_LETTERS_MAX = 200
+OLDEST = (4, 3)
+"""Which knows CDI, and removes by labels."""
 OTHER_SOURCE = re.compile(
     r"(containers-storage|dir|docker-archive|docker-daemon|oci|oci-archive|ostree|sif|tarball):"
 )
@@ -93,10 +95,11 @@ class Podman:
     async def look(self) -> None:
         """Whether it works, and why not."""
         ran = await self._call("info", "--format={{.Version.Version}}", limit_s=LOOK_S)
-        if ran.code == 0:
+        if ran.code == 0 and _numbers(ran.last_line) >= OLDEST:
             self.version = ran.last_line[:FACT_LETTERS_MAX]
         else:
-            fault = ran.last_line or f"{self._settings.program} does not answer"
+            old = f"podman {ran.last_line} is too old: 4.3 is needed" if ran.code == 0 else ""
+            fault = old or ran.last_line or f"{self._settings.program} does not answer"
             self.fault = "".join(filter(str.isprintable, fault))[:FACT_LETTERS_MAX]
 
     @property
@@ -192,6 +195,7 @@ class Podman:
         container = {
             "podman": self._settings.argv,
             "name": name_of(self._owner, order),
+            "labels": self._owner.labels,
             "args": args,
             "devices": devices,
         }
@@ -212,6 +216,10 @@ class Podman:
         finally:
             self._disk.close(file)
         self._disk.rename(part, self._path)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
 
 
 def podman_of(config: Config, driver: str, run: Run) -> Podman | None:

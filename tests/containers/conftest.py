@@ -46,6 +46,7 @@ class ContainerClient(ReaperClient):
         wanted = {
             "podman": self.podman.argv,
             "name": self.name_of(key),
+            "labels": self.labels,
             "args": self.arguments(key, script, *options),
             "devices": changes.pop("devices", []),
         }

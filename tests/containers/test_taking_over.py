@@ -153,3 +153,20 @@ async def test_a_new_agent_is_told_of_containers_as_they_are(client: ContainerCl
     assert client.known() == ["k"]
     (client.work / "go").write_text("")
     assert client.end_of("k")["code"] == 2
+
+
+@pytest.mark.lesson(10)
+def test_a_container_of_another_that_has_our_name_is_neither_used_nor_removed(
+    client: ContainerClient, podman: Podman
+) -> None:
+    name = client.name_of("k")
+    options = ("--network=host", *podman.run_options, f"--name={name}")
+    podman.call("run", "--detach", "--log-driver=none", *options, podman.image, "sleep", "100")
+    try:
+        client.contain("k", "true")
+        end = client.end_of("k")
+        assert (end["code"], end["reason"]) == (None, "lost")
+        assert "name" in end["message"]
+        assert podman.call("inspect", "--format={{.State.Status}}", name) == "running\n"
+    finally:
+        podman.call("rm", "--force", "--time=0", name)

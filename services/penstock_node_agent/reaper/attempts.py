@@ -157,6 +157,7 @@ def attempt_of(order: dict[str, Any], at_ns: int) -> Attempt:
         attempt.container = {
             "name": order["container"]["name"],
             "podman": order["container"]["podman"],
+            "labels": order["container"]["labels"],
             "devices": bool(order["container"].get("devices")),
             **{name: order[name] for name in KEPT_OF_CONTAINERS},
         }

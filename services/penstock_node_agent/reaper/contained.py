@@ -171,15 +171,14 @@ class Contained:
     def _stray(self, stray: Stray) -> None:
         """A container of this state directory. Unless it is known what becomes of it, it goes."""
         attempt = self._records.attempts.get(stray.key)
-        told = {"name": stray.name, "podman": stray.podman}
         if attempt is None:  # the log is gone
-            attempt = Attempt(stray.key, self._boottime_ns(), "", "", "", told)
+            attempt = Attempt(stray.key, self._boottime_ns(), "", "", "", stray.told)
             self._records.attempts[stray.key] = attempt
             self._records.add(attempt.order_line())
             end = End(attempt.began_ns, None, None, LOST, "the reaper died")
             self._end(attempt, end, tell=False)
         elif attempt.gone:
-            self._to_clear[stray.key] = told
+            self._to_clear[stray.key] = stray.told
 
     def _end(self, attempt: Attempt, end: End, *, tell: bool) -> None:
         """What only its container knows is told at once, so that it is on the disk before that is

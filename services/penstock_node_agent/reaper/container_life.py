@@ -96,18 +96,21 @@ class Container:
 
 
 class Lives:
-    """`argv`: how podman is called. `tell` hears each Happening."""
+    """`argv`: how podman is called. `labels`: all of them stand on what is ours. `tell` hears each
+    Happening."""
 
     def __init__(
         self,
         podman: Podman,
         disk: Disk,
         argv: list[str],
+        labels: dict[str, str],
         tell: Callable[[Happening], None],
         complain: Callable[[str], object],
     ) -> None:
         self._podman, self._disk = podman, disk
-        self._argv, self._tell, self._complain = argv, tell, complain
+        self._argv, self._labels = argv, labels
+        self._tell, self._complain = tell, complain
 
     def new(self, one: Container, order: dict[str, Any]) -> Life:
         """From an order to its end."""
@@ -204,8 +207,9 @@ class Lives:
         self._tell(over)
 
     def removed(self, one: Container) -> Life:
-        """Whatever it does, away with it."""
-        argv = [*self._argv, "rm", "--force", "--ignore", "--time=0", "--volumes", one.name]
+        """Whatever it does, away with it; another's, that has come to the name, stays."""
+        argv = [*self._argv, "rm", "--force", "--time=0", "--volumes"]
+        argv += [f"--filter=name=^{one.name}$", *self._ours()]
         while True:
             answer: Answer = yield Ask(lambda: self._podman.ask(argv))
             if answer.code == 0:
@@ -216,10 +220,10 @@ class Lives:
         self._disk.remove(one.monitor_file)
         self._tell(Away(one.key))
 
-    def survey(self, ours: dict[str, str]) -> Life:
-        """What bears all these labels, whoever began it."""
+    def survey(self) -> Life:
+        """What bears all our labels, whoever began it."""
         argv = [*self._argv, "ps", "--all", "--format=json"]
-        argv += [f"--filter=label={name}={value}" for name, value in ours.items()]
+        argv += self._ours()
         while True:
             answer: Answer = yield Ask(lambda: self._podman.ask(argv))
             if answer.code == 0:
@@ -228,8 +232,12 @@ class Lives:
             yield Pause(SURVEY_AGAIN_NS)
         for found in json.loads(answer.said):
             labels = found.get("Labels") or {}
-            if LEASE_LABEL in labels and ours.items() <= labels.items():
-                self._tell(Stray(labels[LEASE_LABEL], found["Names"][0], self._argv))
+            if LEASE_LABEL in labels and self._labels.items() <= labels.items():
+                told = {"name": found["Names"][0], "podman": self._argv, "labels": self._labels}
+                self._tell(Stray(labels[LEASE_LABEL], told))
+
+    def _ours(self) -> list[str]:
+        return [f"--filter=label={name}={value}" for name, value in self._labels.items()]
 
     def _last_words(self, path: str) -> str:
         """What podman wrote where the job's errors go."""

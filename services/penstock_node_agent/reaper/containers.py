@@ -113,8 +113,8 @@ class Containers:
         settings = json.loads(data)
         self._podman.end_others(pids)
         self.surveyed = False
-        one, lives = self._lives(SURVEY, {"name": "", "podman": settings["podman"]})
-        self._live(one, lives.survey(settings["labels"]))
+        one, lives = self._lives(SURVEY, {"name": "", **settings})
+        self._live(one, lives.survey())
 
     # -- what happens --------------------------------------------------------------------------
     @property
@@ -227,6 +227,7 @@ class Containers:
             self._podman,
             self._disk,
             told["podman"],
+            told["labels"],
             self._happened.append,
             self._complain,
         )

@@ -5,7 +5,7 @@ It does not know who tells, nor what follows.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Begun(NamedTuple):
@@ -42,11 +42,10 @@ class Detached(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """It is ours, as its labels say. `podman`: how it was called."""
+    """It is ours, as its labels say. `told`: all that is needed to remove it."""
 
     key: str
-    name: str
-    podman: list[str]
+    told: dict[str, Any]
 
 
 Happening = Begun | Over | Away | Detached | Stray
