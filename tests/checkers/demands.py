@@ -19,6 +19,7 @@ from penstock_contracts.journal import (
     RankPlacement,
     RankReleased,
 )
+from penstock_contracts.work import CONTAINERS
 from tests.checkers.history import History, Run, Violation
 from tests.checkers.leases import RankId, facts_of
 
@@ -80,6 +81,8 @@ class _Walk:
         for place in fact.ranks:
             yield from self._wrong_devices(asked, place)
             labels = self._images[place.node].labels
+            if spec.container is not None and CONTAINERS not in self._images[place.node].offers:
+                yield "not_offered", f"{place.node}, which has no containers"
             if asked.node_labels.items() - labels.items():
                 yield "label_missing", f"{place.node}, which has not {asked.node_labels}"
         if asked.near_required and not self._is_near(asked.near, fact.ranks):

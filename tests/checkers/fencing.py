@@ -137,8 +137,9 @@ def _told_and_untrue(
         told, run = lease.exited, runs.get(key)
         if told is None or (told.exit_code is None and told.signal is None):
             continue
-        really = None if run is None else (run.exit_code, run.signal)
-        if really != (told.exit_code, told.signal) or (run is not None and run.ended_ns is None):
+        ended = run is not None and run.ended_ns is not None
+        if not (ended and run is not None and run.ended_with(told.exit_code, told.signal)):
+            really = None if run is None else (run.exit_code, run.signal)
             found.append(
                 Violation(
                     code="untrue_end",

@@ -34,6 +34,7 @@ __all__ = [
     "LogKey",
     "OrderSeen",
     "Run",
+    "Signature",
     "Submission",
     "Violation",
 ]
@@ -65,7 +66,8 @@ class Run(msgspec.Struct, kw_only=True):
     `itself`, `device` (which failed under it), `reaper`, `leftover` (killed by a later reaper) or
     `host`. `written`: bytes per stream; `output`: those bytes, where they are known. `output_lost`:
     the spool files were lost with their disk, or nobody knows how much the program wrote before it
-    was killed.
+    was killed. `contained`: it ran in a container. `survives`: that outlives its reaper, which has
+    noted that it began. `out_of_memory`: it was killed over its own limit.
     """
 
     node: str
@@ -90,6 +92,15 @@ class Run(msgspec.Struct, kw_only=True):
     written: dict[str, int] = {}
     output: dict[str, bytes] = {}
     output_lost: bool = False
+    contained: bool = False
+    survives: bool = False
+    out_of_memory: bool = False
+
+    def ended_with(self, code: int | None, number: int | None) -> bool:
+        """Whether it may be told so. Of a container some hosts tell a signal as a shell does."""
+        told = (code, number)
+        as_code = self.contained and self.signal is not None and told == (128 + self.signal, None)
+        return as_code or told == (self.exit_code, self.signal)
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,14 +209,25 @@ class DeviceFault(msgspec.Struct, kw_only=True):
     told: bool = False
 
 
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Inventory has signed that `key` is `node`."""
+
+    at_ns: int
+    key: str
+    node: str
+
+
 class AgentEnding(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent still holds and owes at the end."""
+    """What an agent still holds and owes at the end. `containers`: of its own that are left;
+    `others_gone`: of others, that were there."""
 
     node: str
     held: tuple[str, ...] = ()
     reports_owed: int = 0
     segments_owed: int = 0
     spools: int = 0
+    containers: tuple[str, ...] = ()
+    others_gone: tuple[str, ...] = ()
 
 
 class Ending(msgspec.Struct, kw_only=True):
@@ -233,7 +255,7 @@ class History(msgspec.Struct, kw_only=True):
     interval). `late_ns`: how long after the commit an entry may have been observed, `stamp_ms`: how
     far a host's stamps may lie from what the observer saw; both 0 in a simulation. `spool_bytes`:
     how much output of one attempt, and of one node, may wait there before some is dropped; None =
-    that much never waits. `undecodable`:
+    that much never waits. `unknown_images`: that no registry has. `undecodable`:
     (stream, sequence) of journal entries that are no entries. `expected_findings`: codes that an
     audit may rightly report after what was done on purpose (`quarantined` after hostile usage).
     """
@@ -242,10 +264,12 @@ class History(msgspec.Struct, kw_only=True):
     late_ns: int = 0
     stamp_ms: int = 0
     spool_bytes: tuple[int, int] | None = None
+    unknown_images: tuple[str, ...] = ()
     runs: list[Run] = []
     boots: list[Boot] = []
     faults: list[Fault] = []
     device_faults: list[DeviceFault] = []
+    signatures: list[Signature] = []
     submissions: list[Submission] = []
     cancels: list[Cancel] = []
     jobs_entries: list[Entry] = []

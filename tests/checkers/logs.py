@@ -1,7 +1,8 @@
 """Is every byte that a job wrote in LOGS, in its place, or said there to be dropped?
 
 Compares what each run wrote with the chunks that are stored and with the sizes that were told. It
-does not know how output travels; a chunk that stands there twice does no harm.
+does not know how output travels; a chunk that stands there twice does no harm. Why a container did
+not begin stands where its errors would.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def check_logs(history: History) -> list[Violation]:
     for (tenant, job_id, attempt, rank, stream), chunks in sorted(history.logs.items()):
         run = runs.get((tenant, job_id, attempt, rank))
         if run is None:
-            if any(chunk.payload for chunk in chunks):
+            job = journaled.jobs.get(job_id)
+            contained = job is not None and job.spec.container is not None
+            if any(chunk.payload for chunk in chunks) and not (contained and stream == "stderr"):
                 sentence = f"{tenant}/{job_id}/{attempt}/{rank} has output but never ran"
                 found.append(Violation(code="log_of_nobody", sentence=sentence, job_id=job_id))
             continue

@@ -1,8 +1,8 @@
 """Was anything called lost whose end was seen where it ran?
 
 An end that a reaper has waited for is on its disk, and so it reaches the journal as it was, unless
-its host, its disk or an operator came in between, or its job may be given up after a silence. It
-does not compare what was told with what happened.
+its host, its disk or an operator came in between, or its job may be given up after a silence. So
+does the end of what outlives its reaper. It does not compare what was told with what happened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def check_losses(history: History) -> list[Violation]:
     found = []
     for run in history.runs:
         lease = journaled.leases.get((run.job_id, run.attempt, run.rank))
-        if not run.waited or lease is None or lease.exited is None or lease.exited.reason != LOST:
+        known = run.waited or run.survives
+        if not known or lease is None or lease.exited is None or lease.exited.reason != LOST:
             continue
         job = journaled.jobs.get(run.job_id)
         silence_ends_it = job is None or job.spec.disconnect_s is not None

@@ -36,9 +36,11 @@ OF_LIVE_JOBS = (
 RETRIED = ("failed", "lost")
 DEVICE_FAILURES_MAX = 3
 """So many attempts that a device has ended cost no retry."""
-OWN_ENDS = ("exited", "signalled")
+OWN_ENDS = ("exited", "signalled", "out_of_memory")
 """Reasons of a failure that lie with the program, not with the mesh."""
-ENDS_OF_THE_MESH = ("lost", "disconnected", "declined", "spawn_failed", "device_failed")
+ENDS_OF_THE_MESH = (
+    "lost", "disconnected", "declined", "spawn_failed", "prepare_failed", "device_failed",
+)  # fmt: skip
 """Other reasons for which an attempt may fail."""
 
 
@@ -169,28 +171,33 @@ def _wrong_ends(jobs: dict[str, Job]) -> list[Violation]:
         if retries > job.spec.retries:
             sentence = f"job {job.job_id} was retried {retries} times, {job.spec.retries} allowed"
             found.append(_of(job, "retried_too_often", sentence))
+        by_device = isinstance(job.end, JobFinished) and job.end.reason == "device_failed"
+        if by_device and job.state == "failed" and of_devices < DEVICE_FAILURES_MAX:
+            sentence = f"job {job.job_id} failed for a device, as only {of_devices} before"
+            found.append(_of(job, "not_retried_elsewhere", sentence))
     return found
 
 
 def _untrue_ends(history: History, jobs: dict[str, Job]) -> list[Violation]:
     """A job that succeeded has run, every rank of its last attempt, to exit code 0; one that failed
     by itself was not ended by the mesh, which has to say why it ends what nobody cancelled."""
-    codes: dict[tuple[str, int], dict[int, int | None]] = {}
+    ranks: dict[tuple[str, int], dict[int, Run]] = {}
     by_itself: set[tuple[str, int]] = set()
     for run in history.runs:
-        codes.setdefault((run.job_id, run.attempt), {})[run.rank] = run.exit_code
+        ranks.setdefault((run.job_id, run.attempt), {})[run.rank] = run
         if run.ended_by == "itself":
             by_itself.add((run.job_id, run.attempt))
     found = []
     for job in jobs.values():
         if not isinstance(job.end, JobFinished):
             continue
-        ran = codes.get((job.job_id, job.end.attempt), {})
+        runs, code = ranks.get((job.job_id, job.end.attempt), {}), job.end.exit_code
+        ran = {rank: run.exit_code for rank, run in runs.items()}
         if job.state == "succeeded" and ran != dict.fromkeys(range(job.spec.ranks), 0):
             sentence = f"job {job.job_id} is said to have succeeded; what ran ended with {ran}"
             found.append(_of(job, "untrue_success", sentence))
-        elif job.end.exit_code is not None and job.end.exit_code not in ran.values():
-            sentence = f"job {job.job_id} is said to have ended with {job.end.exit_code}, not {ran}"
+        elif code is not None and not any(r.ended_with(code, None) for r in runs.values()):
+            sentence = f"job {job.job_id} is said to have ended with {code}, not {ran}"
             found.append(_of(job, "untrue_exit", sentence))
         if job.state == "failed":
             own = job.end.reason in OWN_ENDS and (job.job_id, job.end.attempt) in by_itself

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from penstock_contracts.asks import LINK, NODE, SITE
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, JobSpec
 from penstock_contracts.journal import JobRejected, JobSubmitted, NodeForgotten, NodeImaged
+from penstock_contracts.work import CONTAINERS
 from tests.checkers.history import History, Violation
 from tests.checkers.leases import facts_of
 
@@ -52,6 +53,7 @@ def _could_hold(asked: JobSpec, images: dict[str, NodeImaged]) -> bool:
         place: count
         for image in images.values()
         if not asked.node_labels.items() - image.labels.items()
+        if asked.container is None or CONTAINERS in image.offers
         for place, count in _ranks_on(asked, image)
         if count
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from penstock_contracts.journal import JobFinished, RankExited
+from penstock_contracts.journal import JobFinished, JobSubmitted, RankExited
+from penstock_contracts.work import Container
 from tests.checkers.history import History, LogChunk, LogKey
 from tests.checkers.logs import check_logs
 from tests.checkers.tampering import Tamper, codes_after, edit_fact, replace
@@ -115,3 +116,13 @@ def test_a_chunk_may_be_stored_twice_and_lost_with_its_disk() -> None:
         del history.logs[run.tenant, run.job_id, run.attempt, run.rank, "stdout"]
 
     assert codes_after(check_logs, tamper) == set()
+
+
+@pytest.mark.parametrize(("stream", "found"), [("stderr", set()), ("stdout", {"log_of_nobody"})])
+def test_why_a_container_did_not_begin_stands_in_its_errors(stream: str, found: set[str]) -> None:
+    def tamper(history: History) -> None:
+        spec = replace(history.submissions[0].spec, container=Container(image="app"))
+        edit_fact(history, JobSubmitted, lambda fact: (replace(fact, spec=spec),))
+        history.logs["blue", spec.job_id, 2, 0, stream] = [LogChunk(0, b"Error: no such program")]
+
+    assert codes_after(check_logs, tamper) == found

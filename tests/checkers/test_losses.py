@@ -60,3 +60,12 @@ def test_a_host_that_reboots_later_is_no_excuse() -> None:
         history.boots[0].ended_ns = history.jobs_entries[-1].at_ns + 1
 
     assert codes_after(check_losses, tamper) == {"end_untold"}
+
+
+def test_an_end_that_outlived_its_reaper_is_not_lost_with_it() -> None:
+    def tamper(history: History) -> None:
+        _lost(history)
+        _reaper_died(history)
+        history.runs[0].contained = history.runs[0].survives = True
+
+    assert codes_after(check_losses, tamper) == {"end_untold"}

@@ -187,3 +187,9 @@ def _given_back_by_devices(history: History, times: int) -> None:
 def test_a_device_that_fails_costs_no_retry_but_not_for_ever(times: int, found: bool) -> None:
     codes = codes_after(check_once, lambda history: _given_back_by_devices(history, times))
     assert ("retried_too_often" in codes) is found
+
+
+def test_a_job_does_not_fail_for_the_first_device_that_does() -> None:
+    assert "not_retried_elsewhere" in codes_after(
+        check_once, lambda history: edit_fact(history, JobFinished, _fails_as("device_failed"))
+    )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from tests.checkers.choices import check_choices
+from tests.checkers.containers import check_containers
 from tests.checkers.cursors import check_cursors
 from tests.checkers.demands import check_demands
 from tests.checkers.devices import check_devices
@@ -21,6 +22,7 @@ from tests.checkers.holders import check_holders
 from tests.checkers.ledger import check_ledger
 from tests.checkers.logs import check_logs
 from tests.checkers.losses import check_losses
+from tests.checkers.members import check_members
 from tests.checkers.once import check_once
 from tests.checkers.outlooks import check_outlooks
 from tests.checkers.progress import check_progress
@@ -33,6 +35,8 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "fencing": check_fencing,
     "losses": check_losses,
     "devices": check_devices,
+    "containers": check_containers,
+    "members": check_members,
     "gangs": check_gangs,
     "demands": check_demands,
     "choices": check_choices,
@@ -44,7 +48,16 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "progress": check_progress,
     "outlooks": check_outlooks,
 }
-WITHOUT_THE_BROKER = ("holders", "fencing", "devices", "cursors", "progress", "outlooks")
+WITHOUT_THE_BROKER = (
+    "holders",
+    "fencing",
+    "devices",
+    "containers",
+    "members",
+    "cursors",
+    "progress",
+    "outlooks",
+)
 """What must hold even when the broker has lost what it had acknowledged."""
 
 

@@ -1,45 +1,39 @@
-"""What does a simulated mesh know of keys?
+"""Who signs what inventory has committed, in a world without keys?
 
-The twin of what signs for inventory and tells the broker who was put out: claims are words, and
-`Claims` is what the broker holds. It does not know who decides.
+Claims in plain words, and a broker that believes who is nobody. It does not know who is let in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from penstock_bus.port import Outage
-from penstock_contracts.joining import CREDENTIAL_S
+from tests.checkers.history import History, Signature
+from tests.simulation.broker import ObservedBroker
+from tests.simulation.kernel import Kernel
 
-
-class Claims:
-    """The broker's side. `away`: it does not answer now. `told`: all that it was ever told."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.revoked: frozenset[str] = frozenset()
-        self.told: list[frozenset[str]] = []
+CREDENTIAL_S = 1_000
 
 
 class SimulatedAuthority:
-    """Of one instance of inventory. `now_s` is its wall clock."""
+    """Of one instance of inventory. What it signs is written down; the broker believes it who is
+    nobody."""
 
-    def __init__(self, claims: Claims, now_s: Callable[[], int]) -> None:
-        self._claims, self._now_s = claims, now_s
-        self.closed = False
+    def __init__(self, kernel: Kernel, broker: ObservedBroker, history: History, by: str) -> None:
+        self._kernel, self._broker, self._history, self._by = kernel, broker, history, by
 
     def invite(self, key: str, expires_s: int) -> str:
-        return f"joiner {key} until {expires_s}"
+        return f"{key} may ask until {expires_s}"
 
     def admit(self, key: str, node: str) -> tuple[str, str, int]:
-        expires_s = self._now_s() + CREDENTIAL_S
-        return f"node {node} {key} until {expires_s}", f"joiner {key}", expires_s
+        self._history.signatures.append(Signature(at_ns=self._kernel.now_ns, key=key, node=node))
+        claims = f"{key} is {node}"
+        return claims, claims, self._kernel.now_ns // 10**9 + CREDENTIAL_S
 
     async def revoke(self, keys: Mapping[str, int]) -> None:
-        if self._claims.away:
-            raise Outage("the broker is away")
-        self._claims.revoked = frozenset(keys)
-        self._claims.told.append(self._claims.revoked)
+        if not self._broker.reachable(self._by):
+            raise Outage("the broker cannot be told")
+        self._broker.revoked = set(keys)
 
     async def close(self) -> None:
-        self.closed = True
+        return

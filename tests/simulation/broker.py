@@ -20,15 +20,38 @@ _JOB_ID = re.compile(rb'"job_id":"([0-9A-Z]{26})"')
 
 
 class ObservedBroker(MemoryBroker):
-    """Fills `history` as messages are stored. `refusing`: streams that take nothing now, as when
+    """Fills `history` as messages are stored. `keys`: of clients that have joined; who has one that
+    is `revoked` is cut off. `refusing`: streams that take nothing now, as when
     their own limit is reached."""
 
     def __init__(self, kernel: Kernel, history: History, *, sync_always: bool) -> None:
         super().__init__(lambda: kernel.now_ns, rng=kernel.rng, sync_always=sync_always)
-        self._history = history
+        self.history = history
+        self.keys: dict[str, str] = {}
+        self._revoked: set[str] = set()
         self.refusing: set[str] = set()
         self.requests: dict[str, int] = {}
         """Job id → sequence of the first request that is stored about it."""
+
+    @property
+    def revoked(self) -> set[str]:
+        return self._revoked
+
+    @revoked.setter
+    def revoked(self, keys: set[str]) -> None:
+        before, self._revoked = self._revoked, keys
+        for name, key in self.keys.items():
+            if key in keys and key not in before:
+                self.partition(name)
+            elif key in before and key not in keys:
+                self.heal(name)
+
+    def heal(self, name: str) -> None:
+        if self.keys.get(name) not in self._revoked:
+            super().heal(name)
+
+    def reachable(self, name: str) -> bool:
+        return super().reachable(name) and self.keys.get(name) not in self._revoked
 
     def _append_to(
         self,
@@ -52,4 +75,4 @@ class ObservedBroker(MemoryBroker):
             for job_id in _JOB_ID.findall(message.payload):
                 self.requests.setdefault(job_id.decode(), message.seq)
         else:
-            note(self._history, stream, message, self.clock())
+            note(self.history, stream, message, self.clock())

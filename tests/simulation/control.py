@@ -19,6 +19,7 @@ from penstock_runtime.leadership import Holder
 from penstock_runtime.pace import Pace
 from penstock_runtime.process import StopSignal
 from penstock_scheduler.service import Scheduler
+from tests.simulation.authority import SimulatedAuthority
 from tests.simulation.http import Door, serve
 from tests.simulation.ledger import Ledger
 from tests.simulation.services import Life, Slot
@@ -60,6 +61,7 @@ async def live_inventory(slot: Slot, bus: MemoryBus, stop: StopSignal) -> int:
         pace=PACE,
         judge_s=JUDGE_S,
         identify=partial(_identify, slot),
+        authority=SimulatedAuthority(slot.kernel, slot.broker, slot.broker.history, slot.name),
     )
     slot.service = inventory
     return await inventory.run(stop)

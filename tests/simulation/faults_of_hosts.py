@@ -139,6 +139,32 @@ def _hold_memory(world: World, rng: random.Random) -> Done | None:
     return Done(f"what ends next on {uuid} leaves its memory held for {seconds} s", host.name)
 
 
+def _cut_registry(world: World, rng: random.Random) -> Done | None:
+    host = some(rng, [host for host in world.hosts if host.podman is not None])
+    store = host.podman if host is not None else None
+    if host is None or store is None:
+        return None
+    store.registry_up = False
+
+    def join() -> None:
+        store.registry_up = True
+
+    return Done(f"{host.name} cannot pull images", host.name, join, rng.choice((30, 300)))
+
+
+def _slow_podman(world: World, rng: random.Random) -> Done | None:
+    host = some(rng, [host for host in world.hosts if host.podman is not None])
+    store = host.podman if host is not None else None
+    if host is None or store is None:
+        return None
+    store.slow = True
+
+    def speed_up() -> None:
+        store.slow = False
+
+    return Done(f"podman on {host.name} is slow", host.name, speed_up, rng.choice((20, 120)))
+
+
 HOST_KINDS: tuple[Kind, ...] = (
     Kind("agent killed", 6, _kill_agent),
     Kind("agent stopped", 1, _stop_agent),
@@ -153,4 +179,6 @@ HOST_KINDS: tuple[Kind, ...] = (
     Kind("device broken", 3, _break_device),
     Kind("device irritated", 1, _irritate_device),
     Kind("memory held", 3, _hold_memory),
+    Kind("registry away", 1, _cut_registry),
+    Kind("podman slow", 1, _slow_podman),
 )

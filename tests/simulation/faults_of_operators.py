@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 from penstock_contracts.nodes import NodeCommand
-from tests.simulation.misfortune import Done, Kind
+from tests.simulation.misfortune import Done, Kind, some
 from tests.simulation.world import World
 
 
@@ -26,4 +26,15 @@ def _close_host(world: World, rng: random.Random) -> Done | None:
     return Done(f"an operator asks to {verb} {host.name}{within}", host.name, open_again, lasts_s)
 
 
-OPERATOR_KINDS: tuple[Kind, ...] = (Kind("host closed by an operator", 3, _close_host),)
+def _put_out_host(world: World, rng: random.Random) -> Done | None:
+    guest = some(rng, [guest for guest in world.guests if guest.joined and guest.host.up])
+    if guest is None:
+        return None
+    guest.put_out()
+    return Done(f"an operator removes {guest.host.name}, which joins anew", guest.host.name)
+
+
+OPERATOR_KINDS: tuple[Kind, ...] = (
+    Kind("host closed by an operator", 3, _close_host),
+    Kind("host put out", 2, _put_out_host),
+)

@@ -19,6 +19,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host_devices import CONDEMNING, HARMLESS_XIDS, SPOILT, XIDS, FaultyDriver
 from tests.simulation.host_lives import STATE, AgentLife, ReaperLife
 from tests.simulation.host_memory import DeviceMemory
+from tests.simulation.host_podman import PodmanStore
 from tests.simulation.host_programs import Programs
 from tests.simulation.kernel import Kernel
 from tests.simulation.loop import PROCESS
@@ -28,8 +29,8 @@ COMPLAINTS_MAX = 100
 
 
 class SimulatedHost:
-    """`name`: of the node, and of its agent's client at the broker. `complaints`: what the reaper
-    could not tell anybody."""
+    """`name`: of the node, and of its agent's client at the broker. `outside`: it is no node, and
+    has no agent. `complaints`: what the reaper could not tell anybody."""
 
     def __init__(
         self,
@@ -52,7 +53,12 @@ class SimulatedHost:
             memory=self._memory_of if ground.checks_devices else None,
         )
         self.device_uuids = tuple(device.uuid for device in self.driver.built_in)
-        self.up = self.suspended = False
+        self.podman: PodmanStore | None = None
+        self.tells_status = ground.tells_status
+        if ground.podman:
+            seed = self.rng.getrandbits(64)
+            self.podman = PodmanStore(kernel, self.disk, self.clock, name, seed)
+        self.up = self.suspended = self.outside = False
         self.boot_id = ""
         self.complaints: deque[str] = deque(maxlen=COMPLAINTS_MAX)
         self.agent = AgentLife(self)
@@ -74,7 +80,7 @@ class SimulatedHost:
     # -- power ---------------------------------------------------------------------------------
     def boot(self, *, with_agent: bool = True) -> None:
         """Come up, and start the agent."""
-        if self.up:
+        if self.up or self.outside:
             return
         if self._boots:
             self.clock.reboot()
@@ -91,6 +97,8 @@ class SimulatedHost:
             self.driver.built_in,
             self.memory,
         )
+        if self.podman is not None:
+            self.podman.programs = self.programs
         if with_agent:
             self.agent.start()
 
@@ -103,6 +111,8 @@ class SimulatedHost:
         self.agent.kill()
         self.reaper.kill()
         self.programs.lose_power()
+        if self.podman is not None:
+            self.podman.lose_power()
         self.memory.clear()
         self.driver.reboot()
         for uuid in [uuid for uuid in self._ailing if uuid not in self.driver.faults]:
@@ -211,9 +221,13 @@ class SimulatedHost:
             reports_owed=len(state.reports),
             segments_owed=len(state.usage) + sum(len(batch.segments) for batch in state.former),
             spools=len(state.spools),
+            containers=self.podman.ours() if self.podman is not None else (),
+            others_gone=self.podman.foreign_gone() if self.podman is not None else (),
         )
 
     def _settle(self) -> None:
+        if self.podman is not None:
+            self.podman.suspended = self.suspended
         self.agent.settle()
         self.reaper.settle()
 

@@ -9,23 +9,25 @@ from __future__ import annotations
 import asyncio
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from penstock_bus.memory import connect
 from penstock_bus.port import Bus
+from penstock_node_agent import containers
 from penstock_node_agent.config import Config
 from penstock_node_agent.host import Host
 from penstock_node_agent.ports import PortRange
 from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.loop import Reaper
+from penstock_node_agent.reaper.podman import Podman
 from penstock_node_agent.reaper_package import START_S_MAX, ReaperDidNotStart
 from penstock_node_agent.service import live
 from penstock_node_agent.spool_room import SpoolBounds
-from penstock_node_agent.spool_watch import PAUSE_S, OnGrown
 from penstock_runtime.process import StopSignal
-from tests.simulation.host_containers import NoPodman
+from tests.simulation.host_containers import NoPodman, SimulatedPodman
 from tests.simulation.host_processes import SimulatedProcesses
 from tests.simulation.host_reaper import SimulatedChannel
+from tests.simulation.host_watch import SimulatedWatch
 from tests.simulation.kernel import Process
 from tests.simulation.loop import PROCESS
 
@@ -147,10 +149,19 @@ class AgentLife(Life):
             driver=host.driver,
             ports=PortRange(20_000, 20_999, lambda port: True),
             reaper=SimulatedDoor(host),
+            podman=self._podman(),
             spool=SpoolBounds(SPOOL_BYTES, SPOOL_NODE_BYTES),
             watch=lambda directory, on_grown: SimulatedWatch(host, directory, on_grown),
         )
         return await live(self._config, ports, self._dial, self._stop)
+
+    def _podman(self) -> containers.Podman | None:
+        store = self.host.podman
+        if store is None:
+            return None
+        return containers.Podman(
+            containers.PodmanSettings(), store.owner, store.ask, self.host.disk, STATE
+        )
 
     async def _dial(self) -> Bus:
         host, process = self.host, PROCESS.get()
@@ -196,10 +207,17 @@ class ReaperLife(Life):
         if process is not None:
             process.at_death(lambda: self._die(channel, processes))
         await asyncio.sleep(REAPER_START_S)
-        containers = Containers(
+        podman: Podman = NoPodman()
+        if host.podman is not None:
+            simulated = podman = SimulatedPodman(
+                host.podman, processes, channel.wake, tells_status=host.tells_status
+            )
+            if process is not None:
+                process.at_death(simulated.die)
+        contained = Containers(
             STATE,
             disk=host.disk,
-            podman=NoPodman(),
+            podman=podman,
             boottime_ns=host.clock.boottime_ns,
             complain=host.complaints.append,
         )
@@ -208,10 +226,11 @@ class ReaperLife(Life):
             host.boot_id,
             disk=host.disk,
             processes=processes,
-            containers=containers,
+            containers=contained,
             channel=channel,
             boottime_ns=host.clock.boottime_ns,
             complain=host.complaints.append,
+            abilities={"facts": {"cgroups": "none: simulated"}},
             tick_ms=REAPER_TICK_MS,
         )
         self._reaper, self.channel = reaper, channel
@@ -264,33 +283,3 @@ class SimulatedDoor:
 
     async def end(self, timeout_s: float) -> None:
         raise NotImplementedError(f"no simulated agent stops its work ({timeout_s} s)")
-
-
-class SimulatedWatch:
-    """Tells which spool files have grown, a moment later and several at once, as inotify does."""
-
-    def __init__(self, host: SimulatedHost, directory: str, on_grown: OnGrown) -> None:
-        self._disk, self._directory, self._on_grown = host.disk, directory, on_grown
-        self._names: dict[str, None] = {}
-        self._timer: Any = None
-        self._loop = asyncio.get_running_loop()
-        self._context = host.kernel.context
-        process = PROCESS.get()
-        if process is not None:
-            self._context = process.context.copy()
-        host.disk.watch(directory, self._note)
-
-    def close(self) -> None:
-        self._disk.watch(self._directory, None)
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _note(self, name: str) -> None:
-        self._names[name] = None
-        if self._timer is None:
-            self._timer = self._loop.call_later(PAUSE_S, self._flush, context=self._context)
-
-    def _flush(self) -> None:
-        self._timer = None
-        names, self._names = list(self._names), {}
-        self._on_grown(names)

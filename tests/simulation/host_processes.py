@@ -35,6 +35,8 @@ class SimulatedProcesses(Processes):
         self.waited: list[Run] = []
         self._programs, self._wake = programs, wake
         self._ended: list[int] = []
+        self._tools: dict[int, Exit] = {}
+        self._alive = True
         self._mine: dict[int, Program] = {}
 
     def spawn(self, order: dict[str, Any], mark: str) -> int:
@@ -50,7 +52,15 @@ class SimulatedProcesses(Processes):
         self._mine[program.pid] = program
         return program.pid
 
+    def tool_ended(self, pid: int, code: int | None, number: int | None) -> None:
+        """A child that is no job's."""
+        if self._alive:
+            self._tools[pid] = Exit(pid, code, number)
+            self._wake()
+
     def next_exit(self) -> Exit | None:
+        for exit in self._tools.values():
+            return exit
         if not self._ended:
             return None
         run = self._mine[self._ended[0]].run
@@ -60,6 +70,8 @@ class SimulatedProcesses(Processes):
         return PLAIN
 
     def reap(self, pid: int) -> None:
+        if self._tools.pop(pid, None) is not None:
+            return
         self._ended.remove(pid)
         self.waited.append(self._mine.pop(pid).run)
         self._programs.bury(pid)
@@ -99,6 +111,7 @@ class SimulatedProcesses(Processes):
 
     def die(self) -> None:
         """The reaper is gone: init is the parent of what it leaves."""
+        self._alive = False
         for program in list(self._mine.values()):
             program.orphan()
 

@@ -120,7 +120,10 @@ class Program:
 
     def _finish(self) -> None:
         self._write(lambda size: size)
-        if self.script.signal:
+        if self.script.out_of_memory and self.run.contained:
+            self.run.out_of_memory = True
+            self.end(None, signal.SIGKILL, "itself")
+        elif self.script.signal:
             self.end(None, self.script.signal, "itself")
         else:
             self.end(self.script.exit_code, None, "itself")

@@ -20,6 +20,7 @@ from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Outage
 from penstock_contracts.ids import ulid
 from penstock_contracts.leases import STOP, Exited, LeaseOrder, NodeDesired, Released
+from penstock_contracts.work import Container
 from tests.checkers.history import History, Run
 from tests.simulation.host import SimulatedHost
 from tests.simulation.host_programs import content_of
@@ -41,7 +42,7 @@ MS_NS = 1_000_000
 
 class Story:
     """One order on one host, and another after a reboot. `strike` is called once the world has
-    begun, before the order."""
+    begun, before the order. `image`: the order is for a container of it."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Story:
         script: Script = SCRIPT,
         afterwards: Script | None = None,
         disconnect_s: int | None = None,
+        image: str = "",
         seed: int = 1,
     ) -> None:
         self.kernel = Kernel(seed)
@@ -57,13 +59,15 @@ class Story:
         self.broker = broker = MemoryBroker(
             lambda: self.kernel.now_ns, rng=self.kernel.rng, sync_always=True
         )
-        self.host = SimulatedHost(self.kernel, broker, self.history, "n1", plain_ground("n1", 4))
+        ground = msgspec.structs.replace(plain_ground("n1", 4), podman=bool(image))
+        self.host = SimulatedHost(self.kernel, broker, self.history, "n1", ground)
         self.order = an_order(
             command=script.command(),
             devices=(DEVICE,),
             lease_seq=1,
             job_id=JOB,
             disconnect_s=disconnect_s,
+            container=Container(image=image) if image else None,
         )
         self.given_up = False
         self._heard, self._heard_s = 0, 0.0

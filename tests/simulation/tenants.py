@@ -21,6 +21,7 @@ from tests.checkers.history import Cancel, History, Submission
 from tests.simulation.broker import ObservedBroker
 from tests.simulation.http import Door, Unreachable
 from tests.simulation.kernel import Kernel
+from tests.simulation.surroundings import draw_surroundings
 from tests.simulation.wishes import draw_wishes
 from tests.simulation.workload import draw_job
 
@@ -50,6 +51,7 @@ class Tenant:
         own = kernel.rng.getrandbits(64)
         self._rng = random.Random(own)
         self._wishes = random.Random(f"wishes {own}")
+        self._surroundings = random.Random(f"surroundings {own}")
         self._jobs, self._gpus_max, self._until_s = jobs, gpus_max, until_s
         self._pace = self._rng.choice(PACES)
         self._asked: list[JobSpec] = []
@@ -84,6 +86,7 @@ class Tenant:
         now_ns = self._kernel.now_ns
         spec = draw_job(self._rng, now_ns, gpus_max=self._gpus_max, pace=self._pace)
         spec = draw_wishes(self._wishes, spec, gpus_max=self._gpus_max)
+        spec = draw_surroundings(self._surroundings, spec)
         self._asked.append(spec)
         return spec
 

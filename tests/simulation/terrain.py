@@ -20,16 +20,20 @@ DISKS = ("fast", "slow")
 UNLABELLED_SHARE = 0.15
 MIXED_SHARE = 0.15
 CHECKING_SHARE = 0.6
+PODMAN_SHARE = 0.7
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
     """One host. `models` and `links` are those of its devices, in order; "" = in no link domain
-    that is known. `checks_devices`: their driver can say what is held of their memory."""
+    that is known. `checks_devices`: their driver can say what is held of their memory. `podman`:
+    it is installed. `tells_status`: the kernel says how somebody else's child has ended."""
 
     models: tuple[str, ...]
     links: tuple[str, ...]
     labels: dict[str, str] = {}
     checks_devices: bool = False
+    podman: bool = False
+    tells_status: bool = True
 
 
 def plain_ground(name: str, gpus: int, model: str = "H100") -> Ground:
@@ -52,6 +56,8 @@ def draw_ground(rng: random.Random, name: str, *, gpus: int, model: str) -> Grou
         links=_draw_links(rng, name, gpus, labels),
         labels=labels,
         checks_devices=rng.random() < CHECKING_SHARE,
+        podman=rng.random() < PODMAN_SHARE,
+        tells_status=rng.random() < 0.5,
     )
 
 

@@ -14,12 +14,16 @@ from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import JobSpec
 
 PROGRAM = "sim"
+IMAGES = ("app:1", "app:2")
+UNKNOWN_IMAGE = "app:none"
+"""Of which no registry has heard."""
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How one rank's program behaves. `signal`: it dies of that one by itself; `stubborn`: it takes
     no notice of SIGTERM; `fails_to_start`: there is no such program. `gpu_milli`: how much of each
-    device it uses; `alternatives_milli`: when it is told to be one of its job's alternatives."""
+    device it uses; `alternatives_milli`: when it is told to be one of its job's alternatives.
+    `out_of_memory`: it dies of that, which only its container's limit can do."""
 
     run_s: float = 1.0
     exit_code: int = 0
@@ -30,6 +34,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     fails_to_start: bool = False
     gpu_milli: int = 1000
     alternatives_milli: tuple[int, ...] = ()
+    out_of_memory: bool = False
 
     def command(self) -> tuple[str, ...]:
         if self.fails_to_start:

@@ -28,18 +28,23 @@ from tests.simulation.control import live_gateway, live_inventory, live_metering
 from tests.simulation.host import SimulatedHost
 from tests.simulation.host_lives import SPOOL_BYTES, SPOOL_NODE_BYTES
 from tests.simulation.http import Door
+from tests.simulation.joining import Guest
 from tests.simulation.kernel import Kernel
 from tests.simulation.ledger import Ledger
 from tests.simulation.outlook import outlooks
 from tests.simulation.services import Slot
 from tests.simulation.tenants import Tenant
 from tests.simulation.terrain import MODELS, draw_ground
+from tests.simulation.workload import UNKNOWN_IMAGE
 
 SYNC_S = 10.0
 """How often a broker with default settings syncs its files."""
 SETUP_S_MAX = 10.0
 OPERATOR_S = 5.0
 """What an operator waits before he tries again."""
+GUESTS = (0, 0, 1, 2, 4)
+"""How many of the hosts join only when the world has begun, within:"""
+GUESTS_S = 600.0
 HOST_SIZES = ((1, 2, 4, 4, 8), (1, 1, 2, 2))
 """GPUs of a host; in a world of small ones there is little room."""
 
@@ -61,7 +66,9 @@ class World:
         self.kernel = Kernel(seed)
         rng = self.kernel.rng
         self.lossy = rng.random() < 0.15
-        self.history = History(spool_bytes=(SPOOL_BYTES, SPOOL_NODE_BYTES))
+        self.history = History(
+            spool_bytes=(SPOOL_BYTES, SPOOL_NODE_BYTES), unknown_images=(UNKNOWN_IMAGE,)
+        )
         self.broker = ObservedBroker(self.kernel, self.history, sync_always=not self.lossy)
         self.ledger = Ledger(template)
         self.door = Door()
@@ -71,6 +78,11 @@ class World:
         where = random.Random(f"terrain {seed}")
         self.hosts = [self._host(rng, where, number, sizes) for number in range(size.hosts)]
         self._owing = self.hosts[0]
+        coming = random.Random(f"guests {seed}")
+        self.guests = [
+            Guest(self, host, coming.getrandbits(64))
+            for host in coming.sample(self.hosts, min(len(self.hosts) // 4, coming.choice(GUESTS)))
+        ]
         gpus_max = max(host.gpus for host in self.hosts)
         self.tenants = [
             Tenant(
@@ -113,6 +125,9 @@ class World:
             slot.start()
         for host in self.hosts:
             host.boot()
+        loop = self.kernel.loop
+        for guest in self.guests:
+            loop.call_later(self.kernel.rng.uniform(0.0, GUESTS_S), guest.come)
         for tenant in self.tenants:
             self.kernel.spawn(tenant.name, tenant.live)
         if self.lossy:
@@ -186,6 +201,8 @@ class World:
         """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
         if not all(tenant.done for tenant in self.tenants):
             return False
+        if not all(guest.joined for guest in self.guests):
+            return False
         scheduler, metering = self._active("scheduler"), self._active("metering")
         if scheduler is None or metering is None or self._active("inventory") is None:
             return False
@@ -194,7 +211,8 @@ class World:
             return False
         for host in (self._owing, *self.hosts):
             ending = host.ending()
-            if ending.held or ending.reports_owed or ending.segments_owed or ending.spools:
+            owed = ending.reports_owed or ending.segments_owed or ending.spools
+            if ending.held or owed or ending.containers:
                 self._owing = host  # whom to ask first next time: every answer reads a journal
                 return False
         return True
