@@ -20,7 +20,7 @@ def said(state: State) -> list[tuple[tuple[str, ...], dict[str, str]]]:
 def test_a_node_offers_what_its_agent_found_and_what_its_reaper_can() -> None:
     state = State(node="n1")
     handle(state, started(offers=("containers",), facts={"podman": "4.3"}))
-    assert said(state) == [(("containers",), {"podman": "4.3"})]
+    assert said(state) == [((), {"podman": "4.3"})], "it is not known yet who would run them"
     handle(state, events.ReaperReady(at_ns=2, **CAN))
     both = ("containers", "memory_limit", "users"), {"podman": "4.3", "cgroups": "version 2"}
     assert said(state)[1:] == [both]
@@ -40,5 +40,12 @@ def test_a_reaper_that_can_less_takes_its_offers_back() -> None:
     state = State(node="n1")
     handle(state, started(offers=("containers",)))
     handle(state, events.ReaperReady(at_ns=2, **CAN))
-    handle(state, events.ReaperReady(at_ns=3))
-    assert said(state)[-1] == (("containers",), {})
+    handle(state, events.ReaperReady(at_ns=3, facts={"cgroups": "none"}))
+    assert said(state)[-1] == (("containers",), {"cgroups": "none"})
+
+
+def test_a_reaper_that_outlived_an_upgrade_is_given_no_containers() -> None:
+    state = State(node="n1")
+    handle(state, started(offers=("containers", "fractions")))
+    handle(state, events.ReaperReady(at_ns=2))
+    assert state.described is not None and state.described.offers == ("fractions",)

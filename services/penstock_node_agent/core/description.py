@@ -10,13 +10,17 @@ import msgspec
 
 from penstock_contracts.leases import Described
 from penstock_contracts.nodes import NO_NEW_WORK
+from penstock_contracts.work import CONTAINERS
 from penstock_node_agent.core.events import Closed
 from penstock_node_agent.core.instructions import Instruction
 from penstock_node_agent.core.state import State
 
 
 def offers_of(state: State) -> tuple[str, ...]:
-    return tuple(sorted({*state.own_offers, *state.reaper_offers}))
+    """A reaper that outlived an upgrade and says nothing of itself would run a container's command
+    on the host."""
+    found = {*state.own_offers, *state.reaper_offers}
+    return tuple(sorted(found if state.reaper_facts else found - {CONTAINERS}))
 
 
 def facts_of(state: State) -> dict[str, str]:
