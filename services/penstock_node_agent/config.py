@@ -33,7 +33,11 @@ class Config(CommonConfig, frozen=True, kw_only=True):
         Meta(description="This node's state; unset = nodes/NODE in the data directory."),
     ] = None
     driver: Annotated[
-        str, Meta(description="auto, nvml, cpu, or simulated:COUNTxMODEL such as simulated:8xH100.")
+        str,
+        Meta(
+            description="auto, nvml, cpu, command:/PROGRAM that describes devices, or "
+            "simulated:COUNTxMODEL such as simulated:8xH100."
+        ),
     ] = "auto"
     port_range: Annotated[
         str, Meta(description="Ports for rendezvous, FIRST-LAST, outside the ephemeral range.")

@@ -13,7 +13,7 @@ from agent.living import LONG_S, Living
 from agent.scripted import Mesh
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.nodes import Device
-from penstock_node_agent import device_checks, idle_tests
+from penstock_node_agent import device_checks, idle_tests, workbench
 from penstock_node_agent.drivers.port import MemoryUse
 from penstock_node_agent.trust import TrustConfig, trust
 
@@ -135,6 +135,7 @@ async def test_a_device_is_released_only_when_its_memory_has_come_back(
     mesh: Mesh, living: Living, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_checks, "AFTER_S", 0.2)
+    monkeypatch.setattr(workbench, "HELD_AGAIN_S", 0.2)
     monkeypatch.setattr(idle_tests, "HELD_AGAIN_S", 0.2)
     living.driver.can_check = True
     living.start(sample_s=0.1)
