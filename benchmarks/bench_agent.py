@@ -1,24 +1,26 @@
 """What do a node agent and its reaper cost, idle and with 64 running jobs?
 
-A host with eight simulated devices: CPU time by /proc over a minute, resident and proportional
-memory, wake-ups. Three times: no job; 64 jobs that sleep; 64 jobs that write a line a second. For
-the record: `python benchmarks/bench_agent.py`.
+A host with eight devices, simulated ones and then the real binding over the tests' NVML library:
+CPU time by /proc over a minute, resident and proportional memory, wake-ups. Three times: no job;
+64 jobs that sleep; 64 jobs that write a line a second. For the record: `python
+benchmarks/bench_agent.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from pathlib import Path
 
 import uvloop
 from measure.load import Load, ulid
-from measure.mesh import Mesh, a_mesh
+from measure.mesh import Mesh, a_home, a_mesh
 from measure.processes import members, memory_mib
 from measure.report import emit, say
 
-JOBS = 64
+DEVICES, JOBS = 8, 64
 SETTLE_S = 5.0
 ROLES = ("agent", "reaper")
 WORK = {
@@ -32,20 +34,42 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement")
     arguments = parser.parse_args()
     with a_mesh("1x8xH100") as mesh:
-        uvloop.run(measure(mesh, arguments.seconds))
+        uvloop.run(measure(mesh, "simulated", arguments.seconds))
+    with a_home() as home:
+        environment = nvml_environment(home)
+        if environment is None:
+            say("no C compiler: not measured with NVML")
+            return
+        with a_mesh("", environment) as mesh:
+            uvloop.run(measure(mesh, "nvml", arguments.seconds))
 
 
-async def measure(mesh: Mesh, seconds: float) -> None:
+def nvml_environment(directory: Path) -> dict[str, str] | None:
+    """In which the NVML library of the tests is found, with eight devices; None where it cannot be
+    built."""
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+    from nvml.library import build, write_script
+
+    try:
+        library = build(directory)
+    except FileNotFoundError:
+        return None
+    script = directory / "nvml.script"
+    write_script(script, DEVICES)
+    return {"LD_LIBRARY_PATH": str(library.parent), "NVML_SCRIPT": str(script)}
+
+
+async def measure(mesh: Mesh, driver: str, seconds: float) -> None:
     load = await Load.connect(mesh.nats_url, mesh.creds, ("running", "succeeded", "failed"))
     try:
-        await report(mesh, "no job", seconds)
+        await report(mesh, driver, "no job", seconds)
         for number, (what, script) in enumerate(WORK.items()):
             enough = mesh.home / f"enough{number}"
             await run_jobs(load, script, enough)
-            await report(mesh, what, seconds)
+            await report(mesh, driver, what, seconds)
             enough.touch()
             await load.until_ended(JOBS * (number + 1))
-        await report(mesh, "no job any more", seconds)
+        await report(mesh, driver, "no job any more", seconds)
     finally:
         await load.close()
     emit(bench="agent", what="check", unaccounted_ms=mesh.check()["unaccounted_ms"])
@@ -59,7 +83,7 @@ async def run_jobs(load: Load, script: str, enough: Path) -> None:
     await load.until_heard("running", ids)
 
 
-async def report(mesh: Mesh, what: str, seconds: float) -> None:
+async def report(mesh: Mesh, driver: str, what: str, seconds: float) -> None:
     say(what)
     await asyncio.sleep(SETTLE_S)
     roles = {pid: role for pid, role in members(mesh.mark).items() if role in ROLES}
@@ -73,6 +97,7 @@ async def report(mesh: Mesh, what: str, seconds: float) -> None:
     memory = {role: memory_mib(pid) for pid, role in roles.items()}
     emit(
         bench="agent",
+        driver=driver,
         what=what,
         seconds=round(took_s, 1),
         percent_of_a_core=percent,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,16 @@ POLL_S = 0.02
 
 
 class Mesh:
-    """A mesh that is ready. `mark` is found in the environment of all its processes."""
+    """A mesh that is ready. `mark` is found in the environment of all its processes. `simulate`
+    empty: this host with the devices that it has."""
 
-    def __init__(self, home: Path, simulate: str) -> None:
+    def __init__(self, home: Path, simulate: str, env: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.data = home / "data"
         self.mark = home.name
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "OTEL_"))}
         own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "BENCH": self.mark}
-        self.env = kept | own
+        self.env = kept | own | dict(env or {})
         self._process = self._start(simulate)
         self.nats_url = self._await_ready()
         self.creds = self.data / "client.creds"
@@ -53,7 +54,7 @@ class Mesh:
     def command(self, simulate: str) -> list[str]:
         return [
             str(PENSTOCK), "up", "--data", str(self.data), "--port", "0", "--http-port", "0",
-            "--simulate", simulate,
+            *(("--simulate", simulate) if simulate else ()),
         ]  # fmt: skip
 
     def _await_ready(self) -> str:
@@ -105,9 +106,9 @@ def a_home() -> Iterator[Path]:
 
 
 @contextmanager
-def a_mesh(simulate: str) -> Iterator[Mesh]:
+def a_mesh(simulate: str, env: Mapping[str, str] | None = None) -> Iterator[Mesh]:
     with a_home() as home:
-        mesh = Mesh(home, simulate)
+        mesh = Mesh(home, simulate, env)
         try:
             yield mesh
         finally:
