@@ -75,7 +75,8 @@ class DeviceWatch:
 
     def hold(self, uuid: str, fault: Fault) -> None:
         """Who has checked it keeps it from use."""
-        log.error("device %s is held back: %s", uuid, fault.reason)
+        if uuid not in self.held:
+            log.error("device %s is held back: %s", uuid, fault.reason)
         self._tell(self._looks.hold(uuid, fault))
 
     def let_go(self, uuid: str, code: str) -> None:

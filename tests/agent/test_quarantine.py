@@ -128,6 +128,7 @@ def test_who_holds_a_device_back_lets_it_go_and_no_work_ends_by_it() -> None:
     looks = Looks(DEVICES, 0)
     said = {device.uuid: device for device in looks.hold("D1", HELD)}
     assert codes(tuple(said.values())) == {"D1": MEMORY_HELD}
+    assert looks.hold("D1", Fault(MEMORY_HELD, "41000 MiB")) == tuple(said.values())
     assert fault_of(said, ["D1"]) is not None and fault_of(said, ["D1"], at_work=True) is None
     assert codes(looks.look(DEVICES, LONG_NS)) == {"D1": MEMORY_HELD}
     assert codes(looks.let_go("D1", SANITY)) == {"D1": MEMORY_HELD}

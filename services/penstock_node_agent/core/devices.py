@@ -145,9 +145,11 @@ class Looks:
         return self.said()
 
     def hold(self, uuid: str, fault: Fault) -> tuple[Device, ...]:
-        """Somebody has checked it: it is not to be used until it is let go."""
-        if uuid in self._known:
-            self._known[uuid].held = fault
+        """Somebody has checked it: it is not to be used until it is let go. What is found again
+        and again is told as it was first, however much memory it is now."""
+        known = self._known.get(uuid)
+        if known is not None and (known.held is None or known.held.code != fault.code):
+            known.held = fault
         return self.said()
 
     def let_go(self, uuid: str, code: str) -> tuple[Device, ...]:
