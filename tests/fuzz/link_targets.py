@@ -16,6 +16,7 @@ from fuzz.mutation import Given
 from fuzz.runner import Violation, check_refusal, check_size
 from fuzz.scheduler_world import BOOT, NEXT_SEQ, NOW_MS, restored, world
 from penstock_bus.port import Message, Outage
+from penstock_contracts.depot import LeaseQuery
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import DesiredAck, LeaseRenewal, NodeDesired, lease_digest
 from penstock_contracts.nodes import Heartbeat
@@ -137,7 +138,7 @@ def check_answer(name: str, payload: bytes) -> bool:
 class Questions:
     name = "scheduler queries"
     messages = tuple(
-        f"query_scheduler_{what}" for what in ("job", "explain", "jobs", "nodes", "audit")
+        f"query_scheduler_{what}" for what in ("job", "explain", "jobs", "nodes", "lease", "audit")
     )
     pure = True
 
@@ -161,11 +162,22 @@ class Questions:
             "explain": JobQuery(job_id),
             "jobs": JobsQuery("acme", "running", 10, job_id),
             "nodes": NodesQuery("n1"),
+            "lease": self._held(),
             "audit": {},
         }
         return [
             Given(f"{ROOT}.query.scheduler.{what}", encode(query)) for what, query in asked.items()
         ]
+
+    def _held(self) -> LeaseQuery:
+        lease = next(iter(self.core.state.leases.values()))
+        return LeaseQuery(
+            node=lease.node,
+            lease_seq=lease.lease_seq,
+            job_id=lease.job_id,
+            attempt=lease.attempt,
+            rank=lease.rank,
+        )
 
     def give(self, given: Given) -> bool:
         handler = self._handlers.get(given.subject)

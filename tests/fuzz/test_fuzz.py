@@ -23,6 +23,7 @@ from fuzz import (
     scheduler_targets,
     storage_targets,
 )
+from fuzz.depot_target import Depots
 from fuzz.gateway_target import BODIES, Gateway
 from fuzz.runner import Tally, Target, fuzz
 from penstock_contracts.registry import MESSAGES
@@ -59,6 +60,7 @@ SHARES: tuple[Share, ...] = (
     Share(storage_targets.SmallState, 2_000, 10_000),
     Share(storage_targets.LedgerQuestions, 300, 1_500),
     Share(Gateway, 3_000, 30_000),
+    Share(Depots, 1_500, 15_000),
 )
 NOT_READ: dict[str, str] = {
     "node_sample": "shown to people; no service of ours reads it",
