@@ -72,6 +72,9 @@ class NatsAuthority:
         self._url = url
         self._now_s = now_s
         self._bus: NatsBus | None = None
+        self._revoked: dict[str, int] | None = None
+        self._claims = ""
+        self._issued_s = 0
 
     def invite(self, key: str, expires_s: int) -> str:
         """Claims with which `key` may ask to join, until then."""
@@ -94,7 +97,7 @@ class NatsAuthority:
     async def revoke(self, keys: Mapping[str, int]) -> None:
         """Has the broker hold that all of `keys` are nobody, and nobody else is; whoever is
         connected with one is put out. The number is the Unix time up to which claims were signed.
-        Raises Outage, BusRefusal."""
+        Saying the same again costs a broker that knows it nothing. Raises Outage, BusRefusal."""
         if self._bus is None:
             self._bus = await connect(
                 self._url,
@@ -102,20 +105,27 @@ class NatsAuthority:
                 credentials=str(self._creds),
                 connect_timeout_s=PUSH_S,
             )
-        claims = sign_account(
-            self._registrar,
-            self._keys.nodes_account,
-            name=NODES,
-            issued_s=self._now_s(),
-            body=self._keys.nodes_body,
-            revoked=keys,
-        )
+        if keys != self._revoked:
+            self._sign(keys)
         subject = f"$SYS.REQ.ACCOUNT.{self._keys.nodes_account}.CLAIMS.UPDATE"
-        reply = await self._bus.request(subject, claims.encode("ascii"), timeout_s=PUSH_S)
+        reply = await self._bus.request(subject, self._claims.encode("ascii"), timeout_s=PUSH_S)
         answer = msgspec.json.decode(reply.payload, type=_Answer)
         if answer.data is None or answer.data.code != OK:
             said = answer.error or answer.data or _Updated()
             raise BusRefusal(said.code, said.description or said.message)
+
+    def _sign(self, keys: Mapping[str, int]) -> None:
+        """Newer by a second at least than what was said before: of two, servers keep the newer."""
+        self._issued_s = max(self._now_s(), self._issued_s + 1)
+        self._revoked = dict(keys)
+        self._claims = sign_account(
+            self._registrar,
+            self._keys.nodes_account,
+            name=NODES,
+            issued_s=self._issued_s,
+            body=self._keys.nodes_body,
+            revoked=keys,
+        )
 
     async def close(self) -> None:
         if self._bus is not None:

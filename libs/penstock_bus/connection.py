@@ -234,12 +234,16 @@ class Connection(Client):
         await super()._connect_to_server(s)
 
     async def _process_connect_init(self) -> None:
-        """Says that an upgraded stream is TLS; nats-py leaves it out, and asyncio would log a
-        warning at every end of it."""
-        await super()._process_connect_init()
-        transport = self._socket_transport()
-        if transport is not None and transport.get_extra_info("ssl_object") is not None:
-            transport.get_protocol()._over_ssl = True  # type: ignore[attr-defined]
+        """Says that an upgraded stream is TLS, also one on which we are refused; nats-py leaves it
+        out, and asyncio would log a warning at every end of it."""
+        try:
+            await super()._process_connect_init()
+        finally:
+            transport = self._socket_transport()
+            if transport is not None and transport.get_extra_info("ssl_object") is not None:
+                protocol: Any = transport.get_protocol()
+                if protocol is not None:
+                    protocol._over_ssl = True
 
     @property
     def peer_certificate(self) -> bytes | None:

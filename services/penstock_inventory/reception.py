@@ -8,6 +8,7 @@ broker is told of every revoked key until it has acknowledged it. What is grante
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -35,8 +36,9 @@ from penstock_runtime.clock import Clock
 from penstock_runtime.journaled import Committed, JournaledService
 
 PUSH_RETRY_S = 0.5
-PUSH_AGAIN_S = 600.0
-"""An instance that was frozen may tell the broker something old: so it is told again."""
+PUSH_AGAIN_S = 3.0
+"""A server that was away comes back with what it knew, and an instance that was frozen may say
+something old: so the brokers are told again and again."""
 KEY_AT = len(f"{ROOT}.provision.")
 KEY_LETTERS = 56
 
@@ -82,11 +84,8 @@ class Reception:
             return
         try:
             while True:
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._untold.wait(), PUSH_AGAIN_S)
-                except TimeoutError:
-                    self._untold.set()
-                    continue
                 if self._service.phase == "active":
                     await self._tell(self._authority)
                 else:

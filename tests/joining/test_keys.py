@@ -213,6 +213,21 @@ async def test_a_broker_that_starts_anew_still_knows_who_was_put_out(
     await eventually(lambda: joined_mesh.operator.bus.connected)
 
 
+async def test_a_broker_that_was_told_something_old_is_told_again(
+    joined_mesh: Mesh, tmp_path: Path, steal: Steal, eventually: Any
+) -> None:
+    """By an instance that was frozen, or by a server that was away."""
+    files = await joined_mesh.join(tmp_path / "a", "thawed")
+    stolen = await steal(files.creds, "_INBOX_thawed")
+    await remove(joined_mesh, "thawed")
+    await asyncio.wait_for(stolen.closed.wait(), OUT_S_MAX)
+    old = NatsAuthority(joined_mesh.broker.authority, joined_mesh.broker.url, now_s)
+    await old.revoke({})
+    stolen = await steal(files.creds, "_INBOX_thawed")
+    await asyncio.wait_for(stolen.closed.wait(), OUT_S_MAX)
+    await old.close()
+
+
 async def test_a_node_renews_before_and_after_its_credential_ran_out(
     joined_mesh: Mesh, tmp_path: Path, steal: Steal
 ) -> None:
