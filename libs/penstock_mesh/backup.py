@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from penstock_bus.nats import NatsBus
 from penstock_bus.nats_snapshots import Snapshot
-from penstock_contracts.streams import READERS
+from penstock_contracts.streams import FILES, READERS, SECRETS
 from penstock_mesh.backup_ledger import copy_ledger
 from penstock_mesh.backup_manifest import (
     MESH,
@@ -42,10 +42,11 @@ CURSORS, SNAPSHOTS = "KV_CURSORS", "OBJ_SNAPSHOTS"
 IN_ORDER = (
     *(SNAPSHOTS, "USAGE", "BUDGETS", "FACTS", "JOBS", "NODES"),
     *("REQUESTS", "REPORTS", "DESCRIPTIONS"),
+    f"KV_{SECRETS}",
 )
 """Each may refer only to what stands behind it. A service's lock is left behind: nobody leads a
 mesh that does not run; and samples are forgotten within minutes."""
-LOGS = "LOGS"
+LOGS, KEPT = "LOGS", f"OBJ_{FILES}"
 TRIES = 5
 RETRY_S = 1.0
 
@@ -56,10 +57,12 @@ class Wanted:
     """What to copy. `database` None: no ledger. `data`: the directory with the mesh's keys, or
     None."""
 
-    def __init__(self, *, database: str | None, data: Path | None, logs: bool) -> None:
+    def __init__(
+        self, *, database: str | None, data: Path | None, logs: bool, files: bool = False
+    ) -> None:
         self.database = database
         self.data = data
-        self.streams = (*IN_ORDER, LOGS) if logs else IN_ORDER
+        self.streams = (*IN_ORDER, *([LOGS] if logs else []), *([KEPT] if files else []))
 
 
 async def back_up(bus: NatsBus, target: Path, wanted: Wanted, report: Report) -> Manifest:

@@ -40,6 +40,7 @@ _json = click.option("--json", "json_output", is_flag=True, help="Print the resu
 @admin_options
 @_database
 @click.option("--logs", is_flag=True, help="Copy what jobs have written, too.")
+@click.option("--files", is_flag=True, help="Copy tenants' files (`penstock files`), too.")
 @click.option("--no-keys", is_flag=True, help="Leave keys and credentials out.")
 @_json
 def backup(
@@ -49,6 +50,7 @@ def backup(
     creds: str | None,
     database: str | None,
     logs: bool,
+    files: bool,
     no_keys: bool,
     json_output: bool,
 ) -> None:
@@ -61,7 +63,7 @@ def backup(
     where, credential = admin_address(data, url, creds)
     root = data_directory(data)
     ledger = database or f"sqlite:///{root / LEDGER}"
-    wanted = Wanted(database=ledger, data=None if no_keys else root, logs=logs)
+    wanted = Wanted(database=ledger, data=None if no_keys else root, logs=logs, files=files)
     report = _reporter(json_output)
     manifest = run_admin(where, credential, lambda bus: back_up(bus, directory, wanted, report))
     _print(manifest, directory, "backup of", json_output)

@@ -45,6 +45,7 @@ class DataDirectory:
         self.certificate = root / "tls" / "cert.pem"
         self.certificate_key = root / "tls" / "key.pem"
         self.nodes = root / "nodes"
+        self.depot_key = root / "gateway" / "secrets.key"
 
     def creds(self, role: str) -> Path:
         return self.root / "creds" / f"{role}.creds"
@@ -59,7 +60,7 @@ class DataDirectory:
     def secrets(self) -> list[Path]:
         """Keys, credentials and tokens that are there: with them, this mesh's agents and users are
         known to it again, and who was put out stays out."""
-        named = (self.keys, self.client_creds, self.http_token, self.route_secret)
+        named = (self.keys, self.client_creds, self.http_token, self.route_secret, self.depot_key)
         more = (self.cluster_config, self.operator_config)
         kept = [path for path in (*named, *more) if path.exists()]
         globs = ("creds/*", "authority/*", "accounts/*.jwt", "tls/*.pem", "nodes/*/*.creds")

@@ -48,6 +48,8 @@ class Copied:
     def __init__(self, mesh: Mesh, tmp_path: Path) -> None:
         self.mesh, self.backup, self.gate = mesh, tmp_path / "backup", tmp_path / "gate"
         mesh.start()
+        mesh.cli("secret", "set", "key", input="hunter2")
+        mesh.cli("files", "put", "-", "data", input="text")
         for index in range(6):
             mesh.cli("run", "--gpus", "1", "--name", "done", "--", "/bin/echo", str(index))
         for name in ("running", "queued"):
@@ -57,7 +59,7 @@ class Copied:
             until(lambda name=name: states(mesh).get(name) == [name] * 2, what=name)
         self.done = mesh.jobs("done")
         self.usage = mesh.cli_json("usage")
-        arguments = (str(self.backup), "--data", str(mesh.data), "--logs")
+        arguments = (str(self.backup), "--data", str(mesh.data), "--logs", "--files")
         self.said = mesh.cli_json("backup", *arguments)
         mesh.cli("check")
         mesh.stop()
@@ -89,6 +91,8 @@ def test_a_mesh_restored_onto_new_hosts_has_its_ledger_and_history_and_its_queue
     assert mesh.cli_json("usage") == copied.usage
     log = mesh.cli("logs", copied.done[0]["job_id"])
     assert log.stdout == "5\n"
+    asks = ("--name", "kept", "--secret", "key=KEY", "--input", "data=object:data")
+    assert mesh.cli("run", *asks, "--", "sh", "-c", "echo $KEY; cat data").stdout == "hunter2\ntext"
     copied.gate.touch()
     the_queue_goes_on(mesh)
     findings = mesh.cli_json("check", exit_code=None)["findings"]
@@ -102,7 +106,8 @@ def test_a_backup_is_for_its_owner_alone_and_says_when_it_is_damaged(
     copied: Copied, new_mesh: NewMesh, tmp_path: Path
 ) -> None:
     paths = list(copied.backup.rglob("*"))
-    assert {"keys.json", "client.creds", "http.token"} <= {path.name for path in paths}
+    named = {"keys.json", "client.creds", "http.token", "secrets.key"}
+    assert named <= {path.name for path in paths}
     for path in paths:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     damaged = tmp_path / "damaged"
