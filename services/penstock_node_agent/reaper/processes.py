@@ -37,6 +37,7 @@ class Verdict(NamedTuple):
 
 
 PLAIN = Verdict()
+OUT_OF_MEMORY = Verdict("out_of_memory", "it wanted more memory than its limit")
 
 
 class Processes:
@@ -115,7 +116,7 @@ class Processes:
                 return Verdict("spawn_failed", fault)
         if exit.code == 0 or self.limits is None or slot is None:
             return PLAIN
-        return Verdict("out_of_memory") if self.limits.ran_out_of_memory(slot) else PLAIN
+        return OUT_OF_MEMORY if self.limits.ran_out_of_memory(slot) else PLAIN
 
     def left(self, slot: int | None) -> bool:
         """Whether something was still in the slot's groups, or is left of them; it is killed."""
