@@ -18,7 +18,6 @@ SECRETS = "/penstock/secrets"
 SECRETS_VARIABLE = "PENSTOCK_SECRETS"
 DIRECTORY_LETTERS = 8
 DIRECTORY_LABEL = "penstock.directory"
-MPS_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 CPU_SHARES = 1024
 """Of one core; podman's own unit."""
 CPU_SHARES_MIN = 2
@@ -41,6 +40,15 @@ class Owner(NamedTuple):
         }
 
 
+class Places(NamedTuple):
+    """Directories of the host that this node, and not the job, puts inside: the attempt's, its
+    secrets', that of the MPS daemon. "" = none."""
+
+    work: str
+    secrets: str = ""
+    mps: str = ""
+
+
 def name_of(owner: Owner, order: LeaseOrder) -> str:
     """Of no other state directory on this host, whatever it runs."""
     job = f"{order.job_id}-{order.attempt}-{order.rank}"
@@ -53,12 +61,11 @@ def arguments(
     *,
     owner: Owner,
     options: Sequence[str],
-    work: str,
+    places: Places,
     devices: Sequence[str],
 ) -> list[str]:
     """Options, image and command. `env`, the job's, is changed to what holds inside. `options`:
-    the operator's; what the job says comes behind them. `work`: the attempt's directory, mounted at
-    WORK. `devices`: CDI names."""
+    the operator's; what the job says comes behind them. `devices`: CDI names."""
     container = order.container
     if container is None:
         raise ValueError(f"{order.key} runs in no container")
@@ -73,8 +80,8 @@ def arguments(
     args = ["--security-opt=no-new-privileges", "--pids-limit=-1", "--http-proxy=false", *options]
     args += [f"--label={name}={value}" for name, value in labels.items()]
     args += [f"--network={container.network}", f"--workdir={container.workdir or WORK}"]
-    args.append(f"--volume={work}:{WORK}:U")  # made the user's that the job is inside
-    args += _mounts(order, env)
+    args.append(f"--volume={places.work}:{WORK}:U")  # made the user's that the job is inside
+    args += _mounts(order, env, places)
     if container.user:
         args.append(f"--user={container.user}")
     if container.entrypoint is not None:
@@ -84,17 +91,15 @@ def arguments(
     return [*args, "--", container.image, *order.command]
 
 
-def _mounts(order: LeaseOrder, env: dict[str, str]) -> list[str]:
+def _mounts(order: LeaseOrder, env: dict[str, str], places: Places) -> list[str]:
     args = []
     for mount in order.container.mounts if order.container is not None else ():
         args.append(f"--volume={mount.source}:{mount.target}" + ":ro" * mount.read_only)
-    secrets = env.get(SECRETS_VARIABLE)
-    if secrets:
-        args.append(f"--volume={secrets}:{SECRETS}:ro")
+    if places.secrets:
+        args.append(f"--volume={places.secrets}:{SECRETS}:ro")
         env[SECRETS_VARIABLE] = SECRETS
-    pipe = env.get(MPS_VARIABLE)
-    if pipe:  # its clients share memory with the daemon
-        args += [f"--volume={pipe}:{pipe}", "--ipc=host"]
+    if places.mps:  # its clients share memory with the daemon
+        args += [f"--volume={places.mps}:{places.mps}", "--ipc=host"]
     return args
 
 

@@ -22,7 +22,14 @@ from penstock_bus.credentials import account_of
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.work import CONTAINERS, FILE, Container
 from penstock_node_agent.config import Config
-from penstock_node_agent.container_command import DIRECTORY_LABEL, Owner, arguments, inside, name_of
+from penstock_node_agent.container_command import (
+    DIRECTORY_LABEL,
+    Owner,
+    Places,
+    arguments,
+    inside,
+    name_of,
+)
 from penstock_node_agent.mounted import split_place
 from penstock_node_agent.programs import Ran, Run
 from penstock_node_agent.pulling import fault_of, steps_of
@@ -176,7 +183,7 @@ class Podman:
         env: Mapping[str, str],
         *,
         base: Mapping[str, str],
-        work: str,
+        places: Places,
         driver: str,
     ) -> dict[str, Any]:
         """What the reaper's spawn request has more, and other, for a container. `base`: the
@@ -189,7 +196,7 @@ class Podman:
             own,
             owner=self._owner,
             options=self._settings.run_options,
-            work=work,
+            places=places,
             devices=devices,
         )
         container = {

@@ -11,6 +11,7 @@ import logging
 from typing import Any, Protocol
 
 from penstock_bus.port import Bus
+from penstock_node_agent.container_command import Places
 from penstock_node_agent.core import events
 from penstock_node_agent.core.instructions import (
     Clear,
@@ -28,6 +29,7 @@ from penstock_node_agent.disk_watch import DiskWatch
 from penstock_node_agent.environment import job_environment
 from penstock_node_agent.host import Host
 from penstock_node_agent.logs import LogShipper
+from penstock_node_agent.mps import PIPE_VARIABLE
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import memo_of
 from penstock_node_agent.slots import Slots
@@ -156,14 +158,17 @@ class Effects:
             visible_devices=self._host.driver.visible_devices(order.devices),
             visible_variable=self._host.driver.visible_variable,
         )
-        env |= self.tools.limits(order) | secrets
+        limits = self.tools.limits(order)
+        env |= limits | secrets
         request: dict[str, Any] = {"argv": order.command, "env": env}
         if order.container is not None and self._host.podman is not None:
             request |= self._host.podman.request(
                 order,
                 request["env"],
                 base=self._host.environment,
-                work=work,
+                places=Places(
+                    work, secrets.get(SECRETS_VARIABLE, ""), limits.get(PIPE_VARIABLE, "")
+                ),
                 driver=self._host.driver.name,
             )
         self.link.send(

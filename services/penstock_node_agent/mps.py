@@ -25,6 +25,7 @@ START_S = 10.0
 CHECK_S = 30.0
 MILLI_PER_PERCENT = 10
 FACT = "mps"
+PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Mps:
         self._run, self.directory = run, directory
         self._environment = {
             **environment,
-            "CUDA_MPS_PIPE_DIRECTORY": directory,
+            PIPE_VARIABLE: directory,
             "CUDA_MPS_LOG_DIRECTORY": directory,
         }
         self.running = False
@@ -81,7 +82,7 @@ class Mps:
         if not self.running or not order.devices or order.gpu_milli >= GPU_MILLI_WHOLE:
             return {}
         found = {
-            "CUDA_MPS_PIPE_DIRECTORY": self.directory,
+            PIPE_VARIABLE: self.directory,
             "CUDA_MPS_LOG_DIRECTORY": self.directory,
             "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(max(1, order.gpu_milli // MILLI_PER_PERCENT)),
         }
