@@ -84,6 +84,6 @@ def test_secrets_and_the_mps_daemon_are_put_inside_by_the_node_and_never_by_the_
 
 
 def test_the_hosts_own_environment_stays_outside_unless_the_job_says_the_same_name() -> None:
-    base = {"PATH": "/host/bin", "HOME": "/home/host", "LANG": "C"}
+    base = {"PATH": "/host/bin", "HOME": "/host", "LANG": "C"}
     env = {**base, "HOME": "/mine", "RANK": "0"}
     assert inside(env, base, {"HOME": "/mine"}) == {"HOME": "/mine", "RANK": "0"}
