@@ -80,6 +80,7 @@ class Guest:
         """A new invitation whenever the last was of no use."""
         keys = [self.key] if self.key else []
         while not self.joined:
+            await asyncio.sleep(AGAIN_S)
             if self._was_out:  # a description that was still under way may have brought it back
                 await self._remove()
             invite = self._draw_key()
