@@ -10,6 +10,8 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from penstock_contracts.depot import CHUNK_BYTES, FILE_BYTES_MAX, File
@@ -26,6 +28,10 @@ UPLOAD_DIGITS = 32
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
+F = TypeVar("F", Incoming, Outgoing)
+
+THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="files")
+"""Of their own: a mount that hangs must not keep the agent from its devices."""
 
 MISSING = "no_such_file"
 WRONG = "wrong_checksum"
@@ -53,7 +59,7 @@ class Files:
     async def store(self, order: LeaseOrder, wanted: Output, work: str) -> StoredOutput:
         """Take it from the work directory. Raises Unready."""
         try:
-            with self._disk.outgoing(work, wanted.path) as file:
+            async with _opened(self._disk.outgoing, work, wanted.path) as file:
                 if order.user and file.links > 1:
                     raise Unready(MISSING, f"output {wanted.path} is linked elsewhere", JOB)
                 if file.size > FILE_BYTES_MAX:
@@ -74,13 +80,13 @@ class Files:
         if wanted.sha256 and found.sha256 != wanted.sha256:
             raise _wrong(wanted, found.sha256)
         owner = await _owner(order)
-        with self._disk.incoming(work, wanted.path, owner) as file:
+        async with _opened(self._disk.incoming, work, wanted.path, owner) as file:
             digest = hashlib.sha256()
             async for data in self._chunks(order, found):
                 await _in_thread(_write, file, data, digest)
             if digest.hexdigest() != found.sha256 or file.size != found.bytes:
                 raise Unready(WRONG, f"{wanted.source} changed while it was read", NODE)
-            file.keep()
+            await _in_thread(file.keep)
 
     async def _chunks(self, order: LeaseOrder, found: File) -> AsyncIterator[bytes]:
         for first in range(0, found.chunks, AT_ONCE):
@@ -91,14 +97,14 @@ class Files:
     async def _fetch_mounted(self, order: LeaseOrder, wanted: Input, work: str) -> None:
         root, path = split_place(wanted.source, self._prefixes, order.tenant)
         owner = await _owner(order)
-        with (
-            self._disk.outgoing(root, path) as source,
-            self._disk.incoming(work, wanted.path, owner) as file,
+        async with (
+            _opened(self._disk.outgoing, root, path) as source,
+            _opened(self._disk.incoming, work, wanted.path, owner) as file,
         ):
             digest = await _copy(source, file)
             if wanted.sha256 and digest != wanted.sha256:
                 raise _wrong(wanted, digest)
-            file.keep()
+            await _in_thread(file.keep)
 
     async def _store_object(self, order: LeaseOrder, wanted: Output, file: Outgoing) -> str:
         """The same upload each time it is tried for this lease: a repeat writes the same."""
@@ -123,7 +129,7 @@ class Files:
 
     async def _store_mounted(self, order: LeaseOrder, wanted: Output, file: Outgoing) -> str:
         root, path = split_place(wanted.target, self._prefixes, order.tenant)
-        with self._disk.incoming(root, path) as target:
+        async with _opened(self._disk.incoming, root, path) as target:
             digest = await _copy(file, target)
             await _in_thread(target.keep_for_good)
             return digest
@@ -139,14 +145,32 @@ async def _all(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
             task.cancel()
 
 
+@asynccontextmanager
+async def _opened(make: Callable[..., F], *args: object) -> AsyncIterator[F]:
+    """A file of the host; opening one and closing it may take as long as a mount likes."""
+    opening = asyncio.get_running_loop().run_in_executor(THREADS, make, *args)
+    try:
+        file = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait((opening,))
+        if opening.exception() is None:
+            await _in_thread(opening.result().close)
+        raise
+    try:
+        yield file
+    finally:
+        await _in_thread(file.close)
+
+
 async def _in_thread(act: Callable[..., T], *args: object) -> T:
     """A thread cannot be stopped: whoever is cancelled waits for it, so that no file is closed
     under its hands."""
-    task = asyncio.ensure_future(asyncio.to_thread(act, *args))
+    work = asyncio.get_running_loop().run_in_executor(THREADS, act, *args)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait((task,))
+        await asyncio.wait((work,))
+        work.exception()  # nobody will ask for it
         raise
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -101,23 +100,13 @@ class Outgoing:
 class WorkFiles:
     """This host's."""
 
-    @contextmanager
-    def incoming(self, root: str, path: str, owner: Ids | None = None) -> Iterator[Incoming]:
+    def incoming(self, root: str, path: str, owner: Ids | None = None) -> Incoming:
         """Raises NoFile where the path leaves `root`, OSError."""
-        file = Incoming(root, path, owner)
-        try:
-            yield file
-        finally:
-            file.close()
+        return Incoming(root, path, owner)
 
-    @contextmanager
-    def outgoing(self, root: str, path: str) -> Iterator[Outgoing]:
+    def outgoing(self, root: str, path: str) -> Outgoing:
         """Raises NoFile, OSError."""
-        file = Outgoing(root, path)
-        try:
-            yield file
-        finally:
-            file.close()
+        return Outgoing(root, path)
 
 
 def _enter(root: str, path: str, *, make: bool, owner: Ids | None = None) -> tuple[int, str]:
