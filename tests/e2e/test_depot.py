@@ -70,7 +70,7 @@ def test_a_secret_is_nowhere_after_a_run_whatever_died_meanwhile(
     mesh.stop(signal.SIGTERM)
     assert traces_of(SECRET, mesh.home) == []
     seen = traces_of(OPEN, mesh.home)
-    for place in ("jetstream", "agent.journal", "ledger"):
+    for place in ("jetstream", "ledger"):
         assert any(place in path for path in seen), f"else we look at nothing: {seen}"
     (state,) = (mesh.data / "nodes").iterdir()
     assert os.listdir(SecretFiles(str(state)).root) == []
