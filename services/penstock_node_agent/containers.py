@@ -38,7 +38,7 @@ from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.podman import podman_environment
 from penstock_node_agent.unready import JOB, NODE, Unready
 
-LOOK_S = 10.0
+LOOK_S = 20.0
 COMMAND_S = 30.0
 MESH_LETTERS = 8
 FACT_LETTERS_MAX = 200

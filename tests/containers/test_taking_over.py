@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -87,7 +88,7 @@ async def test_one_that_podman_knows_no_more_is_lost(client: ContainerClient) ->
 
 
 async def test_its_lease_ends_it_also_under_the_next_reaper(client: ContainerClient) -> None:
-    client.contain("k", "sleep 100", disconnect_s=4, grace_s=0)
+    client.contain("k", "sleep 100", disconnect_s=2, grace_s=0)
     client.wait_for("began", "k")
     contact_ns = boottime_ns()
     client.send(op="renew", at_ns=contact_ns)
@@ -170,3 +171,15 @@ def test_a_container_of_another_that_has_our_name_is_neither_used_nor_removed(
         assert podman.call("inspect", "--format={{.State.Status}}", name) == "running\n"
     finally:
         podman.call("rm", "--force", "--time=0", name)
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/no/such/podman"])
+async def test_a_podman_that_does_not_answer_keeps_no_agent_out(
+    client: ContainerClient, program: str
+) -> None:
+    client.kill_reaper()
+    settings = {"podman": [program], "labels": client.labels}
+    (client.directory / "containers.json").write_text(json.dumps(settings), "ascii")
+    await client.start()
+    client.shell("p", "exit 6")
+    assert client.end_of("p")["code"] == 6

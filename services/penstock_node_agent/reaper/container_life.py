@@ -70,12 +70,14 @@ Life = Generator[Wait, Any, None]
 class Container:
     """What the lives and whoever runs them know of a container. `pid` 0: it has not begun.
     `watched`: a descriptor of its first process. `ended_ns`: when that was seen to have ended.
-    `monitor`: its conmon. `pid_file`, `monitor_file`: where podman writes their numbers.
+    `late`: podman has not answered. `monitor`: its conmon. `pid_file`, `monitor_file`: where
+    podman writes their numbers.
     """
 
     __slots__ = (
         "ended_ns",
         "key",
+        "late",
         "monitor",
         "monitor_file",
         "name",
@@ -92,7 +94,7 @@ class Container:
         self.watched: int | None = None
         self.monitor: int | None = None
         self.ended_ns: int | None = None
-        self.starting = False
+        self.starting = self.late = False
 
 
 class Lives:
@@ -220,8 +222,9 @@ class Lives:
         self._disk.remove(one.monitor_file)
         self._tell(Away(one.key))
 
-    def survey(self) -> Life:
-        """What bears all our labels, whoever began it."""
+    def survey(self, one: Container) -> Life:
+        """What bears all our labels, whoever began it. When podman does not answer at once, nobody
+        waits for it any more."""
         argv = [*self._argv, "ps", "--all", "--format=json"]
         argv += self._ours()
         while True:
@@ -229,6 +232,7 @@ class Lives:
             if answer.code == 0:
                 break
             self._complain(f"cannot list containers: {answer.said[:MESSAGE_LETTERS_MAX]}\n")
+            one.late = True
             yield Pause(SURVEY_AGAIN_NS)
         for found in json.loads(answer.said):
             labels = found.get("Labels") or {}

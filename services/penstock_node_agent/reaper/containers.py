@@ -67,7 +67,6 @@ class Containers:
         self._monitors: set[int] = set()
         self._exits: list[Exit] = []
         self._happened: list[Happening] = []
-        self.surveyed = True
 
     # -- what is asked for ---------------------------------------------------------------------
     def start(self, key: str, order: dict[str, Any]) -> None:
@@ -110,11 +109,19 @@ class Containers:
         data = self._disk.read(f"{self._directory}/{SETTINGS_NAME}")
         if data is None:
             return
-        settings = json.loads(data)
         self._podman.end_others(pids)
-        self.surveyed = False
-        one, lives = self._lives(SURVEY, {"name": "", **settings})
-        self._live(one, lives.survey())
+        try:
+            one, lives = self._lives(SURVEY, {"name": "", **json.loads(data)})
+        except (ValueError, KeyError, TypeError) as error:  # nothing may end the reaper
+            self._complain(f"{SETTINGS_NAME} cannot be read: {error!r}\n")
+            return
+        self._live(one, lives.survey(one))
+
+    @property
+    def surveyed(self) -> bool:
+        """Whether nothing is to be expected of a survey just now."""
+        run = self._runs.get(SURVEY)
+        return run is None or run.one.late
 
     # -- what happens --------------------------------------------------------------------------
     @property
@@ -272,5 +279,3 @@ class Containers:
             run.one.watched = None
         if self._runs.get(run.one.key) is run:
             del self._runs[run.one.key]
-        if run.one.key == SURVEY:
-            self.surveyed = True
