@@ -30,6 +30,7 @@ from penstock_node_agent.container_command import (
     inside,
     name_of,
 )
+from penstock_node_agent.membership import MembershipFiles
 from penstock_node_agent.mounted import split_place
 from penstock_node_agent.programs import Ran, Run
 from penstock_node_agent.pulling import fault_of, steps_of
@@ -74,6 +75,13 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def argv(self) -> tuple[str, ...]:
         return (self.program, *QUIET, *self.options)
+
+
+class _Settings(msgspec.Struct):
+    """What the reaper reads in `containers.json`."""
+
+    podman: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 class Podman:
@@ -214,7 +222,7 @@ class Podman:
 
     def _write_settings(self) -> None:
         """For the reaper that takes over, whenever that is."""
-        settings = {"podman": self._settings.argv, "labels": self._owner.labels}
+        settings = _Settings(self._settings.argv, self._owner.labels)
         part = f"{self._path}.new"
         file = self._disk.create(part)
         try:
@@ -245,7 +253,7 @@ def podman_of(config: Config, driver: str, run: Run) -> Podman | None:
         pull_s=config.image_pull_s,
     )
     disk, directory = Disk(), str(config.directory)
-    mesh = mesh_of(config.nats_creds)
+    mesh = mesh_of(config.nats_creds or MembershipFiles(disk, config.membership).creds)
     owner = owner_in(disk, directory, mesh=mesh, node=config.node, drawn=os.urandom(8).hex())
     return Podman(settings, owner, run, disk, directory)
 
@@ -254,13 +262,17 @@ def owner_in(disk: Disk, directory: str, *, mesh: str, node: str, drawn: str) ->
     """Whose containers an agent of this state directory may remove. `drawn` names the directory,
     unless it has a name."""
     known = disk.read(f"{directory}/{SETTINGS_NAME}")
-    labels: dict[str, str] = msgspec.json.decode(known)["labels"] if known else {}
+    try:
+        labels = msgspec.json.decode(known or b"{}", type=_Settings).labels
+    except msgspec.DecodeError as error:
+        log.error("%s is damaged: %s", SETTINGS_NAME, error)
+        labels = {}
     return Owner(mesh, node, labels.get(DIRECTORY_LABEL, drawn))
 
 
-def mesh_of(creds: Path | None) -> str:
+def mesh_of(creds: Path) -> str:
     """A short name of the mesh that admitted this node: of the account its key is in."""
-    account = account_of(str(creds)) if creds is not None else None
+    account = account_of(str(creds))
     if account is None:
         return "local"
     return hashlib.sha256(account.encode()).hexdigest()[:MESH_LETTERS]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock_node_agent.container_command import Owner
-from penstock_node_agent.containers import Podman, PodmanSettings
+from penstock_node_agent.containers import Podman, PodmanSettings, owner_in
 from penstock_node_agent.programs import Ran
 from penstock_node_agent.pulling import fault_of, steps_of
 from penstock_node_agent.reaper.disk import Disk
@@ -166,3 +166,14 @@ async def test_an_image_that_may_not_be_pulled_and_is_not_here_is_declined(
 
 def _ignore(line: str) -> None:
     return
+
+
+def test_a_state_directory_keeps_the_identity_that_was_drawn_for_it_once(tmp_path: Path) -> None:
+    def owner(drawn: str) -> Owner:
+        return owner_in(Disk(), str(tmp_path), mesh="m", node="n1", drawn=drawn)
+
+    assert owner("first").directory == "first"
+    (tmp_path / "containers.json").write_text('{"labels":{"penstock.directory":"first"}}', "ascii")
+    assert owner("second").directory == "first"
+    (tmp_path / "containers.json").write_text('{"labels":', "ascii")
+    assert owner("third").directory == "third"
