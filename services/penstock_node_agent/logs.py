@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from penstock_bus.port import Appended, Bus
 from penstock_contracts.ids import ROOT
 from penstock_contracts.output import Piece, headers_of
-from penstock_node_agent.core.events import LogsDelivered
+from penstock_node_agent.core.events import LogsCut, LogsDelivered
 from penstock_node_agent.core.spools import progress
 from penstock_node_agent.core.state import Spool, State
 from penstock_node_agent.reaper.disk import Disk
@@ -59,15 +59,15 @@ class Tail:
                 if drop.start <= self.offset:
                     return Piece(self.offset, b"", drop.end - self.offset)
                 count = min(count, drop.start - self.offset)
-        data = self._read(count)
+        data = self._read(count, self.offset - spool.bases.get(self.stream, 0))
         return Piece(self.offset, data) if data else None
 
-    def _read(self, count: int) -> bytes:
+    def _read(self, count: int, position: int) -> bytes:
         if self.file is None:
             self.file = self.disk.open(self.path)
             if self.file is None:
                 return b""
-        return self.disk.pread(self.file, count, self.offset)
+        return self.disk.pread(self.file, count, position)
 
     def close(self) -> None:
         if self.file is not None:
@@ -76,7 +76,7 @@ class Tail:
 
 
 class LogShipper:
-    """`state` is read only; `on_event` takes LogsDelivered."""
+    """`state` is read only; `on_event` takes LogsDelivered and LogsCut."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class LogShipper:
         state: State,
         disk: Disk,
         slots: Slots,
-        on_event: Callable[[LogsDelivered], None],
+        on_event: Callable[[LogsDelivered | LogsCut], None],
     ) -> None:
         self._bus, self._state, self._on_event = bus, state, on_event
         self._disk, self._slots = disk, slots
@@ -157,7 +157,10 @@ class LogShipper:
             tail.waiting = True
             self._waiting.append(tail)
             return
-        tail.piece = piece = tail.next(spool)
+        piece = tail.next(spool)
+        if piece is None and self._is_cut_off(tail, spool):
+            piece = tail.next(spool)
+        tail.piece = piece
         if piece is None:
             self._check_end(tail, spool)
         else:
@@ -192,6 +195,18 @@ class LogShipper:
             next_tail = self._waiting.popleft()
             next_tail.waiting = False
             self._pump(next_tail)
+
+    def _is_cut_off(self, tail: Tail, spool: Spool) -> bool:
+        """Whether the job has emptied its own file, as `>/dev/stderr` does. What was in there and
+        not read yet is gone; how much, nobody knows."""
+        if progress(spool, tail.stream)[0] is not None:
+            return False
+        position = tail.offset - spool.bases.get(tail.stream, 0)
+        if self._disk.size(tail.path) >= position:
+            return False
+        log.warning("a job has emptied its output file", extra={"lease": tail.key})
+        self._on_event(LogsCut(key=tail.key, stream=tail.stream, offset=tail.offset))
+        return True
 
     def _check_end(self, tail: Tail, spool: Spool) -> None:
         """A spool that has become shorter than it was at the end cannot be made whole: go on."""

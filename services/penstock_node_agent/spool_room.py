@@ -91,7 +91,9 @@ class SpoolRoom:
                 begin = self._hollow.get((tail, drop.start), drop.start)
                 ranges.append((tail.path, begin, drop.end))
                 self._hollow[tail, drop.start] = drop.end
-        return [(path, begin, end) for path, begin, end in ranges if begin < end]
+        base = spool.bases.get(tail.stream, 0)
+        inside = [(path, max(begin - base, 0), end - base) for path, begin, end in ranges]
+        return [(path, begin, end) for path, begin, end in inside if begin < end]
 
     async def _punch(self, ranges: list[Range]) -> None:
         try:
@@ -139,8 +141,14 @@ class SpoolRoom:
     def _waiting(self, tail: Tail) -> int:
         """Bytes on the disk that are neither under way nor given up."""
         drops = self._drops(tail)
-        size = self._disk.size(tail.path) - tail.unread
+        size = self._length(tail) - tail.unread
         return max(0, size - sum(drop.end - max(drop.start, tail.unread) for drop in drops))
+
+    def _length(self, tail: Tail) -> int:
+        """Of the stream as far as it is written."""
+        spool = self._state.spools.get(tail.key)
+        base = 0 if spool is None else spool.bases.get(tail.stream, 0)
+        return base + self._disk.size(tail.path)
 
     def _drops(self, tail: Tail) -> list[Drop]:
         """What was given up and is not even under way."""
@@ -153,7 +161,7 @@ class SpoolRoom:
         drops = self._drops(tail)
         start = drops[-1].start if drops else tail.unread
         begin = drops[-1].end if drops else tail.unread
-        end = min(-(-(begin + count) // BLOCK_BYTES) * BLOCK_BYTES, self._disk.size(tail.path))
+        end = min(-(-(begin + count) // BLOCK_BYTES) * BLOCK_BYTES, self._length(tail))
         if end <= begin:
             return 0
         if not drops:

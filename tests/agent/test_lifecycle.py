@@ -47,6 +47,23 @@ async def test_instants_stand_on_the_leases_own_axis(
     assert 200 <= mesh.end(order).at_ms - mesh.end(order).started_ms < 5_000
 
 
+async def test_what_is_written_by_name_to_the_standard_error_is_told_though_that_empties_the_file(
+    mesh: Mesh, agent_factory: Any, eventually: Any
+) -> None:
+    agent = agent_factory()
+    await eventually(mesh.reachable)
+    order = a_shell_order(
+        "echo progress and more of it >&2; while ! [ -e go ]; do sleep 0.02; done; "
+        "echo fatal >/dev/stderr; exit 3"
+    )
+    await mesh.order(order)
+    await eventually(lambda: mesh.text(order, "stderr") == b"progress and more of it\n")
+    (agent.directory / "work" / "0" / "go").touch()
+    await eventually(lambda: mesh.has(order, "Released"))
+    await eventually(lambda: mesh.text(order, "stderr") == b"progress and more of it\nfatal\n")
+    assert mesh.end(order).log_bytes["stderr"] == 30
+
+
 async def test_every_start_describes_the_node(
     mesh: Mesh, agent_factory: Any, eventually: Any
 ) -> None:

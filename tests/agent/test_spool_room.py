@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.builders import a_node, an_end, an_order, ordered
 from penstock_bus.port import Appended, Outage
-from penstock_contracts.leases import LeaseOrder
+from penstock_contracts.leases import Exited, LeaseOrder
 from penstock_contracts.output import Piece, piece_of
 from penstock_node_agent import spool_room as spool_room_module
 from penstock_node_agent.core import events
@@ -185,6 +185,33 @@ async def test_an_attempt_that_ended_meanwhile_is_told_whole_and_its_slot_set_fr
     text, gaps = node.broker.read("stdout")
     assert len(text) == 80 * BLOCK
     assert gaps == [(CHUNK_BYTES_MAX, 72 * BLOCK)]
+
+
+async def test_what_a_job_writes_after_it_has_emptied_its_own_file_comes_behind_what_is_stored(
+    tmp_path: Path,
+) -> None:
+    node = Node(tmp_path, attempt_bytes=1 << 30)
+    order = node.run()
+    node.write(order, b"x" * (2 * BLOCK), "stderr")
+    node.broker.answer()
+    await node.settle()
+    node.path(order, "stderr").write_bytes(b"")
+    node.write(order, b"fatal: ", "stderr")
+    node.broker.answer()
+    node.start()
+    node.write(order, b"no such file\n", "stderr")
+    node.broker.answer()
+    await node.settle()
+    node.path(order, "stderr").write_bytes(b"bye\n")
+    handle(node.state, an_end(order, at_ns=20, err_bytes=4))
+    node.shipper.ship(order.key)
+    while node.broker.asked:
+        node.broker.answer()
+    text, gaps = node.broker.read("stderr")
+    assert text == b"x" * (2 * BLOCK) + b"fatal: no such file\nbye\n" and gaps == []
+    (told,) = [item for item in node.state.reports if isinstance(item, Exited)]
+    assert told.log_bytes["stderr"] == len(text)
+    assert order.key not in node.state.spools
 
 
 async def test_the_bound_of_the_node_takes_from_whoever_has_most(tmp_path: Path) -> None:

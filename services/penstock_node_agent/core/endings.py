@@ -52,6 +52,14 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
         close_segment(state, lease, at_ms, last=True)
     tell_preparing(state, lease)
     reason, message = _cause(state, lease, event)
+    out_bytes, err_bytes = event.out_bytes, event.err_bytes
+    spool = state.spools.get(lease.key)
+    if spool is not None:
+        if event.reason != LOST:
+            out_bytes = spool.length("stdout", out_bytes)
+            err_bytes = spool.length("stderr", err_bytes)
+        spool.out_final, spool.err_final = out_bytes, err_bytes
+        spool.lost |= event.gone_ns is None  # what is left of it may write more
     item = Exited(
         **step_of(lease, at_ms),
         reason=reason,
@@ -59,17 +67,13 @@ def ended(state: State, lease: Lease, event: Ended) -> None:
         signal=event.signal,
         started_ms=lease.began_ms,
         message=cut(message),
-        log_bytes={"stdout": event.out_bytes, "stderr": event.err_bytes},
+        log_bytes={"stdout": out_bytes, "stderr": err_bytes},
         segments=lease.segments,
     )
     if lease.order.outputs and lease.began_ms is not None:
         lease.untold = item
     else:
         tell(state, lease, item)
-    spool = state.spools.get(lease.key)
-    if spool is not None:
-        spool.out_final, spool.err_final = event.out_bytes, event.err_bytes
-        spool.lost |= event.gone_ns is None  # what is left of it may write more
 
 
 def _cause(state: State, lease: Lease, event: Ended) -> tuple[str, str]:

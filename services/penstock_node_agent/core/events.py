@@ -208,6 +208,14 @@ class LogsDropped(Event, frozen=True, kw_only=True, omit_defaults=True, tag="log
     end: int
 
 
+class LogsCut(Event, frozen=True, kw_only=True, omit_defaults=True, tag="logs_cut"):
+    """The job has emptied its own output file: what it holds now comes behind `offset`."""
+
+    key: str
+    stream: str
+    offset: int
+
+
 class Closed(Event, frozen=True, kw_only=True, omit_defaults=True, tag="closed"):
     """The node takes nothing new, and why; without a `reason` this one is none any more."""
 
@@ -243,6 +251,7 @@ AnyEvent = (
     | UsageDelivered
     | LogsDelivered
     | LogsDropped
+    | LogsCut
     | Closed
     | SlotCleared
 )

@@ -271,6 +271,7 @@ _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.UsageDelivered: _usage_delivered,
     events.LogsDelivered: spools.delivered,
     events.LogsDropped: spools.dropped,
+    events.LogsCut: spools.cut_off,
     events.Closed: closed,
     events.SlotCleared: _slot_cleared,
 }

@@ -7,7 +7,7 @@ place. It does not know the files, nor how much room there is.
 from __future__ import annotations
 
 from penstock_node_agent.core.endings import free_spool
-from penstock_node_agent.core.events import LogsDelivered, LogsDropped
+from penstock_node_agent.core.events import LogsCut, LogsDelivered, LogsDropped
 from penstock_node_agent.core.instructions import Instruction
 from penstock_node_agent.core.state import Drop, Spool, State
 
@@ -39,6 +39,12 @@ def dropped(state: State, event: LogsDropped, todo: list[Instruction]) -> None:
             spool.drops[number] = range_
             return
     spool.drops.append(range_)
+
+
+def cut_off(state: State, event: LogsCut, todo: list[Instruction]) -> None:
+    spool = state.spools.get(event.key)
+    if spool is not None:
+        spool.bases[event.stream] = event.offset
 
 
 def progress(spool: Spool, stream: str) -> tuple[int | None, int]:

@@ -89,7 +89,8 @@ class Drop(msgspec.Struct, frozen=True):
 class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An attempt's output on disk. `out`, `err`: bytes that are stored by the broker; `*_final`
     None while it may still grow. `lost`: there may be more than anybody has told. `drops`: what was
-    given up and is not said yet, in ascending order per stream."""
+    given up and is not said yet, in ascending order per stream. `bases`: at which offset of the
+    stream its file begins, where its job has emptied it."""
 
     slot: int
     tenant: str
@@ -102,6 +103,15 @@ class Spool(msgspec.Struct, kw_only=True, omit_defaults=True):
     err_final: int | None = None
     lost: bool = False
     drops: list[Drop] = []
+    bases: dict[str, int] = {}
+
+    def length(self, stream: str, file_bytes: int) -> int:
+        """Of the stream when it has ended and its file holds so much. A file that is shorter than
+        what is stored of it was emptied: what it holds comes behind that."""
+        done = self.out if stream == "stdout" else self.err
+        if self.bases.get(stream, 0) + file_bytes < done:
+            self.bases[stream] = done
+        return self.bases.get(stream, 0) + file_bytes
 
     @property
     def delivered(self) -> bool:
