@@ -12,7 +12,9 @@ from joining.conftest import Mesh, now_s
 from penstock_bus import authority
 from penstock_bus.jwt import render_creds
 from penstock_bus.port import Outage
+from penstock_contracts.errors import Refusal
 from penstock_contracts.nodes import NodeCommand
+from penstock_node_agent import standing
 from penstock_node_agent.config import Config
 from penstock_node_agent.joining import NotAdmitted
 from penstock_node_agent.membership import MembershipFiles
@@ -59,9 +61,9 @@ def expire(mesh: Mesh, files: MembershipFiles, node: str, left_s: int) -> None:
 
 async def test_the_agent_is_what_the_mesh_says(joined_mesh: Mesh, tmp_path: Path) -> None:
     await joined_mesh.join(tmp_path / "membership", "gpu-1", site="rome")
-    standing = standing_of(Config(state_dir=tmp_path, labels={"site": "x", "zone": "z"}))
-    assert standing is not None
-    config = standing.config
+    ours = standing_of(Config(state_dir=tmp_path, labels={"site": "x", "zone": "z"}))
+    assert ours is not None
+    config = ours.config
     assert (config.node, config.nats_url) == ("gpu-1", joined_mesh.broker.url)
     assert config.labels == {"site": "rome", "zone": "z"}
     assert config.advertise_address == "127.0.0.1"
@@ -74,9 +76,9 @@ async def test_a_credential_is_renewed_long_before_it_runs_out(
 ) -> None:
     monkeypatch.setattr(authority, "CREDENTIAL_S", 4)
     files = await joined_mesh.join(tmp_path / "a", "renewing")
-    standing = a_standing(files)
-    bus = await standing.dial()
-    keeping = asyncio.ensure_future(standing.keep(lambda reason: None))
+    ours = a_standing(files)
+    bus = await ours.dial()
+    keeping = asyncio.ensure_future(ours.keep(lambda reason: None))
     await eventually(lambda: bus.counters["renewals"] >= 1)
     await eventually(lambda: bus.connected)
     assert bus.counters["credentials_ended"] == 0
@@ -90,12 +92,12 @@ async def test_an_agent_whose_credential_ran_out_comes_back_by_itself(
 ) -> None:
     files = await joined_mesh.join(tmp_path / "a", "asleep")
     expire(joined_mesh, files, "asleep", left_s=1)
-    standing = a_standing(files)
-    bus = await standing.dial()
+    ours = a_standing(files)
+    bus = await ours.dial()
     heard: list[Any] = []
     await bus.subscribe("penstock.v1.node.asleep.renewal", heard.append)
     await eventually(lambda: not bus.connected)
-    keeping = asyncio.ensure_future(standing.keep(lambda reason: None))
+    keeping = asyncio.ensure_future(ours.keep(lambda reason: None))
     await eventually(lambda: bus.connected)
     assert bus.counters["credentials_ended"] >= 1
     scheduler = await joined_mesh.broker.connect("scheduler", "scheduler")
@@ -112,10 +114,10 @@ async def test_an_agent_that_starts_after_its_credential_ran_out_gets_a_new_one(
 ) -> None:
     files = await joined_mesh.join(tmp_path / "a", "away")
     expire(joined_mesh, files, "away", left_s=-10)
-    standing = a_standing(files)
+    ours = a_standing(files)
     with pytest.raises(Outage):
-        await standing.dial()
-    bus = await standing.dial()
+        await ours.dial()
+    bus = await ours.dial()
     assert bus.connected
     await bus.close()
 
@@ -124,7 +126,7 @@ async def test_an_agent_that_is_put_out_hears_of_it_and_ends(
     joined_mesh: Mesh, tmp_path: Path
 ) -> None:
     files = await joined_mesh.join(tmp_path / "a", "ends")
-    standing, reaper, stop = a_standing(files), NoReaper(), StopSignal()
+    ours, reaper, stop = a_standing(files), NoReaper(), StopSignal()
     connected = asyncio.Event()
 
     async def live(dial: Any, stop: StopSignal) -> int:
@@ -134,7 +136,7 @@ async def test_an_agent_that_is_put_out_hears_of_it_and_ends(
         await bus.close()
         return 0
 
-    living = asyncio.ensure_future(standing.live(live, reaper, stop))  # type: ignore[arg-type]
+    living = asyncio.ensure_future(ours.live(live, reaper, stop))  # type: ignore[arg-type]
     await connected.wait()
     await joined_mesh.operator.command_node("ends", "remove", NodeCommand())
     assert await asyncio.wait_for(living, 5) == EXIT_NOT_ADMITTED
@@ -146,19 +148,20 @@ async def test_an_agent_that_is_put_out_hears_of_it_and_ends(
 
 
 async def test_only_the_word_that_its_key_was_revoked_ends_an_agent(
-    joined_mesh: Mesh, tmp_path: Path
+    joined_mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mesh that was restored from before the host joined must not stop what runs there."""
     files = await joined_mesh.join(tmp_path / "a", "unknown")
-    standing = a_standing(files)
-    members = joined_mesh.inventory.fleet.members
-    key = files.key().public
-    known = members._node_of.pop(key)
-    with pytest.raises(Outage, match="key_unknown"):
-        await standing._renew()
-    members._node_of[key] = known
-    await standing._renew()
-    members.revoked[key] = now_s()
-    members._node_of.pop(key)
+    bound = a_standing(files)
+    code = ""
+
+    async def refuse(*_: Any) -> None:
+        raise NotAdmitted(Refusal(code, "no"))
+
+    monkeypatch.setattr(standing, "renew", refuse)
+    for code in ("key_unknown", "joining_off", "unauthorized"):
+        with pytest.raises(Outage, match=code):
+            await bound._renew()
+    code = "key_revoked"
     with pytest.raises(NotAdmitted, match="key_revoked"):
-        await standing._renew()
+        await bound._renew()
