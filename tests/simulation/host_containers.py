@@ -22,7 +22,15 @@ class NoPodman(Podman):
     def __init__(self) -> None:
         self.descriptor = -1
 
-    def run(self, argv: list[str], args: list[str], env: dict[str, str], out: str, err: str) -> int:
+    def run(
+        self,
+        argv: list[str],
+        args: list[str],
+        env: dict[str, str],
+        out: str,
+        err: str,
+        place: str,
+    ) -> int:
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", argv[0])
 
     def ask(self, argv: list[str]) -> int:
@@ -55,7 +63,15 @@ class SimulatedPodman(Podman):
         self._ended: list[int] = []
 
     # -- its commands --------------------------------------------------------------------------
-    def run(self, argv: list[str], args: list[str], env: dict[str, str], out: str, err: str) -> int:
+    def run(
+        self,
+        argv: list[str],
+        args: list[str],
+        env: dict[str, str],
+        out: str,
+        err: str,
+        place: str,
+    ) -> int:
         order = {"env": env, "out": out, "err": err}
 
         def act() -> Said:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from penstock_node_agent.reaper.attempts import SECOND_NS
@@ -21,6 +22,8 @@ RUN_NS_MAX = 300 * SECOND_NS
 COMMAND_NS_MAX = 30 * SECOND_NS
 AGAIN_NS, ASKED_MAX = 2 * SECOND_NS, 5
 STATUS_NS = SECOND_NS // 200
+MEMORY_NS = SECOND_NS // 20
+KILLED = (-9, 137)
 STATUS_LOOKS_MAX = 40
 """For conmon to wait for the container; then podman is asked, as with a kernel that tells nobody
 but a parent how a process ended."""
@@ -70,26 +73,31 @@ Life = Generator[Wait, Any, None]
 class Container:
     """What the lives and whoever runs them know of a container. `pid` 0: it has not begun.
     `watched`: a descriptor of its first process. `ended_ns`: when that was seen to have ended.
-    `late`: podman has not answered. `monitor`: its conmon. `pid_file`, `monitor_file`: where
-    podman writes their numbers.
+    `late`: podman has not answered. `monitor`: its conmon. `place`: a directory for `memory_file`,
+    which conmon makes when memory has run out, and for `pid_file` and `monitor_file`, where podman
+    writes their numbers.
     """
 
     __slots__ = (
         "ended_ns",
         "key",
         "late",
+        "memory_file",
         "monitor",
         "monitor_file",
         "name",
         "pid",
         "pid_file",
+        "place",
         "starting",
         "watched",
     )
 
     def __init__(self, key: str, name: str, directory: str) -> None:
         self.key, self.name = key, name
-        self.pid_file, self.monitor_file = f"{directory}/{name}.pid", f"{directory}/{name}.conmon"
+        self.place = f"{directory}/{name}"
+        self.pid_file, self.monitor_file = f"{self.place}/pid", f"{self.place}/conmon"
+        self.memory_file = f"{self.place}/oom"
         self.pid = 0
         self.watched: int | None = None
         self.monitor: int | None = None
@@ -122,8 +130,11 @@ class Lives:
         argv += [f"--conmon-pidfile={one.monitor_file}"]
 
         def start() -> int:
-            self._disk.remove(one.pid_file)
-            return self._podman.run(argv, wanted["args"], order["env"], order["out"], order["err"])
+            self._disk.make_directory(one.place)
+            for path in (one.pid_file, one.monitor_file, one.memory_file):
+                self._disk.remove(path)
+            out, err = order["out"], order["err"]
+            return self._podman.run(argv, wanted["args"], order["env"], out, err, one.place)
 
         one.starting = True
         answer: Answer = yield Ask(start, RUN_NS_MAX)
@@ -164,16 +175,24 @@ class Lives:
             if failed == FAILED_PROBES_MAX:
                 self._tell(Detached(one.key))
                 devices = False
-        memory = self._podman.out_of_memory(cgroups)
+        memory = self._ran_out_of_memory(one, cgroups)
         for _ in range(STATUS_LOOKS_MAX):
             status = self._podman.status(one.watched)
             if status is not None:
                 code = os.waitstatus_to_exitcode(status)
+                if code in KILLED and not memory:  # perhaps conmon is about to say so
+                    yield Pause(MEMORY_NS)
+                    memory = self._ran_out_of_memory(one, cgroups)
                 ended = (code, None) if code >= 0 else (None, -code)
                 self._tell(verdict(one, *ended, memory=memory))
                 return
             yield Pause(STATUS_NS)
         yield from self._asked(one, memory=memory)
+
+    def _ran_out_of_memory(self, one: Container, cgroups: dict[str, str]) -> bool:
+        """As the kernel says while the groups are there, and conmon when they are gone."""
+        told = self._disk.read(one.memory_file) is not None
+        return told or (bool(cgroups) and self._podman.out_of_memory(cgroups))
 
     def _asked(self, one: Container, *, memory: bool = False) -> Life:
         """Its first process has ended, and podman knows how."""
@@ -202,7 +221,7 @@ class Lives:
         if state.get("Status") not in ("exited", "stopped") or not state.get("FinishedAt"):
             self._tell(Over(one.key, None, None, LOST, "the container is gone"))
             return
-        memory = memory or bool(state.get("OOMKilled"))
+        memory = memory or bool(state.get("OOMKilled")) or self._ran_out_of_memory(one, {})
         over = verdict(one, int(state["ExitCode"]), None, memory=memory)
         if one.ended_ns is None:
             over = over._replace(ago_ns=self._podman.ago_ns(state["FinishedAt"]))
@@ -218,8 +237,10 @@ class Lives:
                 break
             self._complain(f"cannot remove {one.name}: {answer.said[:MESSAGE_LETTERS_MAX]}\n")
             yield Pause(AGAIN_NS)
-        self._disk.remove(one.pid_file)
-        self._disk.remove(one.monitor_file)
+        for path in (one.pid_file, one.monitor_file, one.memory_file):
+            self._disk.remove(path)
+        with suppress(OSError):
+            self._disk.remove_directory(one.place)
         self._tell(Away(one.key))
 
     def survey(self, one: Container) -> Life:

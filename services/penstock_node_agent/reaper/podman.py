@@ -66,10 +66,20 @@ class Podman:
         self.descriptor = self._epoll.fileno()
 
     # -- its commands --------------------------------------------------------------------------
-    def run(self, argv: list[str], args: list[str], env: dict[str, str], out: str, err: str) -> int:
+    def run(
+        self,
+        argv: list[str],
+        args: list[str],
+        env: dict[str, str],
+        out: str,
+        err: str,
+        place: str,
+    ) -> int:
         """Start `argv` with the variables of the job and then `args`; returns the command's pid.
         Raises OSError, ValueError, TypeError. What it writes, and what the container does, goes to
-        `out` and `err`. No variable stands in a command line, where others could read it."""
+        `out` and `err`. conmon keeps `place` for its working directory, and makes a file `oom`
+        there when memory has run out. No variable stands in a command line, where others could
+        read it."""
         lines, own = [], {}
         for name, value in env.items():
             if "\n" not in value:
@@ -83,6 +93,7 @@ class Podman:
         try:
             os.write(file, "".join(lines).encode())
             whole = [*argv, "--env-file", ENV_FILE, *(f"--env={name}" for name in own), *args]
+            os.chdir(place)
             return self._start(whole, {**self._env, **own}, (spools[0], spools[1], file))
         finally:
             for descriptor in (*spools, file):
@@ -92,6 +103,7 @@ class Podman:
         """Start a command whose answer is wanted; returns its pid. Raises OSError."""
         answer = os.memfd_create("answer", os.MFD_CLOEXEC)
         try:
+            os.chdir(self._directory)  # not where some job works
             pid = self._start(argv, self._env, (answer, answer))
         except OSError:
             os.close(answer)
@@ -129,9 +141,7 @@ class Podman:
         return name in words_of(pid)
 
     def _start(self, argv: list[str], env: dict[str, str], descriptors: tuple[int, ...]) -> int:
-        """`descriptors`: what it has from 1 on. conmon keeps its working directory, and notes there
-        that memory ran out: that must not be where some job works."""
-        os.chdir(self._directory)
+        """`descriptors`: what it has from 1 on."""
         program = argv[0]
         if "/" not in program:
             found = (f"{directory}/{program}" for directory in env["PATH"].split(":"))
