@@ -18,14 +18,15 @@ MEMORY_HELD = "memory_held"
 DEVICE_FAILED = "device_failed"
 RELEASE_CHECK = "release_check"
 SECOND_NS = 1_000_000_000
-TOLD_NS_MAX = 30 * SECOND_NS
+TOLD_NS_MAX = 20 * SECOND_NS
 """What the driver tells ends work at once; work takes its grace to end."""
 SEEN_NS_MAX = 360 * SECOND_NS
 """What is only seen, when somebody looks next."""
 WELL_NS_MAX = 600 * SECOND_NS
 """So long a device that is well again may be called sick."""
-AT_ANY_TIME = ("agent killed", "reaper killed")
-"""They strike some steps later."""
+LATER = ("agent killed", "reaper killed")
+"""They strike some steps later, at the latest after:"""
+LATER_NS_MAX = 1_800 * SECOND_NS
 SETTLED_NS = 60 * SECOND_NS
 """After a disturbance."""
 
@@ -186,7 +187,9 @@ def _disturbs(fault: Fault, begin_ns: int, end_ns: int) -> bool:
     if not fault.kind.startswith(("agent", "reaper", "host")) or fault.at_ns > end_ns:
         return False
     until_ns = fault.at_ns if fault.until_ns is None else fault.until_ns
-    return fault.kind in AT_ANY_TIME or until_ns + SETTLED_NS >= begin_ns
+    if fault.kind in LATER:
+        until_ns += LATER_NS_MAX
+    return until_ns + SETTLED_NS >= begin_ns
 
 
 def _lasts(fault: DeviceFault, at_ns: int) -> bool:

@@ -34,13 +34,6 @@ IN_HOSTS = (
         breaks="a job hangs on a device that is gone, and is billed for it",
     ),
     Mutation(
-        name="a job is blamed for its device",
-        file=f"{_AGENT}/core/endings.py",
-        old="    if fault is not None:\n        return DEVICE_FAILED, message or fault[1]\n",
-        new="",
-        breaks="a retry is lost to a device",
-    ),
-    Mutation(
         name="a job fails with its device",
         file="services/penstock_scheduler/core/reports.py",
         old="    spared = decisive.reason == DEVICE_FAILED and",

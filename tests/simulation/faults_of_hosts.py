@@ -176,7 +176,7 @@ HOST_KINDS: tuple[Kind, ...] = (
     Kind("host disk full", 2, _fill_host),
     Kind("host disk slow", 2, _slow_disk),
     Kind("clock drifts", 2, _drift_clock),
-    Kind("device broken", 3, _break_device),
+    Kind("device broken", 5, _break_device),
     Kind("device irritated", 1, _irritate_device),
     Kind("memory held", 3, _hold_memory),
     Kind("registry away", 1, _cut_registry),

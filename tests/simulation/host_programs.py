@@ -24,7 +24,7 @@ HEAD_BYTES_MAX = 64
 """What a program writes at its start; half of the rest comes in between, the rest at its end."""
 CRASH_S = (1.0, 5.0)
 CRASH_CODE = 1
-CRASH_SHARE = 0.7
+CRASH_SHARE = 0.45
 """What most programs end with some moments after their device has failed."""
 DEATH_S = 0.001
 """A signal does not end a process in the same moment."""
