@@ -55,8 +55,8 @@ IN_AGENT = (
     Mutation(
         name="release told before the end",
         file=f"{_AGENT}/core/endings.py",
-        old="    tell(state, lease, item)\n    spool = state",
-        new="    tell(state, lease, Released(**step_of(lease, at_ms)), item)\n    spool = state",
+        old="    else:\n        tell(state, lease, item)\n",
+        new="    else:\n        tell(state, lease, Released(**step_of(lease, at_ms)), item)\n",
         breaks="an attempt's end is lost",
     ),
     Mutation(
