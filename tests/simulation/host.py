@@ -98,7 +98,7 @@ class SimulatedHost:
             self.memory,
         )
         if self.podman is not None:
-            self.podman.programs = self.programs
+            self.podman.programs, self.podman.suspended = self.programs, False
         if with_agent:
             self.agent.start()
 

@@ -47,14 +47,15 @@ class Clearing:
 
     @property
     def untold(self) -> bool:
-        """Whether an end is still to be told."""
-        return any(attempt.ended is None for attempt in self.waiting.values())
+        """Whether an end is still to be told, and not because of a container."""
+        return any(one.ended is None and not one.held for one in self.waiting.values())
 
     @property
     def taken_over(self) -> bool:
-        """Whether nothing has to be told any more of what a reaper that died has left."""
-        old = any(attempt.old and attempt.ended is None for attempt in self.waiting.values())
-        return self._swept and not old
+        """Whether nothing has to be told any more of what a reaper that died has left; podman may
+        take its time."""
+        left = (one for one in self.waiting.values() if one.old and not one.held)
+        return self._swept and all(one.ended is not None for one in left)
 
     def take_over(self, adopted: Collection[str]) -> None:
         """What the log does not say ended is lost: kill what is left of it, then say so. So is what
@@ -95,6 +96,8 @@ class Clearing:
             if not (self._processes.left(attempt.slot) or attempt.key in left or unswept):
                 del self.waiting[attempt.key]
                 self.tell_end(attempt, now)
+            elif attempt.held:
+                continue  # it may yet begin: nothing but its removal proves that it will not
             elif attempt.ended is None and now - attempt.clear_ns > CLEARING_NS_MAX:
                 self.tell_end(attempt, None)
 

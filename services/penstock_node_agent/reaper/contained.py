@@ -156,7 +156,7 @@ class Contained:
             reason, message = attempt.reason, attempt.message
         elif not reason:
             reason = "signalled" if over.code is None else "exited"
-        if reason == LOST:
+        if reason == LOST and over.begun:
             at_ns = attempt.began_ns
         at_ns = max(attempt.began_ns, min(at_ns, now))
         end = End(at_ns, over.code, over.signal, reason, message)
@@ -185,6 +185,7 @@ class Contained:
         removed; anything else when nothing of it can write any more."""
         attempt.held = True
         self._clearing.begin(attempt, end)
+        attempt.clear_ns = self._boottime_ns()
         if tell:
             self._clearing.tell_end(attempt, None)
         if attempt.container is not None:

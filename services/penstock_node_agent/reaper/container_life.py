@@ -231,11 +231,13 @@ class Lives:
         """Whatever it does, away with it; another's, that has come to the name, stays."""
         argv = [*self._argv, "rm", "--force", "--time=0", "--volumes"]
         argv += [f"--filter=name=^{one.name}$", *self._ours()]
+        patience_ns = COMMAND_NS_MAX
         while True:
-            answer: Answer = yield Ask(lambda: self._podman.ask(argv))
+            answer: Answer = yield Ask(lambda: self._podman.ask(argv), patience_ns)
             if answer.code == 0:
                 break
             self._complain(f"cannot remove {one.name}: {answer.said[:MESSAGE_LETTERS_MAX]}\n")
+            patience_ns = min(2 * patience_ns, RUN_NS_MAX)
             yield Pause(AGAIN_NS)
         for path in (one.pid_file, one.monitor_file, one.memory_file):
             self._disk.remove(path)
