@@ -177,5 +177,5 @@ ledger_writer = _table(
 )
 """One row: whose transactions count. See `fence`."""
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that this file corresponds to."""

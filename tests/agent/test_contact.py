@@ -112,7 +112,7 @@ def test_agent_and_reaper_agree_until_when_an_order_is_begun(
     disconnect_s: int, grace_s: int, off_ns: int
 ) -> None:
     order = an_order(disconnect_s=disconnect_s, grace_s=grace_s)
-    request = {"key": order.key, "out": "", "err": "", "contact_ns": 0}
+    request = {"key": order.key, "out": "", "err": "", "contact_ns": 0, "limit_s": None}
     attempt = attempt_of({**request, "disconnect_s": disconnect_s, "grace_s": grace_s}, 0)
     due_ns = attempt.due_ns()
     assert due_ns is not None
@@ -224,7 +224,13 @@ class World:
             if what == "renew" and self.known is not None:
                 self.known.renew(round(value * SECOND_NS), self._ns())
             elif what == "spawn" and self.known is None:
-                request = {"key": self.order.key, "out": "", "err": "", "grace_s": 10}
+                request = {
+                    "key": self.order.key,
+                    "out": "",
+                    "err": "",
+                    "grace_s": 10,
+                    "limit_s": None,
+                }
                 request |= {"disconnect_s": DISCONNECT_S, "contact_ns": int(value)}
                 self.known, spawned = attempt_of(request, self._ns()), True
         self.for_reaper.clear()

@@ -32,7 +32,7 @@ async def offers(mesh: Mesh, eventually: Any) -> tuple[str, ...]:
 async def test_a_job_runs_as_its_user_with_its_limits_and_its_own_tmp(
     mesh: Mesh, agent_factory: Any, eventually: Any, tmp_path: Path
 ) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
+    for directory in (tmp_path, *tmp_path.parents[:3]):
         directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o011)
     agent_factory()
     wanted = {"users", "private_tmp"} & set(await offers(mesh, eventually))

@@ -18,7 +18,7 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change use
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[ReaperClient]:
-    for directory in (tmp_path, *tmp_path.parents[:2]):  # a user must come to its work directory
+    for directory in (tmp_path, *tmp_path.parents[:3]):  # a user must come to its work directory
         directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o011)
     client = ReaperClient(tmp_path)
     await client.start()
@@ -151,7 +151,7 @@ def test_no_mount_of_a_private_tmp_is_left_when_a_daemon_kept_it(client: ReaperC
 @AS_ROOT
 @pytest.mark.skipif(not SYSTEM_PYTHON.exists(), reason="no Python that every user may start")
 def test_a_host_without_rights_says_so_and_runs_plain_jobs(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
+    for directory in (tmp_path, *tmp_path.parents[:3]):
         directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o011)
     client = ReaperClient(tmp_path)
     os.chown(tmp_path, NOBODY, NOBODY)
