@@ -95,7 +95,8 @@ class _Program:
         self._loop, self._tell = asyncio.get_running_loop(), hear
         self.said = bytearray()
         self.ended: asyncio.Future[int] = self._loop.create_future()
-        self._out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._out, into = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._out, False)  # ours alone: the program may wait until there is room
         source, feed = os.pipe2(os.O_CLOEXEC)
         try:
             os.write(feed, stdin)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import termios
@@ -30,6 +29,8 @@ ESCAPES = {
     "\x1b[H": "home",
     "\x1b[F": "end",
 }
+
+UNKNOWN_SIZE = (80, 24)
 
 
 class FullScreen:
@@ -66,8 +67,9 @@ class FullScreen:
                 termios.tcsetattr(self._input, termios.TCSADRAIN, self._before)
 
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
-        return shutil.get_terminal_size()
+        """Columns and lines, of the terminal itself: COLUMNS and LINES know nothing of a resize."""
+        size = os.get_terminal_size(sys.stdout.fileno())
+        return size if size.columns and size.lines else UNKNOWN_SIZE
 
     def draw(self, lines: Sequence[str]) -> None:
         """In one write, so that nothing flickers."""
