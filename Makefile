@@ -10,7 +10,6 @@ STAMP := $(VENV)/.setup-done
 MESH := .penstock/mesh
 SIMULATE ?= 2x8xH100
 SEEDS ?= 1-200
-TESTS_AT_ONCE ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,8 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## From nothing to a metered job: four simulated hosts, 40 jobs, a bill, an audit
 	$(BIN)/python examples/demo.py
 
-test: setup ## Everything but the long tests, several files at once, for they wait as often as they work
-	$(BIN)/python -m pytest -q -m "not long" -n $(TESTS_AT_ONCE) --dist loadfile $(ARGS)
+test: setup ## Everything but the long tests, a file a core at a time
+	$(BIN)/python -m pytest -q -m "not long" -n auto --dist loadfile $(ARGS)
 
 test-long: setup ## All tests with their full counts
 	$(BIN)/python -m pytest -q $(ARGS)

@@ -40,7 +40,9 @@ def test_more_memory_than_its_limit_is_told_as_out_of_memory(client: ContainerCl
     limits = ("--memory=32m", "--memory-swap=32m")
     client.contain("k", "exec dd if=/dev/zero of=/dev/null bs=128M count=1", *limits)
     end = client.end_of("k")
-    assert (end["signal"], end["reason"]) == (signal.SIGKILL, "out_of_memory")
+    assert end["reason"] == "out_of_memory"
+    # of one that has died before it could be watched only podman tells, without its signal
+    assert (end["code"], end["signal"]) in ((None, signal.SIGKILL), (137, None))
     client.contain("c", "dd if=/dev/zero of=/dev/null bs=128M count=1; exit $?", *limits)
     end = client.end_of("c")
     assert (end["code"], end["reason"]) == (137, "out_of_memory")
