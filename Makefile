@@ -33,7 +33,7 @@ demo: setup ## From nothing to a metered job: four simulated hosts, 40 jobs, a b
 	$(BIN)/python examples/demo.py
 
 test: setup ## Everything but the long tests, a file a core at a time
-	$(BIN)/python -m pytest -q -m "not long" -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -m "not long" -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: setup ## All tests with their full counts
 	$(BIN)/python -m pytest -q $(ARGS)

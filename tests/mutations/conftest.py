@@ -1,6 +1,7 @@
 """When are the coarse bugs hunted? From the start of the run, beside all the tests that wait.
 
-It does not know what they are, nor what is made of the catches.
+Where several processes share the tests, by the one that asks. It does not know what they are, nor
+what is made of the catches.
 """
 
 from __future__ import annotations
@@ -21,12 +22,9 @@ HUNTS = pytest.StashKey[list[Future[Catch]]]()
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any("catches" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        spare_cores = max(1, len(os.sched_getaffinity(0)) - 1)
-        pool = session.config.stash[POOL] = ThreadPoolExecutor(spare_cores)
-        session.config.stash[HUNTS] = [
-            pool.submit(hunt, mutation, seeds=FAST_SEEDS, options=SMALL) for mutation in FAST
-        ]
+    is_worker = hasattr(session.config, "workerinput")
+    if wanted and not is_worker and not session.config.option.collectonly:
+        _begin(session.config)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -39,5 +37,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def catches(pytestconfig: pytest.Config) -> dict[str, Catch]:
     """Of the coarse bugs."""
+    if HUNTS not in pytestconfig.stash:
+        _begin(pytestconfig)
     found = [future.result() for future in pytestconfig.stash[HUNTS]]
     return {catch.mutation.name: catch for catch in found}
+
+
+def _begin(config: pytest.Config) -> None:
+    spare_cores = max(1, len(os.sched_getaffinity(0)) - 1)
+    pool = config.stash[POOL] = ThreadPoolExecutor(spare_cores)
+    config.stash[HUNTS] = [
+        pool.submit(hunt, mutation, seeds=FAST_SEEDS, options=SMALL) for mutation in FAST
+    ]
