@@ -70,7 +70,11 @@ def _is_replaced(mesh: Mesh, role: str, gone: int, many: int) -> bool:
     return gone not in pids and len(pids) == many
 
 
-def assert_check_is_clean(mesh: Mesh) -> None:
+async def assert_check_is_clean(mesh: Mesh, eventually: Any) -> None:
+    """Once every part that was killed, or has lost its broker, is there again."""
+    await eventually(
+        lambda: "is not there" not in mesh.cli("check", "--json", exit_code=None).stdout
+    )
     report = mesh.cli_json("check")
     assert report["unaccounted_ms"] == 0
     assert mesh.cli("check").stdout.count("unaccounted_ms 0") == 1
@@ -96,7 +100,7 @@ async def test_no_job_is_lost_or_run_twice_while_each_process_is_killed_in_turn(
         rough_mesh.kill(victim)
         await eventually(partial(_is_replaced, rough_mesh, role, victim, len(pids)), timeout_s=15)
     await assert_each_ended_once(rough_client, tenant, jobs, tally, eventually)
-    assert_check_is_clean(rough_mesh)
+    await assert_check_is_clean(rough_mesh, eventually)
 
 
 async def test_submissions_made_while_the_scheduler_is_down_are_run_afterwards(
@@ -175,4 +179,4 @@ async def test_two_schedulers_beside_each_other_exactly_one_goes_on(
             timeout_s=30,
         )
     await eventually(lambda: rough_mesh.cli("check", exit_code=None).returncode == 0, timeout_s=30)
-    assert_check_is_clean(rough_mesh)
+    await assert_check_is_clean(rough_mesh, eventually)
