@@ -158,11 +158,6 @@ class Podman:
         if not pull.cancelled():
             pull.exception()
 
-    def _end_pull(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
-        del self._pulls[key]
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("%s", task.exception())  # perhaps nobody waits any more
-
     async def _has(self, image: str) -> bool:
         ran = await self._call("image", "exists", "--", image)
         if ran.code is None:
