@@ -61,6 +61,20 @@ class Access:
             sentence = f"{error}\n{_advice(error.service)}"
             raise UnavailableFailure("unavailable", sentence, self.as_json) from error
 
+    def remove_each(
+        self, names: tuple[str, ...], remove: Callable[[Client, str], Awaitable[None]]
+    ) -> None:
+        """One after the other over one connection; with --json they are named."""
+        from penstock_client.commands.tables import print_json
+
+        async def work(client: Client) -> None:
+            for name in names:
+                await remove(client, name)
+
+        self.run(work)
+        if self.as_json:
+            print_json({"removed": names})
+
 
 class Failure(click.ClickException):
     """Shown as one sentence on stderr; with --json also as an object on stdout."""

@@ -95,16 +95,9 @@ def list_(access: Access, tenant: str) -> int:
 @mesh_options
 def remove(access: Access, names: tuple[str, ...], tenant: str) -> int:
     """Remove files. Jobs that name one fail from now on."""
-    from penstock_client.commands.tables import print_json
     from penstock_client.depot import Depot
 
-    async def work(client: Client) -> None:
-        for name in names:
-            await Depot(client.bus, tenant).remove(name)
-
-    access.run(work)
-    if access.as_json:
-        print_json({"removed": names})
+    access.remove_each(names, lambda client, name: Depot(client.bus, tenant).remove(name))
     return 0
 
 

@@ -15,7 +15,7 @@ import click
 from penstock_client.commands.access import Access, mesh_options
 
 if TYPE_CHECKING:
-    from penstock_client.client import Client
+    pass
 
 _tenant = click.option("--tenant", default="default", help="Whose.  [default: default]")
 
@@ -71,16 +71,9 @@ def list_(access: Access, tenant: str) -> int:
 @mesh_options
 def remove(access: Access, names: tuple[str, ...], tenant: str) -> int:
     """Remove secrets. Jobs that name one fail from now on."""
-    from penstock_client.commands.tables import print_json
     from penstock_client.depot import Depot
 
-    async def work(client: Client) -> None:
-        for name in names:
-            await Depot(client.bus, tenant).remove_secret(name)
-
-    access.run(work)
-    if access.as_json:
-        print_json({"removed": names})
+    access.remove_each(names, lambda client, name: Depot(client.bus, tenant).remove_secret(name))
     return 0
 
 
