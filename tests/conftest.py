@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+
+from penstock_mesh.ports import any_free_port
 
 POLL_S = 0.005
 SERVER_START_TIMEOUT_S = 10.0
@@ -64,7 +65,7 @@ class NatsServer:
         self._sync_interval = sync_interval
         self._config = directory / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = -1
+        self.port = any_free_port("127.0.0.1")  # no ephemeral one: it is needed again at a restart
         self._write_config(extra_config)
 
     def _write_config(self, extra_config: str) -> None:
@@ -109,9 +110,6 @@ class NatsServer:
                     + (self._directory / "server.log").read_text(encoding="utf-8")[-2000:]
                 )
             time.sleep(POLL_S)
-        self.port = int(
-            json.loads(ports_file.read_text(encoding="utf-8"))["nats"][0].split(":")[-1]
-        )
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         """Ends the server at once (as `kill -9`) and waits until it is gone."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from penstock_mesh.ports import any_free_port
 from penstock_node_agent import check_devices, check_host
 from penstock_node_agent.check import FAIL, OK, WARN, Finding, check
 from penstock_node_agent.check_devices import cdi_finding, nvidia_cards
@@ -144,9 +144,7 @@ async def test_ports_that_cannot_be_had_or_are_handed_out_are_told(
 
 
 async def test_a_broker_that_is_none_or_not_there_is_a_fault(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = any_free_port("127.0.0.1")
     look = check_host.look_at_broker
     config = settings(tmp_path, nats_url=f"nats://127.0.0.1:{port}")
     state, said = await state_of(look, config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from deploy.compose import BROKERS, ROOT, long_running, penstock_services, services
+from penstock_mesh.ports import any_free_port
 
 BIN = Path(sys.executable).parent
 LONG_RUNNING = long_running()
@@ -25,10 +25,8 @@ STOP_TIMEOUT_S = 20.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """One that no outgoing connection is given before we use it."""
+    return any_free_port("127.0.0.1")
 
 
 class Rack:

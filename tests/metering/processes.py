@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import msgspec
 from metering.world import World
 from penstock_bus.port import Bus
 from penstock_contracts.queries import MeteringAudit, MeteringAuditQuery
+from penstock_mesh.ports import any_free_port
 
 QUICK = (
     "import penstock_metering.service as s; from penstock_runtime.pace import Pace; "
@@ -38,9 +38,7 @@ class Instance:
     """One process; `restart` gives it another life on the same port."""
 
     def __init__(self, directory: Path, nats_url: str, *, quick: bool = False) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = any_free_port("127.0.0.1")
         self._log = directory / f"metering-{self.port}.log"
         entry = ["-c", QUICK] if quick else ["-m", "penstock_metering"]
         self._argv = [
