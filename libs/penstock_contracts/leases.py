@@ -49,7 +49,9 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant.
     `devices`: UUIDs. `memory_mib` is reserved, `memory_limit_mib` is what the job may use: None =
     no limit. `begun`: it has been told to have started, or is of an attempt that is over:
-    who does not know it must not begin it.
+    who does not know it must not begin it. `paid_ms`: for so much running time, in all, somebody
+    has paid; the host ends the work before it is used up, whoever is alive then. It is only ever
+    raised, None = no such bound.
     """
 
     lease_seq: Number
@@ -85,6 +87,7 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: Outputs = ()
     secrets: Secrets = ()
     gpu_enforced: bool = False
+    paid_ms: Number | None = None
 
     @property
     def key(self) -> str:
@@ -159,13 +162,14 @@ class Exited(
     """The process is gone. Exactly one of `exit_code`, `signal`, or a `reason` that explains
     neither.
 
-    `reason`: `exited`, `signalled`, `time_limit`, `cancelled`, `stopped` (the node is stopping:
-    requeue), `disconnected`, `spawn_failed`, `prepare_failed` (what the job itself names is not
-    there or not as said), `output_failed` (it exited with 0, but an output that is required could
-    not be stored), `out_of_memory` (over its own limit), `device_failed` (`message` names
-    the device), `lost` (the reaper died: nothing is guessed). `log_bytes`: the final offset per
-    stream. `outputs`: what has been stored. `segments`: how many usage segments this lease has in
-    all, so that complete and missing look different. `started_ms` None: it never ran.
+    `reason`: `exited`, `signalled`, `time_limit`, `budget` (its `paid_ms` is used up),
+    `cancelled`, `stopped` (the node is stopping: requeue), `disconnected`, `spawn_failed`,
+    `prepare_failed` (what the job itself names is not there or not as said), `output_failed` (it
+    exited with 0, but an output that is required could not be stored), `out_of_memory` (over its
+    own limit), `device_failed` (`message` names the device), `lost` (the reaper died: nothing is
+    guessed). `log_bytes`: the final offset per stream. `outputs`: what has been stored.
+    `segments`: how many usage segments this lease has in all, so that complete and missing look
+    different. `started_ms` None: it never ran.
     """
 
     reason: Name

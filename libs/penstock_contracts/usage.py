@@ -1,7 +1,8 @@
 """What does an agent say about use?
 
 Segments (who ran on what, from when to when) and counters (what the agent itself counted per
-device): two accounts of the same time, made apart, which must agree. It does not know prices.
+device): two accounts of the same time, made apart, which must agree. Slices say what each device
+did and drew, whoever used it. It does not know prices.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from penstock_contracts.ids import segment_id
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Running time `[t0_ms, t1_ms)` of one rank on all its devices, `gpu_milli` of each.
 
-    `seq` counts from 0 within the lease; segment n starts where n−1 ended. `energy_mj` None =
-    unknown. A job without GPUs has no devices and is metered by `cpu_milli`.
+    `seq` counts from 0 within the lease; segment n starts where n−1 ended. A job without GPUs has
+    no devices and is metered by `cpu_milli`. `used_milli_ms` (what was really used of the time
+    paid for: milli-GPU times ms) and `device_energy_mj` stand in the order of `devices`, or are
+    empty; None = unknown. `energy_mj`: their sum, None where one is unknown.
     """
 
     lease_seq: Number
@@ -43,6 +46,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_milli: Capacity = 0
     energy_mj: Number | None = None
     last: bool = False
+    used_milli_ms: Annotated[tuple[Number | None, ...], Meta(max_length=DEVICES_PER_NODE_MAX)] = ()
+    device_energy_mj: Annotated[
+        tuple[Number | None, ...], Meta(max_length=DEVICES_PER_NODE_MAX)
+    ] = ()
 
     @property
     def id(self) -> str:
@@ -63,9 +70,25 @@ class DeviceCounter(msgspec.Struct, frozen=True):
     running_milli_ms: Number
 
 
+class DeviceSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one device did and drew from `t0_ms` to `t1_ms`, used or not, on the node's own axis.
+
+    `seq` counts from 0 within the boot; slice n starts where n−1 ended. One ends at every quarter
+    of an hour of that axis, and when somebody audits. `energy_mj`, `used_milli_ms`: None = unknown
+    for at least a part of it.
+    """
+
+    uuid: DeviceId
+    seq: Number
+    t0_ms: Instant
+    t1_ms: Instant
+    energy_mj: Number | None = None
+    used_milli_ms: Number | None = None
+
+
 class UsageBatch(msgspec.Struct, frozen=True, omit_defaults=True):
     """All a node owes in one message. `batch` counts up within a boot; counters are cumulative,
-    and are exact as of all segments of this and earlier batches.
+    and are exact as of all segments of this and earlier batches. Slices come as they are closed.
     """
 
     node: Name
@@ -73,6 +96,7 @@ class UsageBatch(msgspec.Struct, frozen=True, omit_defaults=True):
     batch: Number
     segments: tuple[Segment, ...] = ()
     counters: tuple[DeviceCounter, ...] = ()
+    slices: tuple[DeviceSlice, ...] = ()
 
 
 class AuditReply(msgspec.Struct, frozen=True):
