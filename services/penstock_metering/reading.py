@@ -39,6 +39,8 @@ _decode_node = msgspec.json.Decoder(NodeState).decode
 _decode_change = msgspec.json.Decoder(NodeChange).decode
 _jobs, _leases, _raw = schema.jobs, schema.leases, schema.raw_segments
 _lines, _batches = schema.ledger_lines, schema.usage_batches
+_OF_A_LINE = Line._fields.index("node")
+"""So many fields stand in the line itself, the others with its message."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -167,7 +169,8 @@ def _read_lines(connection: sa.Connection) -> list[Line]:
         row.number: (row.node, row.boot_id, row.batch)
         for row in connection.execute(sa.select(_batches))
     }
-    rows = connection.execute(_in_key_order(_lines))
+    columns = [_lines.c[name] for name in (*Line._fields[:_OF_A_LINE], "batch_number")]
+    rows = connection.execute(sa.select(*columns).order_by(*_lines.primary_key.columns))
     return [Line._make((*row[:-1], *batches[row[-1]])) for row in rows]
 
 

@@ -67,5 +67,13 @@ def raw_values(posting: Posting, number: int) -> Row:
 
 
 def line_values(posting: Posting, number: int) -> Iterator[Row]:
-    for device in posting.devices or ("",):
-        yield (*posting.key, device, posting.milli, posting.t0_ms, posting.t1_ms, number)
+    common = (posting.milli, posting.t0_ms, posting.t1_ms, number)
+    if not posting.devices:
+        yield (*posting.key, "", *common, None, None)
+        return
+    nothing = (None,) * len(posting.devices)
+    measured = zip(
+        posting.devices, posting.energy_mj or nothing, posting.used_milli_ms or nothing, strict=True
+    )
+    for device, energy_mj, used_milli_ms in measured:
+        yield (*posting.key, device, *common, energy_mj, used_milli_ms)

@@ -6,176 +6,161 @@ what SQLite and PostgreSQL share: BIGINT, TEXT, integer epoch-ms. It does not kn
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, text
+from sqlalchemy import Index
 
-metadata = MetaData()
+from penstock_metering.columns import index_where, integer, metadata, table, text
 
+__all__ = ["metadata"]
 
-def _text(name: str, *, key: bool = False, unknown: bool = False) -> Column[str]:
-    return Column(name, Text, primary_key=key, nullable=unknown)
-
-
-def _int(name: str, *, key: bool = False, unknown: bool = False) -> Column[int]:
-    return Column(name, BigInteger, primary_key=key, nullable=unknown, autoincrement=False)
-
-
-def _table(name: str, *parts: Column[str] | Column[int] | Index, with_rowid: bool = False) -> Table:
-    """Without a rowid a row lives in its key's order; wide rows (jobs) are better off with one."""
-    return Table(name, metadata, *parts, sqlite_with_rowid=with_rowid)
-
-
-def _index_where(name: str, column: str, condition: str) -> Index:
-    """Only of the few rows that are not over: what a start must load."""
-    where = text(condition)
-    return Index(name, column, sqlite_where=where, postgresql_where=where)
-
-
-cursors = _table("cursors", _text("stream", key=True), _int("seq"))
+cursors = table("cursors", text("stream", key=True), integer("seq"))
 """Up to where each stream is folded; written in the same transaction as what it led to."""
 
-jobs = _table(
+jobs = table(
     "jobs",
-    _text("job_id", key=True),
-    _text("tenant"),
-    _text("spec"),
-    _int("submitted_seq"),
-    _int("submitted_ms"),
-    _text("state"),
-    _int("attempt"),
-    _int("placed_ms", unknown=True),
-    _int("started_ms", unknown=True),
-    _int("finished_seq", unknown=True),
-    _int("finished_ms", unknown=True),
-    _int("exit_code", unknown=True),
-    _int("signal", unknown=True),
-    _text("reason"),
-    _text("message"),
-    _text("log_bytes", unknown=True),
-    _index_where("jobs_live", "job_id", "finished_seq IS NULL"),
+    text("job_id", key=True),
+    text("tenant"),
+    text("spec"),
+    integer("submitted_seq"),
+    integer("submitted_ms"),
+    text("state"),
+    integer("attempt"),
+    integer("placed_ms", unknown=True),
+    integer("started_ms", unknown=True),
+    integer("finished_seq", unknown=True),
+    integer("finished_ms", unknown=True),
+    integer("exit_code", unknown=True),
+    integer("signal", unknown=True),
+    text("reason"),
+    text("message"),
+    text("log_bytes", unknown=True),
+    index_where("jobs_live", "job_id", "finished_seq IS NULL"),
     with_rowid=True,
 )
 
-leases = _table(
+leases = table(
     "leases",
-    _int("lease_seq", key=True),
-    _text("job_id", key=True),
-    _int("rank", key=True),
-    _text("tenant"),
-    _int("attempt"),
-    _text("node"),
-    _text("devices"),
-    _int("gpu_milli"),
-    _int("cpu_milli"),
-    _int("granted_ms"),
-    _int("started_ms", unknown=True),
-    _int("exited_ms", unknown=True),
-    _int("exit_code", unknown=True),
-    _int("signal", unknown=True),
-    _text("reason"),
-    _int("segments", unknown=True),
-    _int("released_ms", unknown=True),
-    _int("released_seq", unknown=True),
-    _text("evidence"),
-    _text("outputs", unknown=True),
+    integer("lease_seq", key=True),
+    text("job_id", key=True),
+    integer("rank", key=True),
+    text("tenant"),
+    integer("attempt"),
+    text("node"),
+    text("devices"),
+    integer("gpu_milli"),
+    integer("cpu_milli"),
+    integer("granted_ms"),
+    integer("started_ms", unknown=True),
+    integer("exited_ms", unknown=True),
+    integer("exit_code", unknown=True),
+    integer("signal", unknown=True),
+    text("reason"),
+    integer("segments", unknown=True),
+    integer("released_ms", unknown=True),
+    integer("released_seq", unknown=True),
+    text("evidence"),
+    text("outputs", unknown=True),
     Index("leases_job", "job_id"),
-    _index_where("leases_open", "lease_seq", "released_seq IS NULL"),
+    index_where("leases_open", "lease_seq", "released_seq IS NULL"),
 )
 
-usage_batches = _table(
+usage_batches = table(
     "usage_batches",
-    _int("number", key=True),
-    _text("node"),
-    _text("boot_id"),
-    _int("batch"),
-    _int("usage_seq"),
+    integer("number", key=True),
+    text("node"),
+    text("boot_id"),
+    integer("batch"),
+    integer("usage_seq"),
 )
 """One message of a node; numbered here, since a stream made anew counts from 1 again."""
 
-raw_segments = _table(
+raw_segments = table(
     "raw_segments",
-    _int("lease_seq", key=True),
-    _text("job_id", key=True),
-    _int("rank", key=True),
-    _int("seq", key=True),
-    _int("batch_number"),
-    _text("payload"),
+    integer("lease_seq", key=True),
+    text("job_id", key=True),
+    integer("rank", key=True),
+    integer("seq", key=True),
+    integer("batch_number"),
+    text("payload"),
 )
 """Segments as their agents sent them. The key is what a segment's derived id is made of."""
 
-ledger_lines = _table(
+ledger_lines = table(
     "ledger_lines",
-    _int("lease_seq", key=True),
-    _text("job_id", key=True),
-    _int("rank", key=True),
-    _int("seq", key=True),
-    _text("device", key=True),
-    _int("milli"),
-    _int("t0_ms"),
-    _int("t1_ms"),
-    _int("batch_number"),
+    integer("lease_seq", key=True),
+    text("job_id", key=True),
+    integer("rank", key=True),
+    integer("seq", key=True),
+    text("device", key=True),
+    integer("milli"),
+    integer("t0_ms"),
+    integer("t1_ms"),
+    integer("batch_number"),
+    integer("energy_mj", unknown=True),
+    integer("used_milli_ms", unknown=True),
 )
-"""One segment on one device, or on the host's processors when `device` is empty."""
+"""One segment on one device, or on the host's processors when `device` is empty; what the device
+drew and did meanwhile, where that was measured."""
 
-counters = _table(
+counters = table(
     "counters",
-    _text("node", key=True),
-    _text("boot_id", key=True),
-    _text("uuid", key=True),
-    _int("batch"),
-    _int("since_ms"),
-    _int("upto_ms"),
-    _int("running_milli_ms"),
+    text("node", key=True),
+    text("boot_id", key=True),
+    text("uuid", key=True),
+    integer("batch"),
+    integer("since_ms"),
+    integer("upto_ms"),
+    integer("running_milli_ms"),
 )
 
-nodes = _table("nodes", _text("node", key=True), _text("state"))
+nodes = table("nodes", text("node", key=True), text("state"))
 """Each node now, as JSON of `core.fleet.NodeState`."""
 
-node_changes = _table("node_changes", _int("number", key=True), _text("node"), _text("change"))
+node_changes = table("node_changes", integer("number", key=True), text("node"), text("change"))
 """What device timelines are made of, in order; JSON of `core.rows.NodeChange`."""
 
-device_models = _table(
-    "device_models", _text("node", key=True), _text("uuid", key=True), _text("model")
+device_models = table(
+    "device_models", text("node", key=True), text("uuid", key=True), text("model")
 )
 """Also of devices that are gone: use is rated by model."""
 
-prices = _table(
+prices = table(
     "prices",
-    _text("sku", key=True),
-    _int("version", key=True),
-    _int("effective_from_ms"),
-    _int("micro_per_hour"),
-    _text("currency"),
+    text("sku", key=True),
+    integer("version", key=True),
+    integer("effective_from_ms"),
+    integer("micro_per_hour"),
+    text("currency"),
 )
 
-quarantine = _table(
+quarantine = table(
     "quarantine",
-    _int("number", key=True),
-    _text("stream"),
-    _int("seq"),
-    _text("reason"),
-    _text("payload"),
+    integer("number", key=True),
+    text("stream"),
+    integer("seq"),
+    text("reason"),
+    text("payload"),
 )
 """What was not believed: kept, never used, and a finding of every audit."""
 
-anomalies = _table(
+anomalies = table(
     "anomalies",
-    _int("number", key=True),
-    _text("stream"),
-    _int("seq"),
-    _text("code"),
-    _text("sentence"),
+    integer("number", key=True),
+    text("stream"),
+    integer("seq"),
+    text("code"),
+    text("sentence"),
 )
 
-ledger_writer = _table(
+ledger_writer = table(
     "ledger_writer",
-    _int("id", key=True),
-    _int("term"),
-    _text("writer"),
-    _text("host"),
-    _int("pid"),
-    _int("pid_start"),
+    integer("id", key=True),
+    integer("term"),
+    text("writer"),
+    text("host"),
+    integer("pid"),
+    integer("pid_start"),
 )
 """One row: whose transactions count. See `fence`."""
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that this file corresponds to."""

@@ -40,7 +40,7 @@ def comparable(ledger: Ledger) -> dict[str, Any]:
     """The ledger without the numbers of messages, which depend on how they came."""
     contents = ledger.contents()
     return {
-        "lines": [row[:-1] for row in contents["ledger_lines"]],
+        "lines": [(*row[:8], *row[9:]) for row in contents["ledger_lines"]],
         "raw": [(*row[:4], row[-1]) for row in contents["raw_segments"]],
         "jobs": contents["jobs"],
         "leases": contents["leases"],

@@ -24,7 +24,8 @@ PAYLOAD_KEPT_MAX = 65_536
 
 class Posting(msgspec.Struct, frozen=True, kw_only=True):
     """One segment as the ledger takes it: `key` is (lease_seq, job_id, rank, seq), what its derived
-    id is made of; `milli` is per device, or of the processors when there are no devices."""
+    id is made of; `milli` is per device, or of the processors when there are no devices. What each
+    device drew and did stands in the order of `devices`, or nowhere; None = unknown."""
 
     key: tuple[int, str, int, int]
     devices: tuple[str, ...]
@@ -32,6 +33,8 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
     t0_ms: int
     t1_ms: int
     payload: str
+    energy_mj: tuple[int | None, ...] = ()
+    used_milli_ms: tuple[int | None, ...] = ()
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -113,6 +116,11 @@ def _fault(segment: Segment) -> str:
         return "negative number"
     if max(segment.seq, segment.lease_seq, segment.rank) > _NUMBER_MAX:
         return "number out of range"
+    for measured in (segment.device_energy_mj, segment.used_milli_ms):
+        if measured and len(measured) != len(segment.devices):
+            return "measures other devices than it names"
+        if any(value is not None and value > _NUMBER_MAX for value in measured):
+            return "measured value out of range"
     return ""
 
 
@@ -133,6 +141,8 @@ def _post(segment: Segment) -> Posting:
         t0_ms=segment.t0_ms,
         t1_ms=segment.t1_ms,
         payload=_encode(segment).decode(),
+        energy_mj=segment.device_energy_mj,
+        used_milli_ms=segment.used_milli_ms,
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
+
+from penstock_metering.migrations.notation import make_tables
 
 revision = "0001"
 down_revision = None
@@ -35,12 +35,10 @@ TABLES = {
     "quarantine": "number:int:key stream:text seq:int reason:text payload:text",
     "anomalies": "number:int:key stream:text seq:int code:text sentence:text",
 }
-"""Columns as `name:type`, `?` = may be unknown, `:key` = part of the primary key."""
 
 
 def upgrade() -> None:
-    for name, columns in TABLES.items():
-        op.create_table(name, *map(_column, columns.split()), sqlite_with_rowid=name == "jobs")
+    make_tables(TABLES, with_rowid=("jobs",))
     op.create_index("leases_job", "leases", ["job_id"])
     for name, table, column, live in (
         ("jobs_live", "jobs", "job_id", "finished_seq IS NULL"),
@@ -49,15 +47,3 @@ def upgrade() -> None:
         op.create_index(
             name, table, [column], sqlite_where=sa.text(live), postgresql_where=sa.text(live)
         )
-
-
-def _column(text: str) -> sa.Column[Any]:
-    name, kind, *key = text.split(":")
-    column_type = sa.Text() if kind.startswith("text") else sa.BigInteger()
-    return sa.Column(
-        name,
-        column_type,
-        nullable=kind.endswith("?"),
-        primary_key=bool(key),
-        autoincrement=False,
-    )
