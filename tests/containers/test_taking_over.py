@@ -62,6 +62,21 @@ async def test_an_end_while_there_was_no_reaper_is_told_with_its_own_instant(
     assert client.containers() == []
 
 
+async def test_why_it_was_stopped_is_known_though_it_ends_when_there_is_no_reaper(
+    client: ContainerClient,
+) -> None:
+    script = f"trap 'echo asked; {WAIT_FOR_GO}; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+    client.contain("k", script, limit_s=1, grace_s=100)
+    client.wait_for_output("k")
+    wait_until(lambda: client.out("k").endswith("asked\n"), "it has heard of its time limit")
+    client.kill_reaper()
+    (client.work / "go").write_text("")
+    wait_until(lambda: [one["State"] for one in client.containers()] == ["exited"], "it has ended")
+    await client.start()
+    end = client.end_of("k")
+    assert (end["code"], end["reason"]) == (4, "time_limit")
+
+
 async def test_one_of_which_nobody_knows_that_it_began_is_lost_and_removed(
     client: ContainerClient,
 ) -> None:

@@ -100,6 +100,7 @@ class Attempt:
         told = self.container or {}
         self.grace_s, self.limit_s = told["grace_s"], told["limit_s"]
         self.disconnect_s, self.contact_ns = told["disconnect_s"], told["contact_ns"]
+        self.reason, self.message = told.get("stopping", ("", ""))
         self.begin(self.began_ns, self.pid)
 
     def refusal(self, now_ns: int) -> str:
@@ -177,6 +178,8 @@ def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:
         attempt.began_ns, attempt.pid = line[2], line[3]
     elif kind == "contact" and attempt.container is not None:
         attempt.container["contact_ns"] = line[2]
+    elif kind == "stopping" and attempt.container is not None:
+        attempt.container["stopping"] = line[2:]
     elif kind == "ended":
         attempt.ended, attempt.gone = line, line[-1] is not None
     elif kind == "gone":

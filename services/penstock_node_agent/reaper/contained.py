@@ -102,9 +102,6 @@ class Contained:
                 told["contact_ns"] = attempt.contact_ns
                 self._records.add(["contact", attempt.key, attempt.contact_ns])
 
-    def signal(self, attempt: Attempt, number: int) -> None:
-        self.containers.signal(attempt.key, number)
-
     def told_until_ns(self, now_ns: int) -> int:
         """Up to when every end has been told: how one ended may still have to be asked."""
         return self.containers.ending_ns() or now_ns

@@ -26,6 +26,7 @@ from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.disk import Disk
 from penstock_node_agent.reaper.processes import Exit, Processes
 from penstock_node_agent.reaper.records import Records
+from penstock_node_agent.reaper.stopping import Stopping
 
 TICK_MS = 1000
 """A time-out does not count while the host is suspended; what is due is due all the same."""
@@ -61,6 +62,7 @@ class Reaper:
         self._records = Records(disk, directory, boot_id, complain)
         self._attempts = self._records.attempts
         self._mains: dict[int, Attempt] = {}
+        self._stopping = Stopping(self._records, containers, processes, self._mains)
         self._clearing = Clearing(
             directory,
             records=self._records,
@@ -117,6 +119,7 @@ class Reaper:
         self._clearing.turn()
         self._channel.accepting = self._clearing.taken_over and self._contained.taken_over
         self._channel.send(self._records.commit())
+        self._stopping.noted()
         was_idle, self._idle = self._idle, not (self._has_work() or self._clearing.waiting)
         if was_idle and self._idle:
             self._processes.tidy()
@@ -247,17 +250,10 @@ class Reaper:
         kill_ns = self._boottime_ns() + int(grace_s * SECOND_NS)
         if attempt.kill_ns is None:
             attempt.reason = reason
-            self._signal(attempt, signal.SIGTERM)
-            self._signal(attempt, signal.SIGCONT)
+            self._stopping.ask(attempt)
         if attempt.kill_ns is None or kill_ns < attempt.kill_ns:
             attempt.kill_ns = kill_ns
         self._watch(attempt)
-
-    def _signal(self, attempt: Attempt, number: int) -> None:
-        if attempt.container is None:
-            self._processes.kill_group(attempt.pid, number)
-        else:
-            self._contained.signal(attempt, number)
 
     def _enforce(self) -> None:
         now = self._boottime_ns()
@@ -267,8 +263,10 @@ class Reaper:
         for attempt in list(self._mains.values()):
             due = attempt.due_ns()
             if due is not None and due <= now:
-                if attempt.kill_ns is not None:
-                    self._signal(attempt, signal.SIGKILL)
+                if self._stopping.is_asked(attempt):
+                    pass
+                elif attempt.kill_ns is not None:
+                    self._stopping.signal(attempt, signal.SIGKILL)
                     attempt.kill_ns = now + SECOND_NS
                 elif attempt.limit_ns is not None and attempt.limit_ns <= now:
                     self._stop(attempt, "time_limit", attempt.grace_s)
