@@ -38,7 +38,7 @@ PURE_STANDARD_LIBRARY = {
 }
 DOCUMENT_WRITER = "libs/penstock_contracts/documents.py"
 """Run by `make docs`, imported by no product code."""
-ALSO_IN_CORE = {"penstock_scheduler": {"numpy", "numba"}}
+ALSO_IN_CORE = {"penstock_scheduler": {"numpy", "numba"}, "penstock_metering": {"numpy"}}
 
 # A module that must not import, what it must not import, and the rule that says so.
 BREACHES = [
