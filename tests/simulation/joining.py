@@ -92,6 +92,8 @@ class Guest:
             made = await self._ask(OPERATOR, "command.invite.create", wish, Invitation)
             if made is None:
                 continue
+            if self._rng.random() < 0.3:
+                self._kernel.spawn(THIEF, self._find_forgotten)
             if self._rng.random() < 0.4:
                 self._kernel.spawn(THIEF, lambda invite=invite: self._steal(invite))
             keys = keys or [self._draw_key()]
@@ -126,6 +128,15 @@ class Guest:
         name = self._rng.choice((THIEF, self.host.name))
         request = JoinRequest(key=self._draw_key(), node=f"{name}-{self._rng.randrange(10**6)}")
         await self._ask(THIEF, f"provision.{invite}.join", request, Admission)
+        return 0
+
+    async def _find_forgotten(self) -> int:
+        """An invitation that nobody has used lies about until it has run out."""
+        invite, ttl_s = self._draw_key(), TTL_S[0]
+        wish = InviteNode(key=invite, ttl_s=ttl_s, approved=True)
+        if await self._ask(OPERATOR, "command.invite.create", wish, Invitation) is not None:
+            await asyncio.sleep(ttl_s)
+            await self._steal(invite)
         return 0
 
     async def _renew(self) -> int:
