@@ -28,6 +28,7 @@ from penstock_contracts.asks import (
 )
 from penstock_contracts.bounds import CONTROL, NODE_LABELS_MAX, Label, Name
 from penstock_contracts.ids import ENV_NAME, is_ulid
+from penstock_contracts.prices import Tier
 from penstock_contracts.work import (
     Container,
     Inputs,
@@ -49,6 +50,8 @@ REQUEST_BYTES_MAX = 64 * 1024
 SECONDS_MAX = 366 * 86_400
 
 Seconds = Annotated[int, Meta(ge=1, le=SECONDS_MAX)]
+Project = Annotated[str, Meta(max_length=63, pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*)?$(?!\n)")]
+"""A token, or empty."""
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,6 +77,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Around the command: `container` (its image may name the command), `user` of the host to run as,
     `rlimits` in their own units (bytes or counts), `pids_max` processes and threads, a
     `private_tmp`, `inputs`, `outputs` and `secrets`.
+
+    Who pays: the tenant, for `project` where it names one of its own; at the price of its `tier`,
+    "" = `on_demand`. Work of tier `spot` is ended first where a budget says so.
     """
 
     job_id: str
@@ -109,6 +115,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: Outputs = ()
     secrets: Secrets = ()
     gpu_enforced: bool = False
+    project: Project = ""
+    tier: Tier = ""
 
     def resolved(self, alternative: int) -> JobSpec:
         """What runs when that alternative is taken (0 = the spec's own): no choice is left, a

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock_contracts.allowances import BudgetNoted as BudgetNoted
+from penstock_contracts.allowances import DemandNoted as DemandNoted
+from penstock_contracts.allowances import LeasePaid as LeasePaid
+from penstock_contracts.allowances import LeasesPaid as LeasesPaid
+from penstock_contracts.allowances import RatesNoted as RatesNoted
 from penstock_contracts.bounds import Instant, Number, Small
 from penstock_contracts.errors import Refusal
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Rendezvous
+from penstock_contracts.node_images import NodeForgotten as NodeForgotten
+from penstock_contracts.node_images import NodeImaged as NodeImaged
 from penstock_contracts.work import StoredOutput
 
 ENTRY_BYTES_MAX = 512 * 1024
@@ -71,10 +78,13 @@ class JobRejected(msgspec.Struct, frozen=True, tag="job_rejected", tag_field="fa
 
 
 class RankPlacement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`site`: the node's label of that name at the grant, "" = none: prices may depend on it."""
+
     rank: Number
     node: str
     devices: tuple[str, ...] = ()
     local_rank: Number = 0
+    site: str = ""
 
 
 class LeaseGranted(
@@ -83,6 +93,8 @@ class LeaseGranted(
     """The attempt holds these devices from this entry on (public `placed`). `lease_seq` = the
     entry's sequence; `now_ns` of the entry is the grant's instant. `cpu_milli` and `memory_mib`
     per rank. `alternative`: which of the spec's choices it got; 0 = its own, i = alternatives[i-1].
+    `paid_ms`: for how long each rank may run until more is paid for; None = no bound. `reserved`:
+    what is set aside for that, in all, of each budget that acts; in the budget's unit.
     """
 
     job_id: str
@@ -93,6 +105,10 @@ class LeaseGranted(
     memory_mib: Number = 0
     tenant: str = ""
     alternative: Number = 0
+    project: str = ""
+    tier: str = ""
+    paid_ms: Number | None = None
+    reserved: dict[str, Number] = {}
 
 
 class AttemptPreparing(msgspec.Struct, frozen=True, tag="attempt_preparing", tag_field="fact"):
@@ -175,7 +191,7 @@ class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="
 
 
 class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field="fact"):
-    """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`."""
+    """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`, `budget`."""
 
     job_id: str
     attempt: Number
@@ -227,47 +243,6 @@ class JobFinished(
     tenant: str = ""
 
 
-class NodeImaged(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    tag="node_imaged",
-    tag_field="fact",
-    omit_defaults=True,
-):
-    """What the scheduler took from NODES about a node: enough to place on it, or why not to.
-
-    `refusals`: how often in a row its agent has declined work, last at `refused_ns`; `resting`: it
-    gets none until it has rested from that. `links`: the link domain of each device, parallel to
-    `devices`, "" = not known; empty when none is known. `offers`: what the node can do beyond
-    running a program. `closed`: why it takes no new work now, as it says itself.
-    """
-
-    node: str
-    boot_id: str
-    cpu_milli: Number
-    memory_mib: Number
-    devices: tuple[tuple[str, str, Number | None], ...] = ()
-    """(UUID, model, memory in MiB) of each device, in order."""
-    unhealthy: tuple[str, ...] = ()
-    liveness: str = "alive"
-    cordoned: bool = False
-    draining: bool = False
-    drain_deadline_ns: Number | None = None
-    labels: dict[str, str] = {}
-    address: str = ""
-    refusals: Number = 0
-    refused_ns: Number | None = None
-    resting: bool = False
-    links: tuple[str, ...] = ()
-    offers: tuple[str, ...] = ()
-    closed: str = ""
-
-
-class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field="fact"):
-    node: str
-
-
 class JobIdsForgotten(msgspec.Struct, frozen=True, tag="job_ids_forgotten", tag_field="fact"):
     """Ids older than this are no longer remembered (and are refused)."""
 
@@ -294,4 +269,8 @@ JobFact = (
     | NodeForgotten
     | JobIdsForgotten
     | WorkloadExpected
+    | LeasesPaid
+    | BudgetNoted
+    | RatesNoted
+    | DemandNoted
 )

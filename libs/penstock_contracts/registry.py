@@ -8,6 +8,7 @@ any of it.
 from __future__ import annotations
 
 from penstock_contracts import (
+    budgets,
     jobs,
     joining,
     journal,
@@ -191,11 +192,12 @@ MESSAGES: tuple[MessageType, ...] = (
         name="budget_fact",
         subject="budget.{tenant}.{fact}",
         carrier="BUDGETS",
-        payload=dict[str, int],
-        key="fact",
+        payload=budgets.BudgetFact,
+        key="number",
         writers=(METERING,),
         readers=(SCHEDULER,),
-        summary="Reserved: what a tenant may still spend.",
+        summary="What a tenant has spent and may spend (fact `state`); what costs how much "
+        "(tenant `-`, fact `rates`).",
     ),
     MessageType(
         name="node_command",

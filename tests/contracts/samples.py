@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from penstock_contracts import expectations, joining, journal, leases, nodes, public, usage
+from penstock_contracts import budgets, expectations, joining, journal, leases, nodes, public, usage
 from penstock_contracts import samples as readings
 from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec
+from tests.contracts import money_samples
 
 GOLDEN = Path(__file__).parent / "golden"
 JOB = "01MCC5RM000000000000000001"
@@ -37,6 +38,10 @@ def samples() -> dict[str, tuple[Any, Any]]:
     found["JobSpec-asks"] = (JobSpec, _asking_spec())
     for fact in _asked_facts():
         found[f"jobs-{type(fact).__name__}-asks"] = (journal.JobFact, fact)
+    for fact in money_samples.paid_facts():
+        found[f"jobs-{type(fact).__name__}-paid"] = (journal.JobFact, fact)
+    for fact in (money_samples.rates(), money_samples.budget()):
+        found[f"budget-{type(fact).__name__}"] = (budgets.BudgetFact, fact)
     return found
 
 
