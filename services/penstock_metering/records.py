@@ -23,6 +23,7 @@ GAP = "stream_gap"
 _encode = msgspec.json.Encoder().encode
 _decode_outputs = msgspec.json.Decoder(tuple[StoredOutput, ...]).decode
 _DEVICES = LeaseRow.__struct_fields__.index("devices")
+_OUTPUTS = LeaseRow.__struct_fields__.index("outputs")
 
 
 def read_job(row: Any) -> JobRow:
@@ -56,10 +57,10 @@ def job_values(job: JobRow) -> Row:
 
 
 def lease_values(lease: LeaseRow) -> Row:
-    columns = msgspec.structs.astuple(lease)
-    outputs = _encode(lease.outputs).decode() if lease.outputs else None
-    devices = _encode(lease.devices).decode()
-    return (*columns[:_DEVICES], devices, *columns[_DEVICES + 1 : -1], outputs)
+    values = list(msgspec.structs.astuple(lease))
+    values[_DEVICES] = _encode(lease.devices).decode()
+    values[_OUTPUTS] = _encode(lease.outputs).decode() if lease.outputs else None
+    return tuple(values)
 
 
 def raw_values(posting: Posting, number: int) -> Row:

@@ -59,6 +59,10 @@ leases = table(
     integer("released_seq", unknown=True),
     text("evidence"),
     text("outputs", unknown=True),
+    text("project"),
+    text("tier"),
+    text("site"),
+    integer("memory_mib"),
     Index("leases_job", "job_id"),
     index_where("leases_open", "lease_seq", "released_seq IS NULL"),
 )
@@ -164,3 +168,6 @@ ledger_writer = table(
 
 REVISION = "0004"
 """The migration that this file corresponds to."""
+
+
+from penstock_metering import schema_rating  # noqa: E402, F401

@@ -148,6 +148,10 @@ class History:
                 gpu_milli=fact.gpu_milli,
                 cpu_milli=fact.cpu_milli,
                 granted_ms=now_ms,
+                project=fact.project,
+                tier=fact.tier,
+                site=place.site,
+                memory_mib=fact.memory_mib,
             )
             self._end_unread(seq, lease)
             leases[fact.attempt, place.rank] = lease

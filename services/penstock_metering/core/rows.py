@@ -41,7 +41,7 @@ class LeaseRow(msgspec.Struct, kw_only=True):
     """One rank's lease, from grant to proven release. Instants stand on the lease's own axis.
 
     `segments`: how many usage segments its agent says it has; None = not said. `released_seq` is
-    the JOBS sequence of the release.
+    the JOBS sequence of the release. `project`, `tier` and `site` are what prices depend on.
     """
 
     lease_seq: int
@@ -64,6 +64,10 @@ class LeaseRow(msgspec.Struct, kw_only=True):
     released_seq: int | None = None
     evidence: str = ""
     outputs: tuple[StoredOutput, ...] = ()
+    project: str = ""
+    tier: str = ""
+    site: str = ""
+    memory_mib: int = 0
 
     @property
     def key(self) -> LeaseKey:
