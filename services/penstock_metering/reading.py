@@ -31,6 +31,7 @@ from penstock_metering.core.rating import CURRENCY
 from penstock_metering.core.rows import JobRow, LeaseRow, NodeChange
 from penstock_metering.costing import Use, use_by_job, use_by_tenant
 from penstock_metering.database import Database
+from penstock_metering.money_questions import LookUp
 from penstock_metering.records import GAP, read_gaps, read_job, read_lease
 
 FINDINGS_MAX = 100
@@ -92,6 +93,11 @@ class Library:
             for use in uses
         )
         return UsageView(lines, query.from_ms, query.to_ms)
+
+    def look_up(self, answer: LookUp, now_ms: int, question: Any) -> Any:
+        """What one of the questions about money is answered."""
+        with self._engine.begin() as connection:
+            return answer(connection, question, now_ms)
 
     def nodes(self) -> list[NodeState]:
         """Nodes that inventory knows now."""
