@@ -64,6 +64,7 @@ leases = table(
     text("site"),
     integer("memory_mib"),
     Index("leases_job", "job_id"),
+    Index("leases_node", "node", "lease_seq"),
     index_where("leases_open", "lease_seq", "released_seq IS NULL"),
 )
 
@@ -74,6 +75,7 @@ usage_batches = table(
     text("boot_id"),
     integer("batch"),
     integer("usage_seq"),
+    Index("usage_batches_node", "node", "number"),
 )
 """One message of a node; numbered here, since a stream made anew counts from 1 again."""
 
@@ -101,6 +103,7 @@ ledger_lines = table(
     integer("batch_number"),
     integer("energy_mj", unknown=True),
     integer("used_milli_ms", unknown=True),
+    Index("ledger_lines_batch", "batch_number"),
 )
 """One segment on one device, or on the host's processors when `device` is empty; what the device
 drew and did meanwhile, where that was measured."""
@@ -119,7 +122,13 @@ counters = table(
 nodes = table("nodes", text("node", key=True), text("state"))
 """Each node now, as JSON of `core.fleet.NodeState`."""
 
-node_changes = table("node_changes", integer("number", key=True), text("node"), text("change"))
+node_changes = table(
+    "node_changes",
+    integer("number", key=True),
+    text("node"),
+    text("change"),
+    Index("node_changes_node", "node", "number"),
+)
 """What device timelines are made of, in order; JSON of `core.rows.NodeChange`."""
 
 device_models = table(
@@ -155,6 +164,15 @@ anomalies = table(
     text("sentence"),
 )
 
+commands_done = table(
+    "commands_done",
+    text("key", key=True),
+    text("digest"),
+    text("answer"),
+    integer("at_ms"),
+)
+"""What was ordered, by the key its asker drew, and what was answered."""
+
 ledger_writer = table(
     "ledger_writer",
     integer("id", key=True),
@@ -170,4 +188,9 @@ REVISION = "0004"
 """The migration that this file corresponds to."""
 
 
-from penstock_metering import schema_rating  # noqa: E402, F401
+from penstock_metering import (  # noqa: E402, F401
+    schema_bills,
+    schema_costs,
+    schema_device_time,
+    schema_rating,
+)

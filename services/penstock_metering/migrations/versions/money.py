@@ -17,6 +17,9 @@ def upgrade() -> None:
     """Each subject matter in a function of its own, as in the modules `schema_*`."""
     _measured()
     _prices()
+    _costs()
+    _device_time()
+    _bills()
 
 
 def _measured() -> None:
@@ -45,6 +48,7 @@ def _prices() -> None:
             "device_sales": "period:text:key day:int:key node:text:key device:text:key "
             "tenant:text:key sku:text:key price_version:int:key quantity:int billed_quantity:int",
             "dirty_leases": "lease_seq:int:key job_id:text:key rank:int:key from_seq:int",
+            "commands_done": "key:text:key digest:text answer:text at_ms:int",
         }
     )
     unmodelled = sa.text("model = '' AND device <> ''")
@@ -59,3 +63,55 @@ def _prices() -> None:
         "p.currency, '', '', '', 1, 0, '[\"running\"]', 0, 0, p.effective_from_ms FROM prices p"
     )
     op.execute("INSERT INTO dirty_leases SELECT l.lease_seq, l.job_id, l.rank, -1 FROM leases l")
+
+
+def _costs() -> None:
+    make_tables({"cost_versions": "number:int:key kind:text set_ms:int cost:text"})
+
+
+def _device_time() -> None:
+    make_tables(
+        {
+            "device_slices": "node:text:key boot_id:text:key device:text:key seq:int:key t0_ms:int "
+            "t1_ms:int energy_mj:int? used_milli_ms:int? batch_number:int",
+            "demand_changes": "seq:int:key at_ms:int fit:int quota:int budget:int",
+            "device_days": "node:text:key device:text:key day:int:key site:text sold_used:int "
+            "sold_idle:int sold:int held:int free_no_demand:int free_fragmented:int "
+            "free_quota:int draining:int broken:int unknown:int energy_sold_mj:int?",
+            "device_energy": "node:text:key device:text:key day:int:key energy_mj:int "
+            "known_ms:int quarters_mj:text",
+            "audit_checkpoints": "node:text:key upto_ms:int:key state:text",
+            "node_balances": "node:text:key slices_to:int balance:text",
+            "dirty_device_days": "node:text:key",
+        }
+    )
+    for name, table, *columns in (
+        ("device_slices_batch", "device_slices", "node", "batch_number"),
+        ("device_days_day", "device_days", "day"),
+        ("usage_batches_node", "usage_batches", "node", "number"),
+        ("ledger_lines_batch", "ledger_lines", "batch_number"),
+        ("node_changes_node", "node_changes", "node", "number"),
+        ("leases_node", "leases", "node", "lease_seq"),
+    ):
+        op.create_index(name, table, columns)
+    op.execute("INSERT INTO dirty_device_days SELECT DISTINCT c.node FROM node_changes c")
+
+
+def _bills() -> None:
+    make_tables(
+        {
+            "periods": "month:text:key closed_ms:int usage_batch:int unfinished:int",
+            "parties": "tenant:text:key name:text address:text tax_id:text",
+            "invoices": "invoice_id:int:key number:text kind:text tenant:text period:text "
+            "currency:text issued_ms:int total_micro:int credit_micro:int refers:text reason:text "
+            "issuer:text customer:text",
+            "invoice_lines": "invoice_id:int:key number:int:key tenant:text kind:text sku:text "
+            "price_version:int corrects:text quantity:int billed_quantity:int free_quantity:int "
+            "amount_micro:int refers:int",
+            "postings": "number:int:key entry:int at_ms:int period:text month:text account:text "
+            "tenant:text currency:text amount_micro:int invoice_id:int line:int",
+        }
+    )
+    op.create_index("invoices_number", "invoices", ["number"], unique=True)
+    op.create_index("invoices_period", "invoices", ["period"])
+    op.create_index("postings_period", "postings", ["period"])
