@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from penstock_bus.port import StoredMessage
@@ -57,6 +59,7 @@ _MISSED = {
 }
 _REWOUND = "{0} was read up to {2}, which the broker has lost: reading on behind {1}"
 
+T = TypeVar("T")
 Arrived = Mapping[str, Sequence[StoredMessage]]
 
 
@@ -113,8 +116,13 @@ class Ingest:
 
     def confirm(self) -> None:
         """Return while this process may write the ledger. Raises DatabaseBusy and Superseded."""
+        self.change(lambda connection: None)
+
+    def change(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in one transaction of whoever may write the ledger; what it raises undoes it.
+        Raises DatabaseBusy and Superseded."""
         try:
-            self._store.confirm()
+            return self._store.change(work)
         except DBAPIError as error:
             if is_out(error):
                 raise DatabaseBusy(str(error)) from error

@@ -5,7 +5,6 @@ Folds' records to values in the order of the columns, and back. It does not run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -63,18 +62,12 @@ def lease_values(lease: LeaseRow) -> Row:
     return tuple(values)
 
 
-def raw_values(posting: Posting, number: int) -> Row:
-    return (*posting.key, number, posting.payload)
-
-
-def line_values(posting: Posting, number: int) -> Iterator[Row]:
+def line_values(posting: Posting, number: int) -> list[Row]:
     common = (posting.milli, posting.t0_ms, posting.t1_ms, number)
     if not posting.devices:
-        yield (*posting.key, "", *common, None, None)
-        return
+        return [(*posting.key, "", *common, None, None)]
     nothing = (None,) * len(posting.devices)
     measured = zip(
         posting.devices, posting.energy_mj or nothing, posting.used_milli_ms or nothing, strict=True
     )
-    for device, energy_mj, used_milli_ms in measured:
-        yield (*posting.key, device, *common, energy_mj, used_milli_ms)
+    return [(*posting.key, device, *common, *what) for device, *what in measured]

@@ -7,9 +7,9 @@ or none. It does not know what the rows mean, nor where messages come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -20,19 +20,20 @@ from penstock_metering.core.fleet import NodeState
 from penstock_metering.core.history import Stray
 from penstock_metering.core.rating import DEFAULT_PRICES
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
-from penstock_metering.core.segments import Posting, Rejected, UsageMessage
+from penstock_metering.core.segments import Rejected, UsageMessage
 from penstock_metering.database import Database, Row
 from penstock_metering.fence import Fence, Writer
+from penstock_metering.followers import FOLLOWERS
 from penstock_metering.records import (
     job_values,
     lease_values,
-    line_values,
-    raw_values,
     read_gaps,
     read_job,
     read_lease,
 )
+from penstock_metering.segment_rows import SegmentRows
 
+T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 _astuple = msgspec.structs.astuple
 _job_fields = JobRow.__struct_fields__
@@ -93,8 +94,8 @@ class Store:
         self._fence = Fence(database, writer)
         self._fence.take_term()
         self._engine = database.writing
-        self._insert_raw = database.insert_absent(schema.raw_segments)
-        self._insert_lines = database.insert(schema.ledger_lines)
+        self._segments = SegmentRows(database)
+        self._followers = [make(database) for make in FOLLOWERS]
         self._upsert_jobs = database.upsert(
             schema.jobs,
             [name for name in _job_fields if name not in _JOB_FIXED],
@@ -118,10 +119,11 @@ class Store:
             self._fence.check(connection)
             yield connection
 
-    def confirm(self) -> None:
-        """Raises Superseded when somebody else has the right to write."""
-        with self._transaction():
-            pass
+    def change(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work` does counts if it returns. Raises Superseded when somebody else has the right
+        to write."""
+        with self._transaction() as connection:
+            return work(connection)
 
     def load(self) -> Loaded:
         with self._transaction() as connection:
@@ -172,59 +174,29 @@ class Store:
             raise
 
     def _write(self, connection: sa.Connection, changes: Changes) -> Written:
-        repeated, refused = self._write_usage(connection, changes.usage)
+        numbers = self._append(
+            connection,
+            schema.usage_batches,
+            ((m.node, m.boot_id, m.batch, m.seq) for m in changes.usage),
+        )
+        taken = self._segments.store(connection, changes.usage, numbers)
         self._upsert_counters.run(connection, [*map(_astuple, changes.counters)])
         anomalies = [*changes.anomalies, *self._write_jobs(connection, changes)]
         self._upsert_leases.run(connection, [*map(lease_values, changes.leases)])
         self._write_nodes(connection, changes)
-        rejected = [*changes.rejected, *refused]
+        rejected = [*changes.rejected, *taken.refused]
         room = max(0, QUARANTINE_MAX + 1 - self._next[schema.quarantine])
         self._append(connection, schema.quarantine, map(_astuple, rejected[:room]))
         self._append(connection, schema.anomalies, map(_astuple, anomalies))
+        for follow in self._followers:
+            follow(connection, changes, taken.accepted)
         self._upsert_cursors.run(connection, [*changes.cursors.items()])
-        offered = sum(len(message.postings) for message in changes.usage)
         return Written(
-            segments=offered - repeated - len(refused),
-            repeated=repeated,
+            segments=len(taken.accepted),
+            repeated=taken.repeated,
             quarantined=len(rejected),
             anomalies=len(anomalies),
         )
-
-    def _write_usage(
-        self, connection: sa.Connection, messages: Sequence[UsageMessage]
-    ) -> tuple[int, list[Rejected]]:
-        """Store segments that are new. Returns how many were known, and those that contradict what
-        is known under the same id."""
-        numbers = self._append(
-            connection,
-            schema.usage_batches,
-            ((m.node, m.boot_id, m.batch, m.seq) for m in messages),
-        )
-        offers: dict[tuple[int, str, int, int], tuple[Posting, int, int]] = {}
-        repeated = 0
-        refused: list[Rejected] = []
-        for message, number in zip(messages, numbers, strict=True):
-            for posting in message.postings:
-                known = offers.setdefault(posting.key, (posting, number, message.seq))
-                if known[0] is not posting:
-                    repeated += known[0].payload == posting.payload
-                    if known[0].payload != posting.payload:
-                        refused.append(_contradiction(posting, message.seq))
-        raw = [raw_values(posting, number) for posting, number, _ in offers.values()]
-        if self._insert_raw.run(connection, raw) != len(raw):
-            for key, (posting, number, seq) in list(offers.items()):
-                payload, stored_in = _stored(connection, key)
-                if stored_in == number:
-                    continue
-                del offers[key]
-                repeated += payload == posting.payload
-                if payload != posting.payload:
-                    refused.append(_contradiction(posting, seq))
-        lines = [
-            line for posting, number, _ in offers.values() for line in line_values(posting, number)
-        ]
-        self._insert_lines.run(connection, lines)
-        return repeated, refused
 
     def _write_jobs(self, connection: sa.Connection, changes: Changes) -> list[Anomaly]:
         rows = [*map(job_values, changes.jobs)]
@@ -272,23 +244,6 @@ class Store:
 
 
 _NUMBERED = (schema.usage_batches, schema.node_changes, schema.quarantine, schema.anomalies)
-
-
-def _contradiction(posting: Posting, seq: int) -> Rejected:
-    return Rejected("USAGE", seq, "same_id_other_content", posting.payload)
-
-
-def _stored(connection: sa.Connection, key: tuple[int, str, int, int]) -> tuple[str, int]:
-    table = schema.raw_segments
-    row = connection.execute(
-        sa.select(table.c.payload, table.c.batch_number).where(
-            table.c.lease_seq == key[0],
-            table.c.job_id == key[1],
-            table.c.rank == key[2],
-            table.c.seq == key[3],
-        )
-    ).one()
-    return row.payload, row.batch_number
 
 
 def _stored_job(connection: sa.Connection, job_id: str) -> Any:

@@ -22,12 +22,16 @@ PAYLOAD_KEPT_MAX = 65_536
 """Letters kept of what was not believed."""
 
 
-class Posting(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment as the ledger takes it: `key` is (lease_seq, job_id, rank, seq), what its derived
-    id is made of; `milli` is per device, or of the processors when there are no devices. What each
-    device drew and did stands in the order of `devices`, or nowhere; None = unknown."""
+SegmentKey = tuple[int, str, int, int]
+"""(lease_seq, job_id, rank, seq): what a segment's derived id is made of."""
 
-    key: tuple[int, str, int, int]
+
+class Posting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One segment as the ledger takes it. `milli` is per device, or of the processors when there
+    are no devices. What each device drew and did stands in the order of `devices`, or nowhere;
+    None = unknown."""
+
+    key: SegmentKey
     devices: tuple[str, ...]
     milli: int
     t0_ms: int
@@ -104,11 +108,12 @@ def newest(known: Counter | None, said: Counter) -> Counter:
 
 
 def _fault(segment: Segment) -> str:
+    devices = segment.devices
     if not 0 <= segment.t0_ms <= segment.t1_ms < _MS_MAX:
         return "ends before it begins"
-    if len(set(segment.devices)) != len(segment.devices):
+    if len(devices) > 1 and len(set(devices)) != len(devices):
         return "names a device twice"
-    if not all(map(_is_name, segment.devices)) or len(segment.job_id) != ULID_LETTERS:
+    if "" in devices or not _is_ulid(segment.job_id):
         return "a name is not valid"
     if not (0 < segment.gpu_milli <= GPU_MILLI_WHOLE and 0 <= segment.cpu_milli <= _MILLI_MAX):
         return "capacity out of range"
@@ -116,12 +121,24 @@ def _fault(segment: Segment) -> str:
         return "negative number"
     if max(segment.seq, segment.lease_seq, segment.rank) > _NUMBER_MAX:
         return "number out of range"
-    for measured in (segment.device_energy_mj, segment.used_milli_ms):
-        if measured and len(measured) != len(segment.devices):
-            return "measures other devices than it names"
-        if any(value is not None and value > _NUMBER_MAX for value in measured):
+    if segment.device_energy_mj or segment.used_milli_ms:
+        return _fault_in(segment.device_energy_mj, devices) or _fault_in(
+            segment.used_milli_ms, devices
+        )
+    return ""
+
+
+def _fault_in(measured: tuple[int | None, ...], devices: tuple[str, ...]) -> str:
+    if measured and len(measured) != len(devices):
+        return "measures other devices than it names"
+    for value in measured:
+        if value is not None and value > _NUMBER_MAX:
             return "measured value out of range"
     return ""
+
+
+def _is_ulid(text: str) -> bool:
+    return len(text) == ULID_LETTERS and text.isascii() and text.isalnum()
 
 
 def _is_sound(counter: DeviceCounter) -> bool:

@@ -1,0 +1,93 @@
+"""How is each segment stored once, whatever comes again?
+
+The key of a raw segment is what its derived id is made of; whether it is there, the database says,
+within the transaction that stores it. It does not know when that is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from penstock_metering import schema
+from penstock_metering.core.segments import Posting, Rejected, SegmentKey, UsageMessage
+from penstock_metering.database import Database
+from penstock_metering.records import line_values
+
+ASKED_AT_ONCE = 500
+"""Keys in one question: SQLite takes 32,766 parameters."""
+
+_raw = schema.raw_segments.c
+_key = sa.tuple_(_raw.lease_seq, _raw.job_id, _raw.rank, _raw.seq)
+
+
+class Accepted(NamedTuple):
+    """A segment that was not known, and the message it came in."""
+
+    posting: Posting
+    message: UsageMessage
+
+
+class Intaken(NamedTuple):
+    """`refused` contradict what is known under the same id, or what came before in this batch."""
+
+    accepted: Sequence[Accepted]
+    repeated: int
+    refused: Sequence[Rejected]
+
+
+class SegmentRows:
+    def __init__(self, database: Database) -> None:
+        self._insert_raw = database.insert_absent(schema.raw_segments)
+        self._insert_lines = database.insert(schema.ledger_lines)
+
+    def store(
+        self, connection: sa.Connection, messages: Sequence[UsageMessage], numbers: range
+    ) -> Intaken:
+        """The first of an id stands. `numbers`: what this transaction calls each message."""
+        offers: dict[SegmentKey, tuple[Posting, int]] = {}
+        others: list[tuple[Posting, int]] = []
+        for place, message in enumerate(messages):
+            for posting in message.postings:
+                if offers.setdefault(posting.key, (posting, place))[0] is not posting:
+                    others.append((posting, place))
+        known: dict[SegmentKey, str] = {}
+        first = numbers.start
+        raw = [(*key, first + place, said.payload) for key, (said, place) in offers.items()]
+        if self._insert_raw.run(connection, raw) != len(raw):
+            known.update(_known(connection, list(offers), first))
+        lines = [
+            line
+            for key, (said, place) in offers.items()
+            if key not in known
+            for line in line_values(said, first + place)
+        ]
+        self._insert_lines.run(connection, lines)
+        others += [offers[key] for key in offers if key in known]
+        stands = {
+            said.key: known.get(said.key) or offers[said.key][0].payload for said, _ in others
+        }
+        refused = [
+            Rejected("USAGE", messages[place].seq, "same_id_other_content", said.payload)
+            for said, place in others
+            if said.payload != stands[said.key]
+        ]
+        accepted = [
+            Accepted(said, messages[place])
+            for key, (said, place) in offers.items()
+            if key not in known
+        ]
+        return Intaken(accepted, len(others) - len(refused), refused)
+
+
+def _known(
+    connection: sa.Connection, keys: Sequence[SegmentKey], before: int
+) -> Iterator[tuple[SegmentKey, str]]:
+    """Which of them were stored in earlier transactions, and as what."""
+    statement = sa.select(_raw.lease_seq, _raw.job_id, _raw.rank, _raw.seq, _raw.payload)
+    for first in range(0, len(keys), ASKED_AT_ONCE):
+        asked = _key.in_(keys[first : first + ASKED_AT_ONCE])
+        for row in connection.execute(statement.where(asked, _raw.batch_number < before)):
+            yield (row[0], row[1], row[2], row[3]), row[4]
