@@ -23,7 +23,8 @@ PIDS_LIMIT = "pids_limit"
 USERS = "users"
 PRIVATE_TMP = "private_tmp"
 FRACTIONS = "fractions"
-OFFERS = (CONTAINERS, MEMORY_LIMIT, PIDS_LIMIT, USERS, PRIVATE_TMP, FRACTIONS)
+PAID_TIME = "paid_time"
+OFFERS = (CONTAINERS, MEMORY_LIMIT, PIDS_LIMIT, USERS, PRIVATE_TMP, FRACTIONS, PAID_TIME)
 """What a node may be able to do beyond running a program; what it cannot it does not name."""
 
 RLIMITS = ("as", "core", "data", "fsize", "memlock", "nofile", "nproc", "stack")

@@ -15,6 +15,7 @@ from penstock_node_agent.container_command import Places
 from penstock_node_agent.core import events
 from penstock_node_agent.core.instructions import (
     Clear,
+    Extend,
     FindPort,
     Finish,
     Forget,
@@ -88,6 +89,8 @@ class Effects:
                 reason=instruction.reason,
                 grace_s=instruction.grace_s,
             )
+        elif isinstance(instruction, Extend):
+            self.link.send(op="paid", key=instruction.key, paid_ms=instruction.paid_ms)
         elif isinstance(instruction, FindPort):
             self._find_port(instruction.key)
         elif isinstance(instruction, Ready):

@@ -1,4 +1,4 @@
-"""What is the reaper told of an attempt beyond its command, for limits and a user of its own?
+"""What is the reaper told of an attempt beyond its command: limits, a user of its own, paid time?
 
 Only what an order asks for: a plain one adds nothing. It does not know how the reaper does it.
 """
@@ -19,6 +19,8 @@ def limits_of(order: LeaseOrder) -> dict[str, Any]:
         limits["pids_max"] = order.pids_max
     if limits or order.container is not None:
         limits["cpu_milli"] = order.cpu_milli
+    if order.paid_ms is not None:
+        limits["paid_ms"] = order.paid_ms
     if order.user:
         limits["user"] = order.user
     if order.rlimits:

@@ -230,7 +230,7 @@ class ReaperLife(Life):
             channel=channel,
             boottime_ns=host.clock.boottime_ns,
             complain=host.complaints.append,
-            abilities={"facts": {"cgroups": "none: simulated"}},
+            abilities={"offers": ["paid_time"], "facts": {"cgroups": "none: simulated"}},
             tick_ms=REAPER_TICK_MS,
         )
         self._reaper, self.channel = reaper, channel

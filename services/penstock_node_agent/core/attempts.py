@@ -20,7 +20,7 @@ from penstock_contracts.leases import (
     Started,
 )
 from penstock_contracts.work import FRACTIONS
-from penstock_node_agent.core import endings
+from penstock_node_agent.core import endings, paid
 from penstock_node_agent.core.description import refusal_of
 from penstock_node_agent.core.devices import fault_of
 from penstock_node_agent.core.events import Readied
@@ -72,6 +72,7 @@ def take(
         state.leases[key] = lease
         state.current[who] = key
         fault = fault_of(state.devices, order.devices) or refusal_of(state)
+        fault = fault or paid.refusal_of(state, order)
         enforced = order.gpu_enforced and order.gpu_milli < GPU_MILLI_WHOLE
         if fault is None and enforced and FRACTIONS not in state.own_offers:
             fault = "no_fractions", "this node holds nobody to a part of a device now"
@@ -81,7 +82,10 @@ def take(
     lease.desired, lease.contact_ns = True, max(lease.contact_ns, contact_ns)
     if lease.stage not in (ENDED, FINISHING, OVER):
         # what runs is measured on its axis: that does not move, whatever is said later
-        lease.order = msgspec.structs.replace(order, granted_ns=lease.order.granted_ns)
+        before, order = lease.order, paid.grown(lease.order, order)
+        lease.order = msgspec.structs.replace(order, granted_ns=before.granted_ns)
+        if order.paid_ms != before.paid_ms:
+            paid.extend(lease, todo)
         _advance(state, lease, at_ns, todo)
 
 

@@ -36,6 +36,13 @@ class Stop(msgspec.Struct, frozen=True):
     grace_s: int
 
 
+class Extend(msgspec.Struct, frozen=True):
+    """Have the reaper let it run for so long in all."""
+
+    key: str
+    paid_ms: int
+
+
 class Forget(msgspec.Struct, frozen=True):
     """The journal holds the attempt's end: the reaper need not remember it."""
 
@@ -63,4 +70,4 @@ class Clear(msgspec.Struct, frozen=True):
     silent: bool = False
 
 
-Instruction = Ready | Finish | Spawn | Stop | Forget | FindPort | Ship | Clear
+Instruction = Ready | Finish | Spawn | Stop | Extend | Forget | FindPort | Ship | Clear

@@ -7,7 +7,7 @@ restart of the agent, of the reaper, or of both. It does not know which of them 
 from __future__ import annotations
 
 from penstock_contracts.leases import PREPARE
-from penstock_node_agent.core import attempts, endings
+from penstock_node_agent.core import attempts, endings, paid
 from penstock_node_agent.core.description import describe_anew
 from penstock_node_agent.core.events import ReaperReady
 from penstock_node_agent.core.instructions import (
@@ -56,6 +56,8 @@ def _reconcile(
     state: State, lease: Lease, at_ns: int, todo: list[Instruction], *, known: bool
 ) -> None:
     key = lease.key
+    if known:
+        paid.extend(lease, todo)
     if lease.stage == SPAWNING and not known:
         if lease.stopping:
             endings.end_unspawned(state, lease, at_ns, todo)

@@ -39,6 +39,7 @@ def offers_and_facts(processes: Processes) -> dict[str, Any]:
     offers = [
         word
         for word, given in (
+            ("paid_time", True),
             ("memory_limit", "memory" in versions),
             ("pids_limit", "pids" in versions),
             ("private_tmp", _can_hide_tmp()),

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 SECOND_NS = 1_000_000_000
-KEPT_OF_CONTAINERS = ("grace_s", "limit_s", "disconnect_s", "contact_ns")
+PAID_MARGIN_NS = SECOND_NS
+"""SIGKILL comes so long before paid time is used up: what holds much memory takes long to end."""
+PAID_MARGIN_PARTS = 10
+"""Of a short paid time the margin is at most this part."""
+KEPT_OF_CONTAINERS = ("grace_s", "limit_s", "disconnect_s", "contact_ns", "paid_ms")
 """What the log says of a container's order, for it outlives the reaper that began it."""
 
 
@@ -31,7 +35,8 @@ class Attempt:
     `contact_ns`: the host was heard then, `disconnect_s` counts from there. `kill_ns`: SIGTERM is
     sent, SIGKILL is due then. `ended`: the line that told the end, once told. `gone`: nothing of
     it is left. `old`: taken over from a reaper that died. `container`: its name, and what a reaper
-    needs that takes over. `held`: its container is not removed yet.
+    needs that takes over. `held`: its container is not removed yet. `paid_ms`: it may run for so
+    long in all, None = as long as it likes.
     """
 
     __slots__ = (
@@ -54,6 +59,7 @@ class Attempt:
         "message",
         "old",
         "out",
+        "paid_ms",
         "pid",
         "reason",
         "slot",
@@ -77,6 +83,7 @@ class Attempt:
         self.limit_ns: int | None = None
         self.disconnect_s: float | None = None
         self.contact_ns = at_ns
+        self.paid_ms: int | None = None
         self.reason = self.message = ""
         self.kill_ns: int | None = None
         self.end: End | None = None
@@ -101,30 +108,73 @@ class Attempt:
         self.grace_s, self.limit_s = told["grace_s"], told["limit_s"]
         self.disconnect_s, self.contact_ns = told["disconnect_s"], told["contact_ns"]
         self.reason, self.message = told.get("stopping", ("", ""))
+        self.paid_ms = told.get("paid_ms")
         self.begin(self.began_ns, self.pid)
 
     def refusal(self, now_ns: int) -> str:
         """Why it must not be started any more: an order may have lain unread beyond its lease."""
-        due = self.due_ns()
+        if self.paid_ms == 0:
+            return "budget"
+        due = self._lease_due_ns()
         return "disconnected" if due is not None and due <= now_ns else ""
 
     def renew(self, at_ns: int, now_ns: int) -> None:
         """Contact as of `at_ns`. What is past its lease already stays so: it may have been given
         up."""
-        if not self.refusal(now_ns):
+        due = self.kill_ns or self._lease_due_ns()
+        if due is None or due > now_ns:
             self.contact_ns = max(self.contact_ns, min(at_ns, now_ns))
 
+    def pay(self, paid_ms: int) -> bool:
+        """More of its time is paid for: whether that is more than was known. What is asked to stop
+        for that has been asked."""
+        if self.paid_ms is None or paid_ms <= self.paid_ms:
+            return False
+        self.paid_ms = paid_ms
+        if self.container is not None:
+            self.container["paid_ms"] = paid_ms
+        return True
+
+    def killed(self, now_ns: int) -> None:
+        """SIGKILL was sent, and is sent again until it has ended."""
+        self.kill_ns, self.paid_ms = now_ns + SECOND_NS, None
+
     def due_ns(self) -> int | None:
-        """When to act next: SIGKILL, or SIGTERM for the time limit or `grace` before the lease's
-        end."""
-        if self.kill_ns is not None:
-            return self.kill_ns
-        due = self.limit_ns
-        if self.disconnect_s is not None:
-            lead_s = self.disconnect_s - self.lease_grace_s
-            lease_ns = self.contact_ns + int(lead_s * SECOND_NS)
-            due = lease_ns if due is None else min(due, lease_ns)
-        return due
+        """When to act next: SIGKILL, or SIGTERM for the time limit or `grace` before the end of the
+        lease or of the paid time."""
+        dues = (self.kill_ns or self._limit_or_lease_ns(), self.paid_due_ns)
+        return min((due for due in dues if due is not None), default=None)
+
+    def why_due(self, now_ns: int) -> tuple[str, float]:
+        """Why it is asked to end now, and how long it has for that."""
+        if self.limit_ns is not None and self.limit_ns <= now_ns:
+            return "time_limit", self.grace_s
+        if self.paid_due_ns is not None and self.paid_due_ns <= now_ns:
+            return "budget", self.paid_grace_s
+        return "disconnected", self.lease_grace_s
+
+    def _limit_or_lease_ns(self) -> int | None:
+        dues = (self.limit_ns, self._lease_due_ns())
+        return min((due for due in dues if due is not None), default=None)
+
+    def _lease_due_ns(self) -> int | None:
+        if self.disconnect_s is None:
+            return None
+        return self.contact_ns + int((self.disconnect_s - self.lease_grace_s) * SECOND_NS)
+
+    @property
+    def paid_due_ns(self) -> int | None:
+        """When its paid time makes it end: asked to `grace` before, then whatever it was asked."""
+        if self.paid_ms is None or not self.pid:
+            return None
+        paid_ns = self.paid_ms * 1_000_000
+        last_ns = self.began_ns + paid_ns - min(PAID_MARGIN_NS, paid_ns // PAID_MARGIN_PARTS)
+        return last_ns if self.kill_ns is not None else last_ns - int(self.paid_grace_s * SECOND_NS)
+
+    @property
+    def paid_grace_s(self) -> float:
+        """The grace at the end of paid time: a short one is not eaten up by it."""
+        return min(self.grace_s, (self.paid_ms or 0) / 2000)
 
     @property
     def lease_grace_s(self) -> float:
@@ -154,13 +204,14 @@ def attempt_of(order: dict[str, Any], at_ns: int) -> Attempt:
     attempt.slot = order.get("slot")
     attempt.grace_s, attempt.disconnect_s = order["grace_s"], order["disconnect_s"]
     attempt.contact_ns, attempt.limit_s = order["contact_ns"], order["limit_s"]
+    attempt.paid_ms = order.get("paid_ms")
     if "container" in order:
         attempt.container = {
             "name": order["container"]["name"],
             "podman": order["container"]["podman"],
             "labels": order["container"]["labels"],
             "devices": bool(order["container"].get("devices")),
-            **{name: order[name] for name in KEPT_OF_CONTAINERS},
+            **{name: order.get(name) for name in KEPT_OF_CONTAINERS},
         }
     return attempt
 
@@ -178,6 +229,8 @@ def fold(attempts: dict[str, Attempt], line: list[Any]) -> None:
         attempt.began_ns, attempt.pid = line[2], line[3]
     elif kind == "contact" and attempt.container is not None:
         attempt.container["contact_ns"] = line[2]
+    elif kind == "paid" and attempt.container is not None:
+        attempt.container["paid_ms"] = line[2]
     elif kind == "stopping" and attempt.container is not None:
         attempt.container["stopping"] = line[2:]
     elif kind == "ended":

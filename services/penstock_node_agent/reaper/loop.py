@@ -5,10 +5,11 @@ Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
 contact_ns, memo, and where wanted: slot, user, rlimits, memory_mib, pids_max, cpu_milli,
-private_tmp}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op": "renew",
-at_ns}, {"op": "mark"}, {"op": "leave"}. A spawn whose key is known changes nothing. Events are the
-lines of `records`; on connect all that is remembered, then ["ready", boot_id, pid, keys,
-abilities]; to a mark ["marked", "", at_ns]. It does not know why anything is asked.
+private_tmp, paid_ms}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op":
+"renew", at_ns}, {"op": "paid", key, paid_ms}, {"op": "mark"}, {"op": "leave"}. A spawn whose key is
+known changes nothing. Events are the lines of `records`; on connect all that is remembered, then
+["ready", boot_id, pid, keys, abilities]; to a mark ["marked", "", at_ns]. It does not know why
+anything is asked.
 """
 
 from __future__ import annotations
@@ -172,6 +173,8 @@ class Reaper:
                     self._records.add(["forget", key])
         elif op == "renew":
             self._renew(request["at_ns"], self._boottime_ns())
+        elif op == "paid":
+            self._pay(request["key"], request["paid_ms"])
         elif op == "mark":
             self._marking = True
         elif op == "leave":
@@ -189,6 +192,12 @@ class Reaper:
         for attempt in (*self._mains.values(), *waiting):
             attempt.renew(at_ns, now_ns)
         self._contained.renew(at_ns, now_ns)
+
+    def _pay(self, key: str, paid_ms: int) -> None:
+        ordered = {attempt.key: attempt for _, attempt in self._orders}
+        attempt = self._attempts.get(key) or ordered.get(key)
+        if attempt is not None and attempt.pay(paid_ms) and attempt.container is not None:
+            self._records.add(["paid", key, paid_ms])
 
     def _all_known(self) -> bytes:
         lines = [line for attempt in self._attempts.values() for line in attempt.story()]
@@ -218,8 +227,7 @@ class Reaper:
 
     def _spawn_one(self, order: dict[str, Any], attempt: Attempt) -> None:
         refused, message = "stopped" if self._leaving else "", ""
-        refused = order.get("refused") or refused
-        refused = refused or attempt.refusal(self._boottime_ns())
+        refused = order.get("refused") or refused or attempt.refusal(self._boottime_ns())
         if not refused:
             try:
                 if attempt.container is not None:
@@ -251,8 +259,7 @@ class Reaper:
         if attempt.kill_ns is None:
             attempt.reason = reason
             self._stopping.ask(attempt)
-        if attempt.kill_ns is None or kill_ns < attempt.kill_ns:
-            attempt.kill_ns = kill_ns
+        attempt.kill_ns = min(kill_ns, attempt.kill_ns or kill_ns)
         self._watch(attempt)
 
     def _enforce(self) -> None:
@@ -267,11 +274,9 @@ class Reaper:
                     pass
                 elif attempt.kill_ns is not None:
                     self._stopping.signal(attempt, signal.SIGKILL)
-                    attempt.kill_ns = now + SECOND_NS
-                elif attempt.limit_ns is not None and attempt.limit_ns <= now:
-                    self._stop(attempt, "time_limit", attempt.grace_s)
+                    attempt.killed(now)
                 else:
-                    self._stop(attempt, "disconnected", attempt.lease_grace_s)
+                    self._stop(attempt, *attempt.why_due(now))
             self._watch(attempt)
 
     def _wait(self) -> None:
