@@ -1,6 +1,6 @@
 """How is an amount divided so that its parts sum to it?
 
-By largest remainder (Hamilton's method): every part gets its share rounded towards zero, and what
+By largest remainder (Hamilton's method): every part gets its share rounded down, and what
 is left goes, one unit each, to those that lost most by that; the first ones where they lost the
 same. It does not know what is divided.
 """
@@ -11,11 +11,13 @@ from collections.abc import Sequence
 
 
 def allocate(amount: int, weights: Sequence[int]) -> list[int]:
-    """The parts of `amount`, in the order of `weights` (none negative). Without any weight above
-    zero all weigh the same; without weights there are no parts."""
+    """The parts of `amount`, in the order of `weights`. Where these sum to zero all weigh the same;
+    without weights there are no parts."""
     total = sum(weights)
     if total == 0:
         weights, total = [1] * len(weights), len(weights)
+    if total < 0:
+        weights, total = [-weight for weight in weights], -total
     size, sign = abs(amount), -1 if amount < 0 else 1
     parts, rests = [], []
     for index, weight in enumerate(weights):
