@@ -112,15 +112,22 @@ def refusal_of(error: Exception, prefix: str) -> Refusal:
 
 
 def decode_report(message: StoredMessage) -> Sequence[object]:
-    """Events of one message of REPORTS, in order; an undecodable one is counted and dropped."""
+    """Events of one message of REPORTS, in order; one that cannot be decoded, or that another node
+    wrote, is counted and dropped."""
     node = message.subject.split(".")[-2]
     try:
         report = _report.decode(message.payload)
     except MALFORMED as error:
-        counters["reports_undecodable"] += 1
-        log.error("report %d of %s dropped: %s", message.seq, node, error)
-        return ()
+        return _dropped("reports_undecodable", message.seq, node, str(error))
+    if report.node != node:
+        return _dropped("reports_of_others", message.seq, node, f"it is {report.node[:63]!r}'s")
     return [NodeReported(node, report.boot_id, item) for item in report.items]
+
+
+def _dropped(counter: str, seq: int, node: str, why: str) -> tuple[()]:
+    counters[counter] += 1
+    log.error("report %d of %s dropped: %s", seq, node, why)
+    return ()
 
 
 def decode_nodes(message: StoredMessage) -> Sequence[object]:

@@ -7,8 +7,10 @@ import pytest
 
 from penstock_bus.port import Message, StoredMessage
 from penstock_contracts.errors import MALFORMED
+from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import CancelJob
 from penstock_contracts.journal import JobFact
+from penstock_contracts.leases import NodeReport, Released
 from penstock_inventory.messages import Inbox
 from penstock_runtime.entries import entry_decoder
 from penstock_scheduler.core.events import RequestBroken
@@ -50,6 +52,13 @@ def test_a_report_or_description_of_it_is_dropped(rubbish: bytes) -> None:
     description = StoredMessage("penstock.v1.node.n1.description", payload, 7, 0)
     assert not inbox.description(description)
     assert inbox.heartbeat(Message("penstock.v1.node.n1.heartbeat", payload)) != "n1"
+
+
+def test_what_one_node_has_written_counts_not_as_another_s() -> None:
+    released = Released(job_id=ulid(1, 1), attempt=1, rank=0, lease_seq=1, at_ms=1)
+    payload = msgspec.json.encode(NodeReport("n1", "", (released,)))
+    assert decode_report(StoredMessage("penstock.v1.node.n1.report", payload, 7, 0))
+    assert not decode_report(StoredMessage("penstock.v1.node.n2.report", payload, 7, 0))
 
 
 def test_a_journal_entry_of_it_is_skipped(rubbish: bytes) -> None:
