@@ -1,0 +1,1 @@
+"""Charges in the columns of the FinOps Open Cost and Usage Specification."""
