@@ -18,8 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 
-from penstock_contracts.errors import InvariantError
 from penstock_metering import schema
+from penstock_metering.statements import Lookup, Row, Writing, WritingColumns
+
+__all__ = ["Row"]
 
 BUSY_TIMEOUT_MS = 5_000
 POSTGRESQL_SETTINGS = (
@@ -31,8 +33,6 @@ POSTGRESQL_SETTINGS = (
 )
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
-
-Row = tuple[str | int | None, ...]
 
 
 class UnsupportedDatabase(Exception):
@@ -51,28 +51,6 @@ def is_out(error: BaseException) -> bool:
     """Whether the database cannot now (locked, full, away, cut off), and may later; else the fault
     is ours."""
     return isinstance(error, sa.exc.DBAPIError) and not isinstance(error, _OWN_FAULTS)
-
-
-class Writing:
-    """An INSERT compiled once, for rows as tuples in the order of the table's columns: what
-    SQLAlchemy does for each row of an executemany costs more than SQLite itself."""
-
-    def __init__(self, insert: sa.Insert, table: sa.Table, dialect: sa.Dialect) -> None:
-        self._names = [column.name for column in table.columns]
-        compiled = insert.compile(dialect=dialect, column_keys=self._names)
-        self._text = str(compiled)
-        self._is_positional = compiled.positional
-        if self._is_positional and compiled.positiontup != self._names:
-            raise InvariantError(f"{table.name}: parameters stand in another order than columns")
-
-    def run(self, connection: sa.Connection, rows: Sequence[Row]) -> int:
-        """How many rows were inserted or changed."""
-        if not rows:
-            return 0
-        if self._is_positional:
-            return connection.exec_driver_sql(self._text, list(rows)).rowcount
-        named = [dict(zip(self._names, row, strict=True)) for row in rows]
-        return connection.exec_driver_sql(self._text, named).rowcount
 
 
 class Database:
@@ -100,30 +78,36 @@ class Database:
 
     def insert(self, table: sa.Table) -> Writing:
         """Insert rows."""
-        return self._compile(sa.insert(table), table)
+        return self._compile(self._insert_into(table), table)
 
     def insert_absent(self, table: sa.Table) -> Writing:
         """Insert rows whose key is not there yet."""
-        return self._compile(self._dialect_insert(table).on_conflict_do_nothing(), table)
+        return self._compile(self._insert_into(table).on_conflict_do_nothing(), table)
 
     def upsert(
         self, table: sa.Table, columns: Sequence[str], only_if_same: Iterable[str] = ()
     ) -> Writing:
         """Insert rows, or set `columns` where the key is there; there, rows that differ in one of
         `only_if_same` are left alone."""
-        insert = self._dialect_insert(table)
+        insert = self._insert_into(table)
         same = [table.c[name] == insert.excluded[name] for name in only_if_same]
         upsert = insert.on_conflict_do_update(
             index_elements=list(table.primary_key.columns),
             set_={name: insert.excluded[name] for name in columns},
             where=sa.and_(*same) if same else None,
         )
-        return self._compile(upsert, table)
+        return self._compile(upsert, table, is_upsert=True)
 
-    def _compile(self, insert: sa.Insert, table: sa.Table) -> Writing:
-        return Writing(insert, table, self.writing.dialect)
+    def lookup(self, table: sa.Table, *columns: str) -> Lookup:
+        """Rows by their key."""
+        return Lookup(table, columns, self.dialect == SQLITE)
 
-    def _dialect_insert(self, table: sa.Table) -> Any:
+    def _compile(self, insert: sa.Insert, table: sa.Table, *, is_upsert: bool = False) -> Writing:
+        if self.dialect == SQLITE:
+            return Writing(insert, table, self.writing.dialect)
+        return WritingColumns(insert, table, self.writing.dialect, is_upsert=is_upsert)
+
+    def _insert_into(self, table: sa.Table) -> Any:
         return sqlite.insert(table) if self.dialect == SQLITE else postgresql.insert(table)
 
 

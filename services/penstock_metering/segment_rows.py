@@ -6,7 +6,7 @@ within the transaction that stores it. It does not know when that is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -15,12 +15,6 @@ from penstock_metering import schema
 from penstock_metering.core.segments import Posting, Rejected, SegmentKey, UsageMessage
 from penstock_metering.database import Database
 from penstock_metering.records import line_values
-
-ASKED_AT_ONCE = 500
-"""Keys in one question: SQLite takes 32,766 parameters."""
-
-_raw = schema.raw_segments.c
-_key = sa.tuple_(_raw.lease_seq, _raw.job_id, _raw.rank, _raw.seq)
 
 
 class Accepted(NamedTuple):
@@ -42,6 +36,7 @@ class SegmentRows:
     def __init__(self, database: Database) -> None:
         self._insert_raw = database.insert_absent(schema.raw_segments)
         self._insert_lines = database.insert(schema.ledger_lines)
+        self._known = database.lookup(schema.raw_segments, "batch_number", "payload")
 
     def store(
         self, connection: sa.Connection, messages: Sequence[UsageMessage], numbers: range
@@ -57,7 +52,9 @@ class SegmentRows:
         first = numbers.start
         raw = [(*key, first + place, said.payload) for key, (said, place) in offers.items()]
         if self._insert_raw.run(connection, raw) != len(raw):
-            known.update(_known(connection, list(offers), first))
+            for *key, number, payload in self._known.find(connection, list(offers)):
+                if number < first:
+                    known[tuple(key)] = payload
         lines = [
             line
             for key, (said, place) in offers.items()
@@ -80,14 +77,3 @@ class SegmentRows:
             if key not in known
         ]
         return Intaken(accepted, len(others) - len(refused), refused)
-
-
-def _known(
-    connection: sa.Connection, keys: Sequence[SegmentKey], before: int
-) -> Iterator[tuple[SegmentKey, str]]:
-    """Which of them were stored in earlier transactions, and as what."""
-    statement = sa.select(_raw.lease_seq, _raw.job_id, _raw.rank, _raw.seq, _raw.payload)
-    for first in range(0, len(keys), ASKED_AT_ONCE):
-        asked = _key.in_(keys[first : first + ASKED_AT_ONCE])
-        for row in connection.execute(statement.where(asked, _raw.batch_number < before)):
-            yield (row[0], row[1], row[2], row[3]), row[4]
