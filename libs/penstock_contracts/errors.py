@@ -73,6 +73,13 @@ CODES: dict[str, str] = {
     "no_such_secret": "The tenant has no secret of that name.",
     "too_many_secrets": "The tenant has as many secrets as it may.",
     "not_sealed": "What should be a secret is not sealed for this depot, or for another name.",
+    "over_budget": "A budget of the tenant that refuses new work is used up.",
+    "prepaid_needs_disconnect": "Work that is paid in advance must say its disconnect_s.",
     "not_held": "The node does not hold that lease, or it is not the one that counts.",
+    "key_used": "The key was used before, for something else.",
+    "unknown_sku": "Nothing is sold under that name.",
+    "no_list_price": "There is no list price to take a discount off.",
+    "price_in_past": "A price holds from now on or later; what was used before has its price.",
+    "other_currency": "The price book is in another currency.",
     "not_named": "The lease's job does not name that file or secret.",
 }

@@ -30,7 +30,9 @@ _jobs_query = msgspec.json.Decoder(JobsQuery)
 _lease_query = msgspec.json.Decoder(LeaseQuery)
 
 
-def answer_queries(service: JournaledService, core: Callable[[], SchedulerCore]) -> None:
+def answer_queries(
+    service: JournaledService, core: Callable[[], SchedulerCore], now_ns: Callable[[], int]
+) -> None:
     """Registers every query of the scheduler with its service."""
 
     def state() -> State:
@@ -50,7 +52,7 @@ def answer_queries(service: JournaledService, core: Callable[[], SchedulerCore])
 
     handlers: dict[str, Callable[[Message], object]] = {
         "job": one_job(job_view),
-        "explain": one_job(lambda job: explain(state(), job, core().reasons)),
+        "explain": one_job(lambda job: explain(state(), job, core().reasons, now_ns())),
         "jobs": lambda message: jobs_view(state(), _jobs_query.decode(message.payload)),
         "nodes": lambda message: nodes_view(
             state(), service.last_seq, _nodes_query.decode(message.payload or b"{}").after

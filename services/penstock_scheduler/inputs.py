@@ -16,12 +16,14 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock_bus.port import StoredMessage
+from penstock_contracts.budgets import BudgetFact
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec, SubmitJobs
 from penstock_contracts.journal import RefusedItem
 from penstock_contracts.leases import NodeReport
 from penstock_contracts.nodes import NodeFact
 from penstock_scheduler.core.events import (
+    BudgetHeard,
     CancelAsked,
     JobsRequested,
     NodeChanged,
@@ -47,6 +49,7 @@ _jobs = msgspec.json.Decoder(SubmitJobs)
 _cancel = msgspec.json.Decoder(CancelJob)
 _report = msgspec.json.Decoder(NodeReport)
 _nodes = msgspec.json.Decoder(_NodesEntry)
+_budget = msgspec.json.Decoder(BudgetFact)
 
 
 def decode_request(
@@ -137,4 +140,14 @@ def decode_nodes(message: StoredMessage) -> Sequence[object]:
     except MALFORMED as error:
         counters["node_entries_undecodable"] += 1
         log.error("NODES entry %d skipped: %s", message.seq, error)
+        return ()
+
+
+def decode_budget(message: StoredMessage) -> Sequence[object]:
+    """The event of one message of BUDGETS."""
+    try:
+        return (BudgetHeard(_budget.decode(message.payload)),)
+    except MALFORMED as error:
+        counters["budget_facts_undecodable"] += 1
+        log.error("message %d of BUDGETS skipped: %s", message.seq, error)
         return ()

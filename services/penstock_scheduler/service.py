@@ -1,6 +1,6 @@
 """How does the scheduler live?
 
-Wiring: the journaled service around the core, its three inputs, the links to nodes, the publisher
+Wiring: the journaled service around the core, its four inputs, the links to nodes, the publisher
 of public facts, a clock that ticks. Every effect follows a commit. It does not decide anything.
 """
 
@@ -86,6 +86,7 @@ class Scheduler:
             core_factory=lambda: SchedulerCore(policy),
             inputs=(
                 Input("NODES", inputs.decode_nodes, reader="scheduler"),
+                Input("BUDGETS", inputs.decode_budget),
                 Input("REPORTS", inputs.decode_report),
                 Input("REQUESTS", self._decode_request),
             ),
@@ -110,7 +111,7 @@ class Scheduler:
         )
         self.publisher = FactPublisher(bus, last_seq=lambda: self.service.last_seq)
         bus.on_reconnect(self._on_reconnect)
-        answer_queries(self.service, self.core)
+        answer_queries(self.service, self.core, clock.now_ns)
         self.service.listen(f"{ROOT}.node.*.heartbeat", self.links.hear)
 
     def core(self) -> SchedulerCore:

@@ -23,6 +23,7 @@ from fuzz import (
     scheduler_targets,
     storage_targets,
 )
+from fuzz.budget_target import Budgets
 from fuzz.depot_target import Depots
 from fuzz.gateway_target import BODIES, Gateway
 from fuzz.runner import Tally, Target, fuzz
@@ -46,6 +47,7 @@ SHARES: tuple[Share, ...] = (
     Share(scheduler_targets.Requests, 4_000, 60_000),
     Share(scheduler_targets.Reports, 4_000, 70_000),
     Share(scheduler_targets.NodeEntries, 2_000, 15_000),
+    Share(Budgets, 2_000, 15_000),
     Share(link_targets.Heartbeats, 3_000, 25_000),
     Share(link_targets.Questions, 2_000, 15_000),
     Share(inventory_targets.Descriptions, 4_000, 25_000),
@@ -64,7 +66,6 @@ SHARES: tuple[Share, ...] = (
 )
 NOT_READ: dict[str, str] = {
     "node_sample": "shown to people; no service of ours reads it",
-    "budget_fact": "reserved; nobody reads it yet",
 }
 
 

@@ -20,11 +20,11 @@ IN_PLACEMENT = (
     ),
     Mutation(
         name="packer not told of a node's return",
-        file=f"{_CORE}/fold.py",
-        old="        self.capacity.update(fact.node, node)\n        self.line.reconsider(node)\n",
-        new="        if old is None or old.image.devices != fact.devices or not node.open:\n"
-        "            self.capacity.update(fact.node, node)\n"
-        "        self.line.reconsider(node)\n",
+        file=f"{_CORE}/node_folds.py",
+        old="    state.capacity.update(fact.node, node)\n    state.line.reconsider(node)\n",
+        new="    if old is None or old.image.devices != fact.devices or not node.open:\n"
+        "        state.capacity.update(fact.node, node)\n"
+        "    state.line.reconsider(node)\n",
         breaks="a node that was away gets no work any more",
     ),
     Mutation(

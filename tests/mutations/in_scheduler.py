@@ -80,9 +80,9 @@ IN_SCHEDULER = (
     ),
     Mutation(
         name="a changed image forgets what is leased",
-        file=f"{_SCHEDULER}/core/fold.py",
-        old="old.leases if old is not None else self._homeless.pop(fact.node, {})",
-        new="self._homeless.pop(fact.node, {})",
+        file=f"{_SCHEDULER}/core/node_folds.py",
+        old="old.leases if old is not None else state.homeless.pop(fact.node, {})",
+        new="state.homeless.pop(fact.node, {})",
         breaks="a device is given away twice after a change of its node",
     ),
     Mutation(

@@ -18,6 +18,8 @@ from penstock_scheduler.core.desired import order_of
 from tests.scheduler.driver import Driver, a_job, a_node
 
 NOT_A_DEMAND = {"job_id", "command", "name", "env", "labels", "priority", "retries"}
+WHO_PAYS = {"project", "tier"}
+"""What they lead to: `test_budgets`."""
 
 DEMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gpus": ({"gpus": 4}, {"gpus": 5}),
@@ -70,7 +72,7 @@ ASKS = {
 def test_every_field_of_a_job_is_known_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(JobSpec)}
     enforced = DEMANDS.keys() | LIMITS.keys() | OFFERED.keys() | FILES.keys()
-    assert fields == NOT_A_DEMAND | enforced | ASKS
+    assert fields == NOT_A_DEMAND | WHO_PAYS | enforced | ASKS
 
 
 def kinds(facts: list[Any]) -> set[type]:

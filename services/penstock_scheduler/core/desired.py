@@ -55,6 +55,7 @@ def order_of(lease: Lease, *, begun: bool = False) -> LeaseOrder:
         outputs=outputs_of(spec.outputs, lease.rank),
         secrets=spec.secrets,
         gpu_enforced=spec.gpu_enforced,
+        paid_ms=lease.paid_ms,
     )
 
 

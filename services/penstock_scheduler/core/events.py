@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock_contracts.budgets import BudgetFact
 from penstock_contracts.errors import Refusal
 from penstock_contracts.expectations import ExpectedShape
 from penstock_contracts.jobs import JobSpec
@@ -53,6 +54,12 @@ class NodeChanged(msgspec.Struct, frozen=True):
     """One fact of the NODES journal."""
 
     fact: NodeFact
+
+
+class BudgetHeard(msgspec.Struct, frozen=True):
+    """The ledger has told something about money."""
+
+    fact: BudgetFact
 
 
 class Ticked(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 from penstock_contracts.explanations import Explanation
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED
 from penstock_contracts.journal import NodeImaged
+from penstock_scheduler.core.affording import why_unpaid
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import fits_elsewhere, place, without_refusals
 from penstock_scheduler.core.reasons import Reason, Reasons, considered_now
@@ -18,10 +19,10 @@ from penstock_scheduler.core.state import Job, Shape, shape_of
 from penstock_scheduler.core.waits import free_in_words, needs_of, obstacles_of, would_do
 
 
-def explain(state: State, job: Job, reasons: Reasons) -> Explanation:
+def explain(state: State, job: Job, reasons: Reasons, now_ns: int = 0) -> Explanation:
     """The explanation of a live job. `reasons`: those of the decisions made lately."""
     if job.state == QUEUED:
-        return _waiting(state, job)
+        return _unpaid(state, job, now_ns) or _waiting(state, job)
     nodes = ", ".join(sorted({rank.node for rank in job.ranks}))
     if job.stop_reason:
         ended = sum(rank.exited is not None for rank in job.ranks)
@@ -67,6 +68,17 @@ def _explanation(
         free=free,
         position=position,
     )
+
+
+def _unpaid(state: State, job: Job, now_ns: int) -> Explanation | None:
+    why = why_unpaid(state, job, now_ns)
+    if why is None:
+        return None
+    shape = job.shape
+    needed = " or ".join(needs_of(option) for option in (shape, *shape.alternatives))
+    position = state.line.position(job.spec.job_id)
+    sentence = f"waiting to be paid for: {why}"
+    return _explanation(job, "waiting_for_budget", sentence, needed, "", position)
 
 
 def _waiting(state: State, job: Job) -> Explanation:

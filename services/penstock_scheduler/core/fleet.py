@@ -31,9 +31,10 @@ from penstock_contracts.nodes import (
 from penstock_scheduler.core import resting
 from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.paying import decide_payers
 from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks, may_stop
-from penstock_scheduler.core.requests import decide_impossible
+from penstock_scheduler.core.requests import decide_demand, decide_impossible
 from penstock_scheduler.core.state import Job, Lease
 
 DISCONNECT_MARGIN_NS = 5_000_000_000
@@ -144,7 +145,9 @@ def decide_tick(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
         if image.drain_deadline_ns is not None and now_ns >= image.drain_deadline_ns:
             facts += _stop_all_on(state, name)
     facts += _lost_contact(state, tick, now_ns)
+    facts += decide_payers(state, now_ns)
     facts += decide_impossible(state, now_ns)
+    facts += decide_demand(state)
     before_ms = forget_before_ms(state, now_ns)
     if before_ms is not None:
         facts.append(JobIdsForgotten(before_ms))

@@ -14,6 +14,8 @@ from penstock_contracts.errors import InvariantError
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
+from penstock_scheduler.core import budget_folds, node_folds
+from penstock_scheduler.core.budgets import Budgets
 from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.expectation import Expectation
 from penstock_scheduler.core.leases import leases_of
@@ -25,8 +27,8 @@ from penstock_scheduler.core.state import (
     LeaseId,
     Node,
     Rank,
+    Shape,
     is_failure,
-    new_node,
 )
 from penstock_scheduler.core.touches import Touches
 
@@ -35,7 +37,9 @@ UNFIT_REASONS = ("declined", "device_failed")
 
 
 class State:
-    """Everything the scheduler knows. `touches` and the caches are derived, in no snapshot."""
+    """Everything the scheduler knows. `touches` and the caches are derived, in no snapshot.
+    `payers`: jobs that are placed and for which some budget acts; `demand`: why jobs wait, as was
+    said last."""
 
     def __init__(self, capacity: Capacity | None = None) -> None:
         self.jobs: dict[str, Job] = {}
@@ -48,10 +52,13 @@ class State:
         self.fleet_changed_ns = 0
         self.forgotten_before_ms = self.forgot_ms = 0
         self.line = Line()
+        self.budgets = Budgets()
+        self.payers: dict[str, None] = {}
+        self.demand: dict[str, int] = {}
         self.expectation = Expectation()
         self.touches = Touches()
         self.capacity = capacity or Capacity()
-        self._homeless: dict[str, dict[LeaseId, None]] = {}
+        self.homeless: dict[str, dict[LeaseId, None]] = {}
 
     # -- asked by decisions
     def digest_of(self, job_id: str) -> str | None:
@@ -99,7 +106,7 @@ class State:
             order=self.order,
             submitted_ns=now_ns,
         )
-        self.expectation.see(self.line.add(job))
+        self.expectation.see(self.enqueue(job))
 
     def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
         job = self._job(fact.job_id)
@@ -115,6 +122,7 @@ class State:
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
         for lease in leases_of(job, fact, seq, now_ns):
             self._take(lease)
+        budget_folds.granted(self, job, fact)
 
     def _attempt_preparing(self, fact: journal.AttemptPreparing, seq: int, now_ns: int) -> None:
         self._move(self._job(fact.job_id), PREPARING)
@@ -156,7 +164,7 @@ class State:
         self.touches.lease(lease)
         node = self.nodes.get(lease.node)
         if node is None or lease.id not in node.leases:
-            self._homeless.get(lease.node, {}).pop(lease.id, None)
+            self.homeless.get(lease.node, {}).pop(lease.id, None)
             return
         node.drop(lease)
         self.capacity.update(lease.node, node)
@@ -188,34 +196,14 @@ class State:
         job.attempt = fact.attempt + 1
         job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
         job.alternative, job.stop_reason, job.first_failure = 0, "", None
-        self.line.add(job)
+        self.payers.pop(fact.job_id, None)
+        self.enqueue(job)
 
     def _job_finished(self, fact: journal.JobFinished, seq: int, now_ns: int) -> None:
         job = self._job(fact.job_id)
         if fact.state not in TRANSITIONS[job.state] and not fact.lost_before:
             raise InvariantError(f"job {fact.job_id} cannot go from {job.state} to {fact.state}")
         self.end(job, fact.state)
-
-    def _node_imaged(self, fact: journal.NodeImaged, seq: int, now_ns: int) -> None:
-        old = self.nodes.get(fact.node)
-        node = new_node(fact)
-        self.nodes[fact.node] = node
-        if old is None or old.image.devices != fact.devices:
-            self.fleet_changed_ns = now_ns
-        node.unheard = old.unheard if old is not None else self.touches.is_on
-        for lease_id in old.leases if old is not None else self._homeless.pop(fact.node, {}):
-            node.hold(self.leases[lease_id])
-        self.capacity.update(fact.node, node)
-        self.line.reconsider(node)
-        self.touches.node(fact.node)
-
-    def _node_forgotten(self, fact: journal.NodeForgotten, seq: int, now_ns: int) -> None:
-        node = self.nodes.pop(fact.node, None)
-        self.capacity.update(fact.node, None)
-        self.fleet_changed_ns = now_ns
-        self.line.reconsider()
-        if node is not None and node.leases:
-            self._homeless[fact.node] = dict.fromkeys(sorted(node.leases))
 
     def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
         self.forgotten_before_ms, self.forgot_ms = fact.before_ms, now_ns // 1_000_000
@@ -238,10 +226,15 @@ class State:
             raise InvariantError(f"job {job.spec.job_id} cannot go from {job.state} to {state}")
         job.state = state
 
+    def enqueue(self, job: Job) -> Shape:
+        """In line, with whoever pays for it. Returns its shape there."""
+        return self.line.add(job, self.budgets.purse_of(job.tenant, job.spec, job.attempt))
+
     def end(self, job: Job, state: str) -> None:
         job_id = job.spec.job_id
         self._end_leases(job)
         self.line.remove(job_id)
+        self.payers.pop(job_id, None)
         del self.jobs[job_id]
         self.remembered[job_id] = job.digest
         self.finished[state] = self.finished.get(state, 0) + 1
@@ -262,7 +255,7 @@ class State:
         self.leases[lease.id] = lease
         node = self.nodes.get(lease.node)
         if node is None:
-            self._homeless.setdefault(lease.node, {})[lease.id] = None
+            self.homeless.setdefault(lease.node, {})[lease.id] = None
             return
         node.hold(lease)
         self.capacity.update(lease.node, node)
@@ -293,8 +286,12 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.CancelRequested: State._cancel_requested,
     journal.AttemptEnded: State._attempt_ended,
     journal.JobFinished: State._job_finished,
-    journal.NodeImaged: State._node_imaged,
-    journal.NodeForgotten: State._node_forgotten,
+    journal.NodeImaged: node_folds.node_imaged,
+    journal.NodeForgotten: node_folds.node_forgotten,
     journal.JobIdsForgotten: State._job_ids_forgotten,
     WorkloadExpected: State._workload_expected,
+    journal.LeasesPaid: budget_folds.leases_paid,
+    journal.BudgetNoted: budget_folds.budget_noted,
+    journal.RatesNoted: budget_folds.rates_noted,
+    journal.DemandNoted: budget_folds.demand_noted,
 }

@@ -29,4 +29,5 @@ def leases_of(job: Job, fact: LeaseGranted, seq: int, now_ns: int) -> Iterator[L
             memory_mib=fact.memory_mib,
             local_rank=placement.local_rank,
             spec=spec,
+            paid_ms=fact.paid_ms,
         )

@@ -13,7 +13,8 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from penstock_contracts.jobs import JobSpec
-from penstock_scheduler.core.state import Job, Node, Shape
+from penstock_scheduler.core.purse import Purse
+from penstock_scheduler.core.state import Job, Node, Shape, paid_from
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,9 +45,13 @@ class Share(msgspec.Struct):
     bytes: int = 0
     shapes: dict[Shape, int] = {}
 
-    def count(self, sign: int, size: int) -> None:
+    def count(self, sign: int, size: int, shape: Shape | None = None) -> None:
         self.jobs += sign
         self.bytes += sign * size
+        if shape is not None:
+            self.shapes[shape] = self.shapes.get(shape, 0) + sign
+            if not self.shapes[shape]:
+                del self.shapes[shape]
 
 
 class Line:
@@ -64,6 +69,7 @@ class Line:
         self._freed_anywhere = False
         self._waiting: dict[str, tuple[Shape, Place, str, int]] = {}
         self._tenants: dict[str, Share] = {}
+        self._unpaid: dict[str, dict[Shape, None]] = {}
         self.all = Share()
 
     def __len__(self) -> int:
@@ -72,17 +78,16 @@ class Line:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._waiting
 
-    def add(self, job: Job) -> Shape:
-        """Puts a job in line; adding it twice changes nothing. Returns its shape."""
-        shape, place = job.shape, place_of(job)
+    def add(self, job: Job, purse: Purse | None = None) -> Shape:
+        """Puts a job in line; adding it twice changes nothing. Returns its shape as it stands
+        there, with who pays for it."""
+        shape, place = paid_from(job.shape, purse), place_of(job)
         if job.spec.job_id in self._waiting:
             return shape
         size = size_of(job.spec)
         self._waiting[job.spec.job_id] = (shape, place, job.tenant, size)
-        self.all.count(1, size)
-        share = self._tenants.setdefault(job.tenant, Share())
-        share.count(1, size)
-        share.shapes[shape] = share.shapes.get(shape, 0) + 1
+        for share in (self.all, self._tenants.setdefault(job.tenant, Share())):
+            share.count(1, size, shape)
         heap = self._heaps.setdefault(shape, [])
         heappush(heap, place)
         if heap[0] is place:  # what was first before is still there: `remove` sees to that
@@ -95,13 +100,9 @@ class Line:
         if entry is None:
             return
         shape, place, tenant, size = entry
-        self.all.count(-1, size)
-        share = self._tenants[tenant]
-        share.count(-1, size)
-        share.shapes[shape] -= 1
-        if not share.shapes[shape]:
-            del share.shapes[shape]
-        if not share.jobs:
+        for share in (self.all, self._tenants[tenant]):
+            share.count(-1, size, shape)
+        if not self._tenants[tenant].jobs:
             del self._tenants[tenant]
         head = self._head(shape)
         if head is not None and place < head:
@@ -130,10 +131,44 @@ class Line:
             heappop(heads)
         return None
 
-    def pass_over(self, shape: Shape) -> None:
-        """The shape fits nowhere now."""
+    def pass_over(self, shape: Shape, *, unpaid: bool = False) -> None:
+        """The shape fits nowhere now, or nobody can pay for it (`unpaid`)."""
         self._passed_over[shape] = None
         self._hopes.pop(shape, None)
+        if shape.purse is not None:
+            mine = self._unpaid.setdefault(shape.purse.tenant, {})
+            if unpaid:
+                mine[shape] = None
+            else:
+                mine.pop(shape, None)
+
+    def reconsider_unpaid(self, tenant: str) -> None:
+        """What the tenant may spend has changed."""
+        for shape in self._unpaid.pop(tenant, {}):
+            if shape in self._passed_over:
+                del self._passed_over[shape]
+                head = self._head(shape)
+                if head is not None:
+                    self._lead(shape, head)
+
+    def reconsider_all_unpaid(self) -> None:
+        """What things cost has changed."""
+        for tenant in list(self._unpaid):
+            self.reconsider_unpaid(tenant)
+
+    def blocked(self) -> dict[str, int]:
+        """Milli-GPU that shapes passed over ask for, by what they wait for."""
+        found: dict[str, int] = {}
+        for shape in self._passed_over:
+            jobs = self.all.shapes.get(shape, 0)
+            asked = jobs * shape.ranks * shape.gpus * shape.gpu_milli
+            if asked:
+                unpaid = shape.purse is not None and shape in self._unpaid.get(
+                    shape.purse.tenant, ()
+                )
+                reason = "budget" if unpaid else "fit"
+                found[reason] = found.get(reason, 0) + asked
+        return found
 
     def hopes(self, shape: Shape) -> Iterable[str] | None:
         """The nodes on which alone it may fit; None = any."""

@@ -14,8 +14,12 @@ import msgspec
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import JobFact, LeaseGranted, NodeImaged
+from penstock_scheduler.core.budget_folds import find_payer
+from penstock_scheduler.core.budgets import Budgets, Kept, refuses
 from penstock_scheduler.core.capacity import Capacity
+from penstock_scheduler.core.charges import with_site
 from penstock_scheduler.core.events import (
+    BudgetHeard,
     CancelAsked,
     ExpectationOffered,
     GapFound,
@@ -33,24 +37,29 @@ from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
 from penstock_scheduler.core.learning import decide_due, decide_offered
 from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
+from penstock_scheduler.core.paying import Deal, deal_of, decide_heard
 from penstock_scheduler.core.placement import Placed, any_may_hold, place
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
-from penstock_scheduler.core.state import Job, Lease, Shape
+from penstock_scheduler.core.state import Job, Lease, Node, Shape
 
 
-def _grant(job: Job, shape: Shape, placed: Placed) -> LeaseGranted:
+def _grant(job: Job, shape: Shape, placed: Placed, deal: Deal, nodes: dict[str, Node]) -> JobFact:
     taken = (shape, *shape.alternatives)[placed.alternative]
     return LeaseGranted(
         job.spec.job_id,
         job.attempt,
-        placed.ranks,
+        tuple(with_site(place, nodes) for place in placed.ranks),
         taken.gpu_milli,
         taken.cpu_milli,
         taken.memory_mib,
         job.tenant,
         placed.alternative,
+        job.spec.project,
+        job.spec.tier,
+        deal.paid_ms,
+        deal.reserved,
     )
 
 
@@ -67,6 +76,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     fleet_changed_ns: int
     forgotten_before_ms: int
     expected: Counted | None = None
+    money: Kept | None = None
+    demand: dict[str, int] = {}
 
 
 class SchedulerCore:
@@ -96,6 +107,8 @@ class SchedulerCore:
             return decide_gap(self.state, now_ns)
         if isinstance(event, RequestBroken):
             return decide_broken(event)
+        if isinstance(event, BudgetHeard):
+            return decide_heard(self.state, event.fact)
         if isinstance(event, ExpectationOffered):
             return decide_offered(self.state, event, now_ns)
         raise InvariantError(f"the scheduler knows no event {type(event).__name__}")
@@ -112,6 +125,9 @@ class SchedulerCore:
             return due
         while (first := state.line.first()) is not None:
             (_, order, job_id), shape = first
+            if self._is_unpaid(shape):
+                state.line.pass_over(shape, unpaid=True)
+                continue
             hopes = state.line.hopes(shape)
             if hopes is not None and not any_may_hold(shape, hopes, state.nodes):
                 state.line.pass_over(shape)
@@ -122,9 +138,20 @@ class SchedulerCore:
                 state.line.pass_over(shape)
                 continue
             job = state.jobs[job_id]
+            deal = deal_of(state, job, shape, placed, now_ns)
+            if deal is None:
+                state.line.pass_over(shape, unpaid=True)
+                continue
             self.reasons.keep(job, shape, placed, state)
-            return (_grant(job, shape, placed),)
+            return (_grant(job, shape, placed, deal, state.nodes),)
         return ()
+
+    def _is_unpaid(self, shape: Shape) -> bool:
+        """Whether it needs no look for a place: there is nothing left to pay with."""
+        purse = shape.purse
+        if purse is None:
+            return False
+        return refuses(self.state.budgets.acting(purse.tenant, purse.project)) is not None
 
     def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:
         """Folds one fact; the only mutation."""
@@ -149,6 +176,8 @@ class SchedulerCore:
                 fleet_changed_ns=state.fleet_changed_ns,
                 forgotten_before_ms=state.forgotten_before_ms,
                 expected=state.expectation.snapshot(),
+                money=state.budgets.keep(),
+                demand=state.demand,
             )
         )
 
@@ -161,9 +190,12 @@ class SchedulerCore:
         state.jobs = {job.spec.job_id: job for job in snapshot.jobs}
         for lease in snapshot.leases:
             state.restore_lease(lease)
+        state.budgets, state.demand = Budgets(snapshot.money), snapshot.demand
         for job in snapshot.jobs:
             if job.state == QUEUED:
-                state.line.add(job)
+                state.enqueue(job)
+            else:
+                find_payer(state, job)
         state.remembered = snapshot.remembered
         state.accepted = snapshot.accepted
         state.finished = snapshot.finished

@@ -38,7 +38,8 @@ from penstock_scheduler.core.state import DEVICE_FAILURES_MAX, Job, Lease, is_fa
 
 DECLINES_MAX = 10
 """A job that this many agents declined in a row has failed."""
-DEVICE_FAILED = "device_failed"
+DEVICE_FAILED, BUDGET, SPOT = "device_failed", "budget", "spot"
+BUDGET_MESSAGE = "stopped: its budget is used up"
 LOST_REASONS = frozenset({"lost", "disconnected", DEVICE_FAILED})
 PUT_BACK_REASONS = frozenset({"preempted", "drained"})
 
@@ -226,6 +227,8 @@ def _conclude(
         return _finish(job, ended, "timed_out", limit, "time_limit", message)
     if stop_reason in PUT_BACK_REASONS:
         return _put_back(job, "preempted", stop_reason)
+    if BUDGET in reasons:
+        return _out_of_budget(job, ended)
     if decisive is not None and decisive.reason == "stopped":
         return _put_back(job, "preempted", "node_stopping")
     if decisive is not None and decisive.reason == "declined":
@@ -240,6 +243,14 @@ def _conclude(
         message = decisive.message if lost else ""
         return _put_back(job, "lost" if lost else "failed", decisive.reason, message)
     return _finish(job, ended, "failed", decisive, decisive.reason, decisive.message, lost=lost)
+
+
+def _out_of_budget(job: Job, ended: dict[int, RankExited]) -> JobFact:
+    """Work of tier `spot` waits for more; other work does not begin anew with what comes in."""
+    if job.spec.tier == SPOT:
+        return _put_back(job, "preempted", BUDGET)
+    spent = next(e for _, e in sorted(ended.items()) if e.reason == BUDGET)
+    return _finish(job, ended, "failed", spent, BUDGET, spent.message or BUDGET_MESSAGE)
 
 
 def _decisive(ended: dict[int, RankExited], first_failure: int | None) -> RankExited | None:

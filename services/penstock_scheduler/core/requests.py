@@ -20,6 +20,7 @@ from penstock_contracts.ids import (
 from penstock_contracts.jobs import QUEUED, JobSpec
 from penstock_contracts.journal import (
     CancelRequested,
+    DemandNoted,
     JobFact,
     JobFinished,
     JobRejected,
@@ -28,12 +29,13 @@ from penstock_contracts.journal import (
     RequestRefused,
     StopRequested,
 )
+from penstock_scheduler.core.affording import not_admitted
 from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBroken
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
-from penstock_scheduler.core.state import DIGEST_LOST, Job, shape_of
+from penstock_scheduler.core.state import DIGEST_LOST, Job, Shape, paid_from, shape_of, unpaid
 from penstock_scheduler.core.waits import needs_of
 
 LIVE_JOBS_MAX = 500_000
@@ -78,8 +80,10 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
         known = new.get(item.job_id) or state.digest_of(item.job_id)
         if known in (digest, DIGEST_LOST):
             continue
-        refusal = _refusal(state, item, known, wall_ms) or _no_room(
-            state, event.tenant, item, asked
+        refusal = (
+            _refusal(state, item, known, wall_ms)
+            or not_admitted(state, event.tenant, item)
+            or _no_room(state, event.tenant, item, asked)
         )
         if refusal is not None:
             refused.append(RefusedItem(index, refusal, item.job_id))
@@ -132,10 +136,14 @@ def _no_room(state: State, tenant: str, spec: JobSpec, asked: Share) -> Refusal 
         message = f"this tenant's requests that wait are {size_mib} MiB together; try later"
         return Refusal("backlog_full", message)
     crowded = len(share.shapes) >= SHAPES_OF_TENANT_MAX or line.shape_count >= SHAPES_MAX
-    if crowded and shape_of(spec, (), tenant) not in share.shapes:
+    if crowded and _shape_in_line(state, tenant, spec) not in share.shapes:
         message = "jobs with very many different demands wait already; try later"
         return Refusal("backlog_full", message)
     return None
+
+
+def _shape_in_line(state: State, tenant: str, spec: JobSpec) -> Shape:
+    return paid_from(shape_of(spec, (), tenant), state.budgets.purse_of(tenant, spec, 1))
 
 
 def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
@@ -160,7 +168,7 @@ def decide_impossible(state: State, now_ns: int) -> list[JobFact]:
     """Rejects what waits and, now that the fleet has settled, turns out to fit nowhere."""
     facts: list[JobFact] = []
     for shape in state.line.shapes():
-        if state.capacity.known_fit(shape):
+        if state.capacity.known_fit(unpaid(shape)):
             continue
         for job_id in state.line.jobs_of(shape):
             job = state.jobs[job_id]
@@ -169,6 +177,14 @@ def decide_impossible(state: State, now_ns: int) -> list[JobFact]:
                 break
             facts.append(JobRejected(job_id, refusal, job.tenant))
     return facts
+
+
+def decide_demand(state: State) -> list[JobFact]:
+    """Why jobs wait, when that is for other reasons than was said."""
+    if state.line.first() is not None:
+        return []  # it is still being tried where they fit
+    blocked = state.line.blocked() if state.nodes else {}
+    return [] if blocked.keys() == state.demand.keys() else [DemandNoted(blocked)]
 
 
 def decide_cancel(state: State, event: CancelAsked) -> list[JobFact]:

@@ -13,8 +13,9 @@ import msgspec
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, RANKS_MAX, JobSpec
 from penstock_contracts.journal import NodeImaged, RankExited
 from penstock_contracts.leases import Rendezvous
-from penstock_contracts.work import needs
+from penstock_contracts.work import PAID_TIME, needs
 from penstock_scheduler.core.order_room import NODE_UNITS, order_units
+from penstock_scheduler.core.purse import Purse
 
 LOG_SIZES_MAX = 2 * RANKS_MAX
 """Outputs whose sizes a job's end tells: in one fact, which a broker takes up to 1 MiB."""
@@ -44,6 +45,7 @@ class Lease(msgspec.Struct, kw_only=True):
     spec: JobSpec
     ready: Rendezvous | None = None
     stop_reason: str = ""
+    paid_ms: int | None = None
 
     @property
     def id(self) -> LeaseId:
@@ -106,7 +108,7 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
 
     `alternatives` to it, best first, have none themselves; `node_labels` are sorted; `apart`:
     `tenant/word`, leases of which it shares no node with, "" = none; `needs`: what a node must
-    offer.
+    offer; `purse`: who pays, where that may hold it up.
     """
 
     ranks: int
@@ -126,6 +128,7 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     node_labels: tuple[tuple[str, str], ...] = ()
     apart: str = ""
     needs: tuple[str, ...] = ()
+    purse: Purse | None = None
 
 
 class Node(msgspec.Struct):
@@ -205,6 +208,24 @@ def shape_of(spec: JobSpec, avoid: tuple[str, ...] = (), tenant: str = "") -> Sh
     choices = range(1, len(spec.alternatives) + 1)
     alternatives = tuple(_shape_of(spec.resolved(i), avoid, tenant) for i in choices)
     return _shape_of(spec.resolved(0), avoid, tenant, alternatives)
+
+
+def paid_from(shape: Shape, purse: Purse | None) -> Shape:
+    """The shape of jobs with that purse; where a budget caps them, on nodes that can see to it."""
+    if purse is None:
+        return shape
+    needs_too = (*shape.needs, PAID_TIME) if purse.capped else shape.needs
+    alternatives = tuple(paid_from(option, purse) for option in shape.alternatives)
+    return msgspec.structs.replace(shape, needs=needs_too, purse=purse, alternatives=alternatives)
+
+
+def unpaid(shape: Shape) -> Shape:
+    """The shape, whoever pays for it."""
+    if shape.purse is None:
+        return shape
+    needs_else = shape.needs[:-1] if shape.purse.capped else shape.needs
+    alternatives = tuple(map(unpaid, shape.alternatives))
+    return msgspec.structs.replace(shape, needs=needs_else, purse=None, alternatives=alternatives)
 
 
 def _shape_of(

@@ -147,6 +147,12 @@ def findings(state: State) -> list[Finding]:
                 found.append(
                     Finding("free_miscounted", f"{uuid} on {name} shows {row.free[index]}")
                 )
+    for budget_id, budget in sorted(state.budgets.by_id.items()):
+        if budget.held != sum(hold.open for hold in budget.holds.values()):
+            found.append(Finding("budget_miscounted", f"budget {budget_id} holds {budget.held}"))
+        if budget.stops and budget.state.spent + budget.held > budget.limit:
+            over = budget.state.spent + budget.held - budget.limit
+            found.append(Finding("budget_passed", f"{over} too much of {budget_id} are promised"))
     for job_id, job in sorted(state.jobs.items()):
         if (job.state == QUEUED) != (job_id in state.line):
             found.append(

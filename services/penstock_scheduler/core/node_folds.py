@@ -1,0 +1,39 @@
+"""How do facts about nodes change the state?
+
+Part of `fold`. It does not decide anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from penstock_contracts.journal import NodeForgotten, NodeImaged
+from penstock_scheduler.core.state import new_node
+
+if TYPE_CHECKING:
+    from penstock_scheduler.core.fold import State
+
+
+def node_imaged(state: State, fact: NodeImaged, seq: int, now_ns: int) -> None:
+    """The node is as this says; what it holds, it holds on."""
+    old = state.nodes.get(fact.node)
+    node = new_node(fact)
+    state.nodes[fact.node] = node
+    if old is None or old.image.devices != fact.devices:
+        state.fleet_changed_ns = now_ns
+    node.unheard = old.unheard if old is not None else state.touches.is_on
+    for lease_id in old.leases if old is not None else state.homeless.pop(fact.node, {}):
+        node.hold(state.leases[lease_id])
+    state.capacity.update(fact.node, node)
+    state.line.reconsider(node)
+    state.touches.node(fact.node)
+
+
+def node_forgotten(state: State, fact: NodeForgotten, seq: int, now_ns: int) -> None:
+    """There is no such node any more; leases on it stand until their release is proven."""
+    node = state.nodes.pop(fact.node, None)
+    state.capacity.update(fact.node, None)
+    state.fleet_changed_ns = now_ns
+    state.line.reconsider()
+    if node is not None and node.leases:
+        state.homeless[fact.node] = dict.fromkeys(sorted(node.leases))

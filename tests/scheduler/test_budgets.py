@@ -1,0 +1,390 @@
+"""Is what a budget holds never passed, and is that said?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from penstock_contracts.journal import (
+    AttemptEnded,
+    DemandNoted,
+    JobFinished,
+    LeaseGranted,
+    RequestRefused,
+    StopRequested,
+)
+from penstock_contracts.leases import Exited, Released, Started
+from penstock_contracts.nodes import NodeRegistered
+from penstock_scheduler.core.desired import orders_of
+from penstock_scheduler.core.events import NodeChanged
+from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.views import findings
+from tests.scheduler.driver import a_job, a_node
+from tests.scheduler.money import GPU_HOUR, USD, Ledger, a_paying_node, a_price
+
+
+def of(kind: type, facts: list[Any]) -> list[Any]:
+    return [fact for fact in facts if isinstance(fact, kind)]
+
+
+def test_a_job_without_a_budget_runs_as_long_as_it_likes() -> None:
+    ledger = Ledger()
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    (grant,) = ledger.grants()
+    assert (grant.paid_ms, grant.reserved) == (None, {})
+    assert (
+        orders_of(ledger.core.state, "n1")[next(iter(orders_of(ledger.core.state, "n1")))].paid_ms
+        is None
+    )
+
+
+def test_running_time_is_reserved_before_the_grant_and_the_order_says_for_how_long() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=10 * GPU_HOUR)
+    job = a_job(gpus=2, project="vision", tier="spot")
+    ledger.submit(job)
+    (grant,) = ledger.grants()
+    assert (grant.project, grant.tier) == ("vision", "spot")
+    assert grant.paid_ms == 240_000
+    assert grant.reserved == {"b": 2_000 * 240_000}
+    (order,) = orders_of(ledger.core.state, "n1").values()
+    assert order.paid_ms == 240_000
+    assert findings(ledger.core.state) == []
+
+
+def test_a_job_with_a_time_limit_reserves_no_more_than_it_can_use() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=10 * GPU_HOUR)
+    ledger.submit(a_job(gpus=1, time_limit_s=20, grace_s=1))
+    (grant,) = ledger.grants()
+    assert grant.paid_ms == (20 + 1 + 30) * 1000
+
+
+def test_who_may_be_without_contact_is_paid_for_that_long_ahead() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=10 * GPU_HOUR)
+    ledger.submit(a_job(gpus=1, disconnect_s=600, grace_s=10))
+    assert ledger.grants()[0].paid_ms == 640_000 + 120_000
+
+
+@pytest.mark.lesson(4)
+def test_what_is_left_is_shared_until_it_is_too_little_to_begin_with() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=300 * 1_000_000)  # 300 s of one GPU
+    first, second, third = (a_job(n, gpus=1) for n in (1, 2, 3))
+    ledger.submit(first, second, third)
+    assert [grant.paid_ms for grant in ledger.grants()] == [240_000, 60_000]
+    assert third.job_id in ledger.core.state.jobs
+    assert "has 0 GPU-h left of 0.083 GPU-h (0.083 GPU-h are set aside" in ledger.why(third)
+    assert findings(ledger.core.state) == []
+
+
+def test_a_job_that_nobody_can_pay_for_holds_up_nobody_else() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=0)
+    poor, other = a_job(1, gpus=1, priority=9), a_job(2, gpus=1)
+    refused = ledger.submit(poor)
+    assert of(RequestRefused, refused)[0].items[0].refusal.code == "over_budget"
+    ledger.budget(limit=5_000_000)
+    ledger.submit(poor)
+    assert ledger.grants() == []
+    assert "takes 0.005555 GPU-h to begin" in ledger.why(poor)
+    ledger.submit(other, tenant="rich")
+    assert [grant.job_id for grant in ledger.grants()] == [other.job_id]
+    ledger.budget(limit=GPU_HOUR)
+    assert [grant.job_id for grant in ledger.grants()] == [other.job_id, poor.job_id]
+
+
+def test_more_is_reserved_ahead_of_time_while_it_runs() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=10 * GPU_HOUR)
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    ledger.start(job)
+    ledger.tick(100)
+    assert ledger.paid() == []
+    ledger.tick(25)
+    (paid,) = ledger.paid()
+    assert paid.leases[0].paid_ms == 125_000 + 240_000
+    assert paid.leases[0].reserved == {"b": 365_000_000}
+    (order,) = orders_of(ledger.core.state, "n1").values()
+    assert order.paid_ms == 365_000
+    ledger.tick(1)
+    assert len(ledger.paid()) == 1
+
+
+@pytest.mark.lesson(20)
+def test_ten_gpu_hours_are_reserved_to_the_last_second_and_never_passed() -> None:
+    ledger = Ledger()
+    limit = 10 * GPU_HOUR
+    ledger.budget(limit=limit)
+    job = a_job(gpus=8)
+    ledger.submit(job)
+    ledger.start(job)
+    for _ in range(5_000):
+        ledger.tick(1)
+        state = ledger.core.state
+        held = state.budgets.by_id["b"].holds[ledger.key(job)].reserved
+        assert held <= limit
+        if ledger.core.state.jobs[job.job_id].stop_reason:
+            break
+    (order,) = orders_of(ledger.core.state, "n1").values()
+    assert order.paid_ms == limit // 8_000
+    assert held == limit
+    (stop,) = of(StopRequested, ledger.facts)
+    assert stop.reason == "budget"
+    ran_ms = (ledger.now_ns // 1_000_000) - (ledger.core.state.jobs[job.job_id].started_ms or 0)
+    assert order.paid_ms - 10_000 <= ran_ms <= order.paid_ms - 9_000
+
+
+def test_what_a_lease_did_not_use_is_free_again_once_the_ledger_has_settled_it() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=240_000_000)
+    first, second = a_job(1, gpus=1), a_job(2, gpus=1)
+    ledger.submit(first, second)
+    key = ledger.key(first)
+    ledger.start(first)
+    ledger.now_ns += 10_000_000_000
+    ledger.end(first)
+    assert len(ledger.grants()) == 1
+    ledger.budget(limit=240_000_000, spent=4_000_000, settled={key: 4_000_000})
+    assert len(ledger.grants()) == 1
+    ledger.budget(limit=240_000_000, spent=10_000_000, over=(key,))
+    assert ledger.grants()[1].reserved == {"b": 230_000_000}
+
+
+def test_a_full_account_ends_what_it_does_not_name_up_to_where_it_has_read() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=GPU_HOUR)
+    first, second = a_job(1, gpus=1), a_job(2, gpus=1)
+    ledger.submit(first)
+    read = ledger.seq
+    ledger.submit(second)
+    ledger.budget(limit=GPU_HOUR, spent=7, full=True, jobs_seq=read)
+    holds = ledger.core.state.budgets.by_id["b"].holds
+    assert list(holds) == [ledger.key(second)]
+    assert findings(ledger.core.state) == []
+
+
+def test_an_older_message_of_the_ledger_says_nothing() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=5, number=9)
+    assert ledger.budget(limit=7, number=9) == []
+    assert ledger.budget(limit=7, number=3, budget_id="other") == []
+    assert ledger.core.state.budgets.by_id["b"].limit == 5
+
+
+def test_a_limit_falls_no_deeper_than_what_was_promised() -> None:
+    ledger = Ledger()
+    ledger.credit(10 * USD)
+    ledger.rates(a_price())
+    ledger.submit(a_job(gpus=1, disconnect_s=60))
+    held = ledger.core.state.budgets.by_id["credit-USD"].held
+    (noted,) = ledger.credit(0)
+    assert noted.limit == held > 0
+    assert findings(ledger.core.state) == []
+
+
+def test_prepaid_work_without_a_disconnect_is_refused_with_a_sentence() -> None:
+    ledger = Ledger()
+    ledger.credit(10 * USD)
+    ledger.rates(a_price())
+    (refused,) = ledger.submit(a_job(gpus=1))
+    refusal = refused.items[0].refusal
+    assert (refusal.code, refusal.field) == ("prepaid_needs_disconnect", "disconnect_s")
+    assert "disconnect_s" in refusal.message
+
+
+def test_credit_is_reserved_at_the_dearest_price_that_is_announced() -> None:
+    ledger = Ledger()
+    ledger.credit(100 * USD)
+    dear = a_price(micro=20 * USD, version=2, effective_from_ms=1 << 41)
+    ledger.rates(a_price(), dear)
+    ledger.submit(a_job(gpus=1, disconnect_s=60, grace_s=10))
+    (grant,) = ledger.grants()
+    assert grant.paid_ms == 240_000
+    assert grant.reserved == {"credit-USD": 20 * USD * 240 // 3_600 + 1}
+
+
+def test_credit_in_another_currency_than_the_price_pays_for_nothing() -> None:
+    ledger = Ledger()
+    ledger.credit(100 * USD)
+    ledger.rates(a_price(currency="EUR"))
+    job = a_job(gpus=1, disconnect_s=60)
+    ledger.submit(job)
+    assert ledger.grants() == []
+    assert "another currency than the credit, which is in USD" in ledger.why(job)
+
+
+def test_of_several_budgets_every_one_is_kept() -> None:
+    ledger = Ledger()
+    ledger.budget("all", limit=GPU_HOUR)
+    ledger.budget("vision", project="vision", limit=100_000_000)
+    ledger.submit(a_job(1, gpus=1, project="vision"), a_job(2, gpus=1))
+    first, second = ledger.grants()
+    assert first.reserved == {"all": 100_000_000, "vision": 100_000_000}
+    assert second.reserved == {"all": 240_000_000}
+
+
+def test_a_budget_that_only_warns_or_refuses_bounds_nothing_that_runs() -> None:
+    ledger = Ledger(a_node())
+    ledger.budget("w", acts="warn", limit=0)
+    ledger.budget("r", acts="refuse", limit=5)
+    job, later = a_job(1, gpus=1), a_job(2, gpus=1)
+    ledger.submit(job)
+    assert ledger.grants()[0].paid_ms is None
+    ledger.start(job)
+    ledger.budget("r", acts="refuse", limit=5, spent=5)
+    ledger.tick(1)
+    assert of(StopRequested, ledger.facts) == []
+    (refused,) = ledger.submit(later)
+    assert "budget r of acme is used up" in refused.items[0].refusal.message
+
+
+def test_a_budget_that_ends_preemptible_work_leaves_the_rest_alone() -> None:
+    ledger = Ledger(a_node())
+    ledger.budget(acts="end_preemptible", limit=5)
+    spot, other = a_job(1, gpus=1, tier="spot"), a_job(2, gpus=1)
+    ledger.submit(spot, other)
+    ledger.start(spot)
+    ledger.start(other)
+    ledger.budget(acts="end_preemptible", limit=5, spent=6)
+    stops = of(StopRequested, ledger.tick(1))
+    assert stops == [StopRequested(spot.job_id, 1, "budget")]
+    facts = ledger.end(spot, code=None, signal=15, reason="budget")
+    assert of(AttemptEnded, facts)[0].outcome == "preempted"
+    assert spot.job_id in ledger.core.state.line
+
+
+def test_work_that_its_host_ends_when_its_time_is_used_up_has_failed_for_the_budget() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=60_000_000)
+    job = a_job(gpus=1, retries=3)
+    ledger.submit(job)
+    ledger.start(job)
+    ledger.now_ns += 60_000_000_000
+    facts = ledger.feed(
+        ledger.reported(Exited, job, signal=9, reason="budget"), ledger.reported(Released, job)
+    )
+    (end,) = of(JobFinished, facts)
+    assert (end.state, end.reason) == ("failed", "budget")
+    assert "budget" in end.message
+
+
+def test_work_that_began_before_its_budget_is_paid_for_from_its_start() -> None:
+    ledger = Ledger()
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    ledger.start(job)
+    ledger.now_ns += 50_000_000_000
+    ledger.budget(limit=GPU_HOUR)
+    ledger.tick(1)
+    (paid,) = ledger.paid()
+    assert paid.leases[0].reserved == {"b": (51_000 + 240_000) * 1_000}
+
+
+def test_work_that_has_used_more_than_a_new_budget_holds_is_ended() -> None:
+    ledger = Ledger()
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    ledger.start(job)
+    ledger.now_ns += 50_000_000_000
+    ledger.budget(limit=10_000_000)
+    assert of(StopRequested, ledger.tick(1)) == [StopRequested(job.job_id, 1, "budget")]
+
+
+def test_a_budget_that_is_removed_lifts_the_cap_of_what_runs() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=GPU_HOUR)
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    ledger.start(job)
+    ledger.budget(limit=GPU_HOUR, gone=True)
+    ledger.tick(1)
+    (order,) = orders_of(ledger.core.state, "n1").values()
+    assert order.paid_ms is None
+    ledger.tick(1)
+    assert len(ledger.paid()) == 1
+
+
+def test_capped_work_goes_only_where_a_host_can_see_to_it() -> None:
+    ledger = Ledger(a_node("old"))
+    ledger.budget(limit=GPU_HOUR)
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    assert ledger.grants() == []
+    ledger.feed(NodeChanged(NodeRegistered(a_paying_node("new"))))
+    assert ledger.grants()[0].ranks[0].node == "new"
+
+
+def test_a_gang_is_paid_for_as_a_whole() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=GPU_HOUR)
+    ledger.submit(a_job(ranks=4, gpus=2))
+    (grant,) = ledger.grants()
+    assert grant.reserved == {"b": 8_000 * 240_000}
+
+
+def test_why_devices_idle_is_noted_when_it_changes() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=5_000_000)
+    poor, large = a_job(1, gpus=2), a_job(2, gpus=8)
+    ledger.submit(poor)
+    assert of(DemandNoted, ledger.tick(1)) == [DemandNoted({"budget": 2_000})]
+    ledger.submit(a_job(3, gpus=1), large, tenant="rich")
+    assert of(DemandNoted, ledger.tick(1)) == [DemandNoted({"budget": 2_000, "fit": 8_000})]
+    assert of(DemandNoted, ledger.tick(1)) == []
+    ledger.cancel(poor)
+    ledger.cancel(large, tenant="rich")
+    assert of(DemandNoted, ledger.tick(1)) == [DemandNoted({})]
+
+
+def test_the_site_of_a_node_stands_in_the_grant() -> None:
+    ledger = Ledger(a_node(labels={"site": "berlin"}))
+    ledger.submit(a_job(gpus=1))
+    assert ledger.grants()[0].ranks[0].site == "berlin"
+
+
+@pytest.mark.parametrize("seconds", [0, 130])
+def test_a_scheduler_that_takes_over_knows_all_budgets_and_holds(seconds: int) -> None:
+    ledger = Ledger()
+    ledger.rates(a_price())
+    ledger.budget(limit=300_000_000)
+    ledger.credit(50 * USD)
+    job, waits = a_job(1, gpus=1, disconnect_s=5), a_job(2, gpus=4, disconnect_s=5)
+    ledger.submit(job, waits)
+    ledger.start(job)
+    ledger.tick(seconds)
+    again = SchedulerCore()
+    again.restore(ledger.core.snapshot())
+    assert again.snapshot() == ledger.core.snapshot()
+    assert findings(again.state) == []
+    assert list(again.state.payers) == list(ledger.core.state.payers)
+    assert list(again.state.line.waiting()) == list(ledger.core.state.line.waiting())
+    assert again.settle(ledger.now_ns, ledger.seq + 1) == ()
+
+
+def test_a_put_back_job_is_not_begun_again_for_a_moments_work() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=60_000_000)
+    job = a_job(gpus=1, tier="spot")
+    ledger.submit(job)
+    key = ledger.key(job)
+    ledger.start(job)
+    ledger.end(job, code=None, signal=9, reason="budget")
+    ledger.budget(limit=80_000_000, spent=60_000_000, over=(key,))
+    assert len(ledger.grants()) == 1
+    ledger.budget(limit=300_000_000, spent=60_000_000)
+    assert len(ledger.grants()) == 2
+
+
+def test_started_twice_is_paid_once() -> None:
+    ledger = Ledger()
+    ledger.budget(limit=GPU_HOUR)
+    job = a_job(gpus=1)
+    ledger.submit(job)
+    ledger.start(job)
+    assert of(LeaseGranted, ledger.report(Started, job)) == []
+    assert ledger.core.state.budgets.by_id["b"].held == 240_000_000
