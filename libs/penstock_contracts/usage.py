@@ -74,8 +74,8 @@ class DeviceSlice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What one device did and drew from `t0_ms` to `t1_ms`, used or not, on the node's own axis.
 
     `seq` counts from 0 within the boot; slice n starts where n−1 ended. One ends at every quarter
-    of an hour of that axis, and when somebody audits. `energy_mj`, `used_milli_ms`: None = unknown
-    for at least a part of it.
+    of an hour of that axis and when somebody audits, but where nothing was read for longer.
+    `energy_mj`, `used_milli_ms`: None = unknown for at least a part of it.
     """
 
     uuid: DeviceId

@@ -88,6 +88,8 @@ class Agent:
         """Handle an event; what follows leaves after the next commit."""
         if self._broken:
             return
+        if isinstance(event, events.SegmentsCut) and self._uncut:
+            event = events.SegmentsCut(at_ns=event.at_ns, audit=True)
         todo = handle(self.state, event)
         self.journal.add(event)
         self._todo += todo
@@ -175,7 +177,8 @@ class Agent:
 
     def owes_nothing(self) -> bool:
         state = self.state
-        return not (state.reports or state.usage or state.former or state.spools)
+        owed = state.reports or state.usage or state.slices or state.former or state.spools
+        return not owed
 
     def _on_desired(self, message: Message) -> None:
         try:
@@ -254,7 +257,7 @@ class Agent:
                 return None
             batch = batch_now(state, now)
         former = bool(state.former)
-        count = len(batch.segments)
+        count, slices = (0, 0) if former else (len(batch.segments), len(batch.slices))
         answers: list[tuple[Message, float]] = []
         if not former:
             self._number(batch.batch)
@@ -262,7 +265,7 @@ class Agent:
                 answers, self._audits = self._audits, []
 
         def done(stored: Appended) -> None:
-            self.take(events.UsageDelivered(count=0 if former else count, former=former))
+            self.take(events.UsageDelivered(count=count, slices=slices, former=former))
             for message, _ in answers:
                 self._answer_audit(message, stored.seq)
 

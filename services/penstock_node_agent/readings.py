@@ -1,14 +1,15 @@
 """What do a node's devices read now, and which work uses them?
 
 Sampled every few seconds, published on `node.<node>.sample`, and kept for Prometheus. A process
-counts for the lease that it belongs to. It does not know where readings come from.
+counts for the lease that it belongs to. What devices drew and how much they were used is told to
+the core, which counts it. It does not know where readings come from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from penstock_contracts.samples import (
     NodeSample,
     WorkSample,
 )
+from penstock_node_agent.core.events import DeviceRead, DevicesRead
 from penstock_node_agent.core.state import RUNNING, State
 from penstock_node_agent.dcgm import metrics_of
 from penstock_node_agent.drivers.port import DriverSilent, ProcessReading, Reading
@@ -35,6 +37,10 @@ _COPIED = tuple(
 
 WORK_MAX = 512
 """Of all devices, so that a sample of 256 fits one message."""
+
+MILLI_PER_PERCENT = 10
+
+Tell = Callable[[DevicesRead], None]
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -70,25 +76,40 @@ def work_of(state: State) -> Work:
     )
 
 
+def in_use(state: State) -> Collection[str]:
+    """Devices that something runs on; may be asked from a thread."""
+    running = (lease for lease in list(state.leases.values()) if lease.stage == RUNNING)
+    return {uuid for lease in running for uuid in lease.order.devices}
+
+
 class Sampler:
-    """The newest readings of a host's driver. `work`: what runs when it is asked."""
+    """The newest readings of a host's driver. `work`: what runs when it is asked. `tell`: takes
+    what is to be counted."""
 
     def __init__(
-        self, bus: Bus, host: Host, node: str, interval_s: float, work: Callable[[], Work]
+        self,
+        bus: Bus,
+        host: Host,
+        node: str,
+        interval_s: float,
+        work: Callable[[], Work],
+        tell: Tell,
     ) -> None:
         self._bus, self._host, self._node = bus, host, node
-        self._interval_s, self._work = interval_s, work
+        self._interval_s, self._work, self._tell = interval_s, work, tell
         self._readings: tuple[Reading, ...] = ()
 
     async def keep(self) -> None:
         """Sample until cancelled; a driver may take its time on a thread."""
         while True:
+            at_ns = self._host.clock.boottime_ns()
             try:
                 sample = await asyncio.to_thread(self._take, self._work())
             except DriverSilent as error:
                 self._readings = ()
                 log.error("the devices cannot be read: %s", error)
             else:
+                self._count(at_ns)
                 self._publish(sample)
             await asyncio.sleep(self._interval_s)
 
@@ -111,10 +132,25 @@ class Sampler:
             devices=tuple(_device(reading, owners, work, room) for reading in readings),
         )
 
+    def _count(self, at_ns: int) -> None:
+        said = tuple(_counted(reading) for reading in self._readings if _counts(reading))
+        if said:
+            self._tell(DevicesRead(at_ns=at_ns, readings=said))
+
     def _publish(self, sample: NodeSample) -> None:
         if sample.devices:
             with suppress(Outage):  # the next sample replaces it
                 self._bus.publish_nowait(f"{ROOT}.node.{self._node}.sample", _encode(sample))
+
+
+def _counts(reading: Reading) -> bool:
+    return reading.energy_mj is not None or reading.utilisation_percent is not None
+
+
+def _counted(reading: Reading) -> DeviceRead:
+    percent = reading.utilisation_percent
+    used_milli = None if percent is None else percent * MILLI_PER_PERCENT
+    return DeviceRead(reading.uuid, reading.energy_mj, used_milli)
 
 
 def _device(reading: Reading, owners: Mapping[int, str], work: Work, room: int) -> DeviceSample:

@@ -25,10 +25,11 @@ from penstock_node_agent.core.events import AgentStarted, NodeStopping, Reconnec
 from penstock_node_agent.device_care import DeviceCare
 from penstock_node_agent.draining import drain
 from penstock_node_agent.drivers import driver_for
+from penstock_node_agent.drivers.simulated import SimulatedDriver
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.host import Host, this_host
 from penstock_node_agent.journal import Journal
-from penstock_node_agent.readings import Sampler, work_of
+from penstock_node_agent.readings import Sampler, in_use, work_of
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import recollect
 from penstock_node_agent.slots import Slots
@@ -137,7 +138,10 @@ async def _live_connected(config: Config, host: Host, bus: Bus, stop: StopSignal
     watch = host.watch(slots.spool_dir, effects.shipper.grown)
     health = Health(why_not_ready=lambda: why_not_ready(bus, agent))
     health.metrics.add(lambda: metrics(agent))
-    sampler = Sampler(bus, host, config.node, config.sample_s, partial(work_of, journal.state))
+    if isinstance(host.driver, SimulatedDriver):
+        host.driver.pretend(host.clock.boottime_ns, partial(in_use, journal.state))
+    work = partial(work_of, journal.state)
+    sampler = Sampler(bus, host, config.node, config.sample_s, work, agent.take)
     health.metrics.add(sampler.metrics)
     await health.start(
         config.http_host, config.http_port, tls_cert=config.tls_cert, tls_key=config.tls_key

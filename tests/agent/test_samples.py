@@ -28,7 +28,6 @@ from penstock_node_agent.drivers.port import DriverSilent, ProcessReading, Readi
 from penstock_node_agent.host import nobodys
 from penstock_node_agent.owners import ProcessOwners
 from penstock_node_agent.readings import Sampler, Work, work_of
-from penstock_runtime.clock import VirtualClock
 from penstock_runtime.metrics import Metric, Metrics
 
 NOW_MS = 1_700_000_000_000
@@ -67,14 +66,15 @@ class Sampling:
     def __init__(self, *readings: Reading, owners: dict[int, str] | None = None) -> None:
         self.bus, self.driver = PublishedBus(), Driver(*readings)
         self.orders: dict[str, LeaseOrder] = {}
-        clock = VirtualClock()
+        self.told: list[events.DevicesRead] = []
         host: Any = SimpleNamespace(
             driver=self.driver,
-            clock=SimpleNamespace(now_ns=lambda: NOW_MS * 1_000_000, other=clock),
+            clock=SimpleNamespace(now_ns=lambda: NOW_MS * 1_000_000, boottime_ns=lambda: 5),
             owners_of=nobodys if owners is None else lambda pids, key_of_slot: owners,
         )
         bus: Any = self.bus
-        self.sampler = Sampler(bus, host, "n1", 0.001, lambda: Work(self.orders, {}))
+        works = lambda: Work(self.orders, {})  # noqa: E731
+        self.sampler = Sampler(bus, host, "n1", 0.001, works, self.told.append)
 
     async def first(self, eventually: Any) -> NodeSample:
         task = asyncio.ensure_future(self.sampler.keep())

@@ -251,5 +251,4 @@ def _lose_end(state: State, lease: Lease, spool_bytes: tuple[int, int] | None) -
 
 def _known_ns(lease: Lease) -> int:
     """The last instant that is known of it."""
-    known_ms = max(lease.open_ms, lease.order.granted_ns // 1_000_000)
-    return known_ms * 1_000_000 - lease.order.granted_ns + lease.received_ns
+    return lease.boot_ns(max(lease.open_ms, lease.order.granted_ns // 1_000_000))

@@ -76,6 +76,21 @@ class DevicesSeen(Event, frozen=True, kw_only=True, omit_defaults=True, tag="dev
     checks: bool | None = None
 
 
+class DeviceRead(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one device reads: its energy counter, and how much of it is used. None = not said."""
+
+    uuid: str
+    energy_mj: int | None = None
+    used_milli: int | None = None
+
+
+class DevicesRead(Event, frozen=True, kw_only=True, omit_defaults=True, tag="devices_read"):
+    """Some of the node's devices were read at about that time."""
+
+    at_ns: int
+    readings: tuple[DeviceRead, ...]
+
+
 class AbilitiesChanged(
     Event, frozen=True, kw_only=True, omit_defaults=True, tag="abilities_changed"
 ):
@@ -159,9 +174,10 @@ class ReaperReady(Event, frozen=True, kw_only=True, omit_defaults=True, tag="rea
 
 
 class SegmentsCut(Event, frozen=True, kw_only=True, omit_defaults=True, tag="segments_cut"):
-    """A minute is over, or somebody audits. Every end up to `at_ns` has been told."""
+    """A minute is over, or somebody audits (`audit`). Every end up to `at_ns` has been told."""
 
     at_ns: int
+    audit: bool = False
 
 
 class NodeStopping(Event, frozen=True, kw_only=True, omit_defaults=True, tag="node_stopping"):
@@ -185,9 +201,11 @@ class BatchNumbered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="b
 
 
 class UsageDelivered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="usage_delivered"):
-    """The oldest `count` segments are stored, or the oldest batch of a former boot."""
+    """The oldest `count` segments and `slices` are stored, or the oldest batch of a former
+    boot."""
 
     count: int = 0
+    slices: int = 0
     former: bool = False
 
 
@@ -233,6 +251,7 @@ class SlotCleared(Event, frozen=True, kw_only=True, omit_defaults=True, tag="slo
 AnyEvent = (
     AgentStarted
     | DevicesSeen
+    | DevicesRead
     | AbilitiesChanged
     | DeviceErred
     | Reconnected

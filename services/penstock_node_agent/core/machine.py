@@ -14,7 +14,7 @@ import msgspec
 
 from penstock_contracts.leases import Described, DesiredAck, NodeDesired
 from penstock_contracts.nodes import NodeDescription
-from penstock_node_agent.core import attempts, endings, events, spools
+from penstock_node_agent.core import attempts, drawn, endings, events, spools
 from penstock_node_agent.core.description import closed, describe_anew, facts_of, offers_of
 from penstock_node_agent.core.instructions import (
     Forget,
@@ -111,6 +111,10 @@ def _devices_seen(state: State, event: events.DevicesSeen, todo: Instructions) -
         )
         state.reports.append(Described(state.described))
     attempts.leave_bad_devices(state, event.at_ns, todo)
+
+
+def _devices_read(state: State, event: events.DevicesRead, todo: Instructions) -> None:
+    drawn.read(state, event)
 
 
 def _abilities_changed(state: State, event: events.AbilitiesChanged, todo: Instructions) -> None:
@@ -222,7 +226,7 @@ def _finished(state: State, event: events.Finished, todo: Instructions) -> None:
 
 
 def _cut(state: State, event: events.SegmentsCut, todo: Instructions) -> None:
-    cut_all(state, event.at_ns)
+    cut_all(state, event.at_ns, audit=event.audit)
 
 
 def _stopping(state: State, event: events.NodeStopping, todo: Instructions) -> None:
@@ -243,6 +247,7 @@ def _usage_delivered(state: State, event: events.UsageDelivered, todo: Instructi
         del state.former[:1]
     else:
         del state.usage[: event.count]
+        del state.slices[: event.slices]
 
 
 def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -> None:
@@ -253,6 +258,7 @@ def _slot_cleared(state: State, event: events.SlotCleared, todo: Instructions) -
 _HANDLERS: dict[type, Callable[[State, Any, Instructions], None]] = {
     events.AgentStarted: _started,
     events.DevicesSeen: _devices_seen,
+    events.DevicesRead: _devices_read,
     events.AbilitiesChanged: _abilities_changed,
     events.DeviceErred: _device_erred,
     events.Reconnected: _reconnected,

@@ -11,7 +11,7 @@ import msgspec
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.leases import RUN, Declined, Exited, LeaseOrder, ReportItem
 from penstock_contracts.nodes import Device, NodeDescription
-from penstock_contracts.usage import Segment, UsageBatch
+from penstock_contracts.usage import DeviceSlice, Segment, UsageBatch
 
 HELD = "held"
 READYING = "readying"
@@ -30,6 +30,15 @@ UNBEGUN = (HELD, READYING, PREPARED)
 MS_NS = 1_000_000
 
 
+class Share(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What one of its devices did for a lease since its last segment; None = unknown for a part of
+    that. Its use is counted up to `upto_ns`."""
+
+    upto_ns: int
+    energy_mj: int | None = 0
+    used_milli_ns: int | None = 0
+
+
 class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One rank's lease. `desired` false: the scheduler dropped it, it ends and is forgotten.
     `tale`: what was told of it.
@@ -39,7 +48,7 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     last been heard by whoever ordered it, CLOCK_BOOTTIME; its `disconnect_s` counts from there.
     `unready`: what it needs is not there, or may not be since the agent began anew. `gone_ns`:
     nothing of its processes is left since then. `untold`: how it ended, told once its outputs are
-    stored.
+    stored. `shares`: of the devices that have been read since it began.
     """
 
     key: str
@@ -60,6 +69,11 @@ class Lease(msgspec.Struct, kw_only=True, omit_defaults=True):
     unready: bool = False
     gone_ns: int | None = None
     untold: Exited | Declined | None = None
+    shares: dict[str, Share] = {}
+
+    def boot_ns(self, at_ms: int) -> int:
+        """An instant on the lease's axis, as CLOCK_BOOTTIME."""
+        return at_ms * MS_NS - self.order.granted_ns + self.received_ns
 
     def axis_ms(self, at_ns: int) -> int:
         """An instant on the lease's axis: the grant's server time plus the host's own clock."""
@@ -126,6 +140,20 @@ class Counter(msgspec.Struct, kw_only=True):
     running_milli_ms: int = 0
 
 
+class Gauge(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A device's newest reading, at `at_ns`, and what it did since its last slice (`open_ms`, on
+    the node's axis); None = unknown for a part of that. Its use is counted up to `upto_ns`."""
+
+    at_ns: int
+    open_ms: int
+    energy_mj: int | None = None
+    used_milli: int | None = None
+    slices: int = 0
+    drawn_mj: int | None = 0
+    done_milli_ns: int | None = 0
+    upto_ns: int = 0
+
+
 class State(msgspec.Struct, kw_only=True):
     """`current`: the newest lease key per job and rank. `former`: unsent usage of earlier boots.
     `described`: what was last said of the node. `strays`: what the reaper runs and nobody here
@@ -156,8 +184,10 @@ class State(msgspec.Struct, kw_only=True):
     leases: dict[str, Lease] = {}
     current: dict[str, str] = {}
     counters: dict[str, Counter] = {}
+    gauges: dict[str, Gauge] = {}
     reports: list[ReportItem] = []
     usage: list[Segment] = []
+    slices: list[DeviceSlice] = []
     former: list[UsageBatch] = []
     spools: dict[str, Spool] = {}
     slots: int = 0

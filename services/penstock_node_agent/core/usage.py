@@ -7,12 +7,16 @@ which instants they are.
 
 from __future__ import annotations
 
+import msgspec
+
 from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
+from penstock_node_agent.core.drawn import close_slices, retire_slices, take_drawn
 from penstock_node_agent.core.state import RUNNING, Counter, Lease, State
 
 BATCH_BYTES = 400_000
 SEGMENT_BYTES = 320
-DEVICE_BYTES = 64
+DEVICE_BYTES = 104
+SLICE_BYTES = 240
 """A batch and its counters stay well below the broker's largest message, 1 MiB, however many
 devices there are."""
 SEGMENTS_OWED_MAX = 20_000
@@ -22,6 +26,8 @@ SEGMENTS_OWED_MAX = 20_000
 def close_segment(state: State, lease: Lease, to_ms: int, *, last: bool) -> None:
     """End the open segment at `to_ms` and begin the next there."""
     order = lease.order
+    used, energy = take_drawn(state, lease, to_ms)
+    known = [of_one for of_one in energy if of_one is not None]
     state.usage.append(
         Segment(
             lease_seq=order.lease_seq,
@@ -35,7 +41,10 @@ def close_segment(state: State, lease: Lease, to_ms: int, *, last: bool) -> None
             devices=order.devices,
             gpu_milli=order.gpu_milli,
             cpu_milli=order.cpu_milli,
+            energy_mj=sum(known) if known and len(known) == len(energy) else None,
             last=last,
+            used_milli_ms=used,
+            device_energy_mj=energy,
         )
     )
     for uuid in order.devices:
@@ -46,9 +55,10 @@ def close_segment(state: State, lease: Lease, to_ms: int, *, last: bool) -> None
     lease.open_ms = to_ms
 
 
-def cut_all(state: State, at_ns: int) -> None:
+def cut_all(state: State, at_ns: int, *, audit: bool = False) -> None:
     """Close what is open of everything that runs."""
     state.counted_ms = max(state.counted_ms, state.axis_ms(at_ns))
+    close_slices(state, at_ns, audit=audit)
     if len(state.usage) >= SEGMENTS_OWED_MAX:
         return
     for lease in state.leases.values():
@@ -67,35 +77,39 @@ def next_batch(state: State, at_ns: int) -> UsageBatch | None:
     go."""
     if state.former:
         return state.former[0]
-    if not state.usage:
+    if not (state.usage or state.slices):
         return None
     return batch_now(state, at_ns)
 
 
 def batch_now(state: State, at_ns: int) -> UsageBatch:
     """The oldest segments; with the last of them the counters, which cover all segments closed so
-    far."""
+    far, and as many slices as there is room for."""
     count = _count_that_fits(state.usage)
     complete = count == len(state.usage)
+    room = BATCH_BYTES - sum(map(_bytes_of, state.usage[:count]))
     return UsageBatch(
         node=state.node,
         boot_id=state.boot_id,
         batch=state.batch + 1,
         segments=tuple(state.usage[:count]),
         counters=_counters(state, state.axis_ms(at_ns)) if complete else (),
+        slices=tuple(state.slices[: 1 + max(0, room) // SLICE_BYTES]) if complete else (),
     )
 
 
 def retire_boot(state: State) -> None:
     """The host has booted again: what the former boot owes leaves under its own name."""
-    while state.usage:
+    retire_slices(state)
+    while state.usage or state.slices:
         batch = batch_now(state, state.anchor_ns)
         if batch.counters:
             counters = _counters(state, state.counted_ms)
-            batch = UsageBatch(batch.node, batch.boot_id, batch.batch, batch.segments, counters)
+            batch = msgspec.structs.replace(batch, counters=counters)
         state.former.append(batch)
         state.batch = batch.batch
         del state.usage[: len(batch.segments)]
+        del state.slices[: len(batch.slices)]
     state.counters.clear()
     state.batch = 0
 
@@ -103,10 +117,14 @@ def retire_boot(state: State) -> None:
 def _count_that_fits(segments: list[Segment]) -> int:
     room = BATCH_BYTES
     for count, segment in enumerate(segments):
-        room -= SEGMENT_BYTES + DEVICE_BYTES * len(segment.devices)
+        room -= _bytes_of(segment)
         if room < 0 and count:
             return count
     return len(segments)
+
+
+def _bytes_of(segment: Segment) -> int:
+    return SEGMENT_BYTES + DEVICE_BYTES * len(segment.devices)
 
 
 def _counters(state: State, upto_ms: int) -> tuple[DeviceCounter, ...]:

@@ -1,13 +1,13 @@
 """What would a host with these GPUs look like?
 
-Declares devices that are not there; jobs on them are real processes. What nobody can use reads as
-idle: no work on it, no memory in use; of power and heat nothing is said.
+Declares devices that are not there; jobs on them are real processes. No memory of them is in use,
+and of heat nothing is said. While something runs on one, it pretends to be busy and to draw for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from penstock_contracts.nodes import Device
@@ -42,6 +42,27 @@ MEMORY_GIB = {
     "MI300X": 192,
 }
 """By data sheet, the largest variant; another model's memory is unknown."""
+POWER_W = {
+    "V100": 300,
+    "T4": 70,
+    "A10": 150,
+    "A40": 300,
+    "A100": 400,
+    "L4": 72,
+    "L40S": 350,
+    "H100": 700,
+    "H200": 700,
+    "B200": 1000,
+    "GB200": 1200,
+    "B300": 1400,
+    "MI300X": 750,
+}
+"""By data sheet, the most that one draws."""
+POWER_W_OF_OTHERS = 300
+IDLE_PERCENT, BUSY_PERCENT = 10, 80
+"""Of that, with nothing and with anything on it."""
+UTILISATION_PERCENT = 90
+PJ_PER_MJ = 1_000_000_000
 NUMA_GPUS = 4
 _FORM = re.compile(
     r"(?P<count>[0-9]{1,3})x(?P<model>[A-Za-z0-9][A-Za-z0-9_.+-]{0,39})"
@@ -81,6 +102,17 @@ class SimulatedDriver:
             for index in range(simulated.devices)
         )
 
+        self._busy: Callable[[], Collection[str]] = tuple
+        self._boottime_ns: Callable[[], int] | None = None
+        self._read_ns = 0
+        self._drawn_pj: dict[str, int] = {}
+
+    def pretend(self, boottime_ns: Callable[[], int], busy: Callable[[], Collection[str]]) -> None:
+        """From now on what devices read depends on whether they are `busy`. Until then nobody knows
+        what they draw."""
+        self._boottime_ns, self._busy = boottime_ns, busy
+        self._read_ns = self._read_ns or boottime_ns()
+
     def discover(self) -> tuple[Device, ...]:
         return self._devices
 
@@ -92,17 +124,36 @@ class SimulatedDriver:
         )
 
     def sample(self) -> tuple[Reading, ...]:
+        busy = self._busy()
+        since_ns = self._pass_time()
         return tuple(
             Reading(
                 uuid=device.uuid,
                 index=device.index,
                 model=device.model,
-                utilisation_percent=0,
+                utilisation_percent=UTILISATION_PERCENT if device.uuid in busy else 0,
                 memory_used_mib=0,
                 memory_free_mib=device.memory_mib,
+                energy_mj=self._draw(device, since_ns, busy=device.uuid in busy),
             )
             for device in self._devices
         )
+
+    def _pass_time(self) -> int | None:
+        if self._boottime_ns is None:
+            return None
+        before, self._read_ns = self._read_ns, self._boottime_ns()
+        return self._read_ns - before
+
+    def _draw(self, device: Device, since_ns: int | None, *, busy: bool) -> int | None:
+        """Its counter, which has not gone back if boot time has not."""
+        if since_ns is None:
+            return None
+        power_w = POWER_W.get(device.model, POWER_W_OF_OTHERS)
+        power_mw = power_w * 10 * (BUSY_PERCENT if busy else IDLE_PERCENT)
+        drawn_pj = self._drawn_pj.get(device.uuid, 0) + power_mw * max(0, since_ns)
+        self._drawn_pj[device.uuid] = drawn_pj
+        return drawn_pj // PJ_PER_MJ
 
     def vitals(self) -> tuple[Vitals, ...]:
         return ()
