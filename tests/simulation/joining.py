@@ -44,7 +44,7 @@ class Guest:
 
     def __init__(self, world: Any, host: SimulatedHost, seed: int) -> None:
         self.host, self.key = host, ""
-        self.joined = self._was_out = False
+        self.joined = self._must_remove = False
         host.outside = True
         self._kernel: Kernel = world.kernel
         self._broker: ObservedBroker = world.broker
@@ -57,7 +57,7 @@ class Guest:
     def put_out(self) -> None:
         """Removed by an operator who has pulled its plug. It comes again with an empty disk, by the
         name of its old key first."""
-        self.joined, self._was_out, self.host.outside = False, True, True
+        self.joined, self._must_remove, self.host.outside = False, True, True
         self.host.lose_disk()
         self._kernel.spawn(OPERATOR, self._be_let_in)
 
@@ -81,7 +81,7 @@ class Guest:
         keys = [self.key] if self.key else []
         while not self.joined:
             await asyncio.sleep(AGAIN_S)
-            if self._was_out:  # a description that was still under way may have brought it back
+            if self._must_remove:
                 await self._remove()
             invite = self._draw_key()
             ttl_s, approved = self._rng.choice(TTL_S), self._rng.random() < 0.7
@@ -98,6 +98,8 @@ class Guest:
                 self._kernel.spawn(THIEF, lambda invite=invite: self._steal(invite))
             keys = keys or [self._draw_key()]
             self.joined = await self._join(invite, keys.pop(0), approved)
+            # A thief may have its name, or a description under way may have brought it back.
+            self._must_remove = True
         self.host.outside = False
         self.host.boot()
         self._kernel.spawn(self.host.name, self._renew)
