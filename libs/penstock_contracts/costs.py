@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock_contracts.bounds import DeviceId, Instant, Label, Name, Number
+from penstock_contracts.bounds import DEVICE_LETTERS_MAX, Instant, Label, Name, Number
 
 Kind = Literal["purchase", "rent", "hosting", "energy", "payout"]
 KINDS: tuple[Kind, ...] = ("purchase", "rent", "hosting", "energy", "payout")
@@ -29,6 +29,11 @@ PPM = 1_000_000
 COSTS_MAX = 10_000
 """Versions that a ledger keeps."""
 
+Device = Annotated[
+    str,
+    Meta(max_length=DEVICE_LETTERS_MAX, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:/-]*)?$(?!\n)"),
+]
+"""A UUID, or empty."""
 Micro = Annotated[int, Meta(ge=0, le=MICRO_MAX)]
 
 
@@ -57,11 +62,11 @@ class CostVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     kind: Kind
     effective_from_ms: Instant
     micro: Micro = 0
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "USD"
-    site: Name = ""
-    model: Name = ""
-    node: Name = ""
-    device: DeviceId | Literal[""] = ""
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$(?!\n)")] = "USD"
+    site: Label = ""
+    model: Label = ""
+    node: Label = ""
+    device: Device = ""
     per: Literal["device", "node"] = "device"
     every: Literal["hour", "month"] = "month"
     life_days: Annotated[int, Meta(ge=0, le=LIFE_DAYS_MAX)] = 0
@@ -81,15 +86,17 @@ class SetCost(msgspec.Struct, frozen=True):
 
 
 class CostsQuery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`query.metering.costs`."""
+    """`query.metering.costs`: those numbered behind `after`."""
 
     kind: Kind | Literal[""] = ""
+    after: Number = 0
 
 
-class CostsView(msgspec.Struct, frozen=True):
-    """All versions, oldest first."""
+class CostsView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By number. With `more`, ask again after the last one."""
 
     costs: tuple[CostVersion, ...]
+    more: bool = False
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ a sentence. It does not know how the sums were made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -179,7 +178,7 @@ def _percent(part: int, whole: int) -> str:
     return f"{tenths // 10}.{tenths % 10} %"
 
 
-def known_ppm(known_ms: Sequence[int], capacity_milli_ms: int) -> int | None:
+def known_ppm(known_ms: int, capacity_milli_ms: int) -> int | None:
     """How much of device time has measured energy."""
     total = capacity_milli_ms // 1_000
-    return min(PPM, sum(known_ms) * PPM // total) if total else None
+    return min(PPM, known_ms * PPM // total) if total else None
