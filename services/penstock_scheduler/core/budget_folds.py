@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def granted(state: State, job: Job, fact: LeaseGranted) -> None:
     """What was reserved with the grant is held until the ledger has settled it."""
     if fact.reserved:
-        state.budgets.reserve(grant_key(job.lease_seq, fact.job_id), fact.reserved)
+        state.budgets.reserve(grant_key(job.lease_seq, fact.job_id), fact.reserved, job.lease_seq)
     if state.budgets.acting(job.tenant, job.spec.project):
         state.payers[fact.job_id] = None
 
@@ -35,7 +35,7 @@ def leases_paid(state: State, fact: LeasesPaid, seq: int, now_ns: int) -> None:
         job = state.jobs.get(paid.job_id)
         if job is None or job.attempt != paid.attempt or not job.lease_seq:
             continue
-        state.budgets.reserve(grant_key(job.lease_seq, paid.job_id), paid.reserved)
+        state.budgets.reserve(grant_key(job.lease_seq, paid.job_id), paid.reserved, seq)
         for lease in state.leases_of(job):
             lease.paid_ms = paid.paid_ms
             state.touches.lease(lease)

@@ -27,10 +27,12 @@ PIECE_MS = 120_000
 
 
 class Hold(msgspec.Struct):
-    """What is reserved for one attempt, all since its grant, and how much of it is in `spent`."""
+    """What is reserved for one attempt, all since its grant, and how much of it is in `spent`.
+    `since`: the entry that began it."""
 
     reserved: int
     settled: int = 0
+    since: int = 0
 
     @property
     def open(self) -> int:
@@ -59,9 +61,11 @@ class Budget(msgspec.Struct, kw_only=True):
     def used_up(self) -> bool:
         return self.state.spent >= self.limit
 
-    def reserve(self, key: str, amount: int) -> None:
-        """`amount`: all since the grant; it never becomes less."""
-        hold = self.holds.setdefault(key, Hold(0))
+    def reserve(self, key: str, amount: int, seq: int) -> None:
+        """`amount`: all since the grant; it never becomes less. `seq`: who says it."""
+        hold = self.holds.get(key)
+        if hold is None:
+            hold = self.holds[key] = Hold(0, since=seq)
         self.held -= hold.open
         hold.reserved = max(hold.reserved, amount)
         self.held += hold.open
@@ -95,12 +99,9 @@ class Budget(msgspec.Struct, kw_only=True):
         over = [key for key in dict.fromkeys(state.over) if key in self.holds]
         if state.full:
             ended = {*over, *state.settled}
-            over += [k for k in self.holds if k not in ended and _seq_of(k) <= state.jobs_seq]
+            read_to = state.jobs_seq
+            over += [k for k, h in self.holds.items() if k not in ended and h.since <= read_to]
         return over
-
-
-def _seq_of(key: str) -> int:
-    return int(key.partition("/")[0])
 
 
 class Kept(msgspec.Struct, kw_only=True):
@@ -182,12 +183,12 @@ class Budgets:
         self.number = max(self.number, number)
         self.rates, self.rates_number = versions, number
 
-    def reserve(self, key: str, reserved: Mapping[str, int]) -> None:
+    def reserve(self, key: str, reserved: Mapping[str, int], seq: int) -> None:
         """A budget that is gone holds nothing."""
         for budget_id, amount in reserved.items():
             budget = self.by_id.get(budget_id)
             if budget is not None:
-                budget.reserve(key, amount)
+                budget.reserve(key, amount, seq)
 
     def _put(self, budget: Budget) -> None:
         self.by_id[budget.state.budget_id] = budget
