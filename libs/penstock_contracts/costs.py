@@ -62,7 +62,7 @@ class CostVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     kind: Kind
     effective_from_ms: Instant
     micro: Micro = 0
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$(?!\n)")] = "USD"
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "USD"
     site: Label = ""
     model: Label = ""
     node: Label = ""

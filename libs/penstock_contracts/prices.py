@@ -25,7 +25,7 @@ MEMORY = "memory"
 ENERGY = "energy"
 """What the devices drew while the work ran, as they measured it."""
 JOB = "job"
-"""Once for each lease of a job's rank that ran."""
+"""Once for each attempt of a job that ran."""
 
 Unit = Literal["gpu_hour", "cpu_hour", "gib_hour", "kwh", "job"]
 Tier = Literal["", "on_demand", "spot", "reserved"]
@@ -72,7 +72,7 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     effective_from_ms: Instant
     unit: Unit
     micro: Annotated[int, Meta(ge=0, le=MICRO_MAX)]
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "USD"
     tenant: Name = ""
     site: Name = ""
     tier: Tier = ""
@@ -203,8 +203,8 @@ def bound_micro(
         return 0
     memo: dict[tuple[str, str], list[PriceVersion]] = {}
     total = 0
-    for rank in ranks:
-        for sku, amount_per_ms in _burdens(rank):
+    for index, rank in enumerate(ranks):
+        for sku, amount_per_ms in _burdens(rank, index == 0):
             key = (sku, rank.site)
             if key not in memo:
                 asked = Asked(sku, tenant, rank.site, tier)
@@ -213,14 +213,15 @@ def bound_micro(
     return total
 
 
-def _burdens(rank: RankShape) -> Iterable[tuple[str, int]]:
+def _burdens(rank: RankShape, is_first: bool) -> Iterable[tuple[str, int]]:
     """SKUs, and how much of each a rank uses in 1 ms (of energy in 1 s: mW are mJ/s)."""
     for model in rank.models:
         yield gpu_sku(model), rank.gpu_milli
         yield ENERGY, DEVICE_MW_MAX
     yield CPU_BESIDE_GPU if rank.models else CPU, rank.cpu_milli
     yield MEMORY, rank.memory_mib
-    yield JOB, 1
+    if is_first:
+        yield JOB, 1
 
 
 def _in_force(

@@ -162,16 +162,22 @@ class NodeQuery(msgspec.Struct, frozen=True):
 
 
 class UsageQuery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`query.metering.usage`. Half-open `[from_ms, to_ms)`; None = unbounded."""
+    """`query.metering.usage`. Half-open `[from_ms, to_ms)`; None = unbounded. `project` None = all
+    of them, "" = what belongs to none; `by_project`: each by itself."""
 
     tenant: Label = ""
     from_ms: Instant | None = None
     to_ms: Instant | None = None
+    project: Label | None = None
+    by_project: bool = False
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant's use of one SKU. `quantity` in `unit` (`gpu_milli_ms`, `cpu_milli_ms`); price
-    and cost in micro-currency; `price_micro_per_hour` per whole GPU (or core) and hour.
+    """One tenant's use of one SKU at one price. `quantity` in `unit` was used, `billed_quantity` is
+    to be paid. `price_micro_per_hour` is for one of `per` (`gpu_hour`, `cpu_hour`, `gib_hour`,
+    `kwh`, `job`), whose quantities are counted in `unit`. `cost_micro` is before the free allowance
+    of a month, which its bill takes off. `price_version` 0: there was no price. `jobs` that began
+    to run in that time, each attempt by itself.
     """
 
     tenant: str
@@ -182,6 +188,10 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_micro: int
     currency: str
     jobs: int = 0
+    project: str = ""
+    per: str = "gpu_hour"
+    billed_quantity: int = 0
+    price_version: int = 0
 
 
 class UsageView(msgspec.Struct, frozen=True):

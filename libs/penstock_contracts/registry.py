@@ -13,6 +13,7 @@ from penstock_contracts import (
     joining,
     journal,
     leases,
+    metered,
     nodes,
     public,
     queries,
@@ -31,6 +32,7 @@ from penstock_contracts.message_type import (
     SERVICE,
     MessageType,
 )
+from penstock_contracts.money_messages import MONEY
 from penstock_contracts.questions import QUESTIONS
 
 MESSAGES: tuple[MessageType, ...] = (
@@ -178,6 +180,17 @@ MESSAGES: tuple[MessageType, ...] = (
         summary="All segments and counters the node owes.",
     ),
     MessageType(
+        name="usage_metered",
+        subject="metered.{tenant}.usage",
+        carrier="METERED",
+        payload=metered.MeteredUse,
+        key="id; (batch, index)",
+        writers=(METERING,),
+        readers=ASKERS,
+        summary="One segment of use that the ledger has taken, as a CloudEvent in binary mode "
+        "(attributes in headers `ce-…`); where metering is told to.",
+    ),
+    MessageType(
         name="job_log",
         subject="log.{tenant}.{job_id}.{attempt}.{rank}.{stream}",
         carrier="LOGS",
@@ -255,6 +268,7 @@ MESSAGES: tuple[MessageType, ...] = (
         summary="A node asks for its next credential, with its own key.",
     ),
     *QUESTIONS,
+    *MONEY,
     *DEPOT,
 )
 

@@ -1,7 +1,7 @@
 """What does metering answer when asked?
 
-One handler per query of the registry. Answers speak of committed rows only. It does not know how
-they are computed.
+One handler per query and command of the registry. Answers speak of committed rows only. It does not
+know how they are computed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
 from penstock_contracts.errors import MALFORMED, Refusal
+from penstock_contracts.exports import ExportPage, ExportQuery
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import (
     Answer,
@@ -27,15 +28,23 @@ from penstock_contracts.queries import (
     UsageQuery,
 )
 from penstock_metering.audit import Auditor
+from penstock_metering.commands import Commands
+from penstock_metering.deriving import Deriver
+from penstock_metering.exports import Exports
+from penstock_metering.fence import Superseded
+from penstock_metering.ingest import DatabaseBusy
+from penstock_metering.money_questions import MONEY_QUESTIONS, LookUp
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
 from penstock_metering.threads import Run
+from penstock_runtime.clock import Clock
 from penstock_runtime.outages import until_answered
 
 log = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE_MAX = 64
 SETTLE_S_MAX = 1.0
+DERIVE_S_MAX = 4.0
 _MS_MAX = 1 << 62
 _encode = msgspec.json.Encoder().encode
 
@@ -43,30 +52,49 @@ Handler = Callable[[Any], Awaitable[Any]]
 
 
 class Answers:
-    """Subscribes to the queries and answers them; each runs as a task, bounded in number. No queue
-    group: one that is frozen would swallow its share of the questions."""
+    """Subscribes to queries and commands and answers them; each runs as a task, bounded in number.
+    No queue group: one that is frozen would swallow its share of the questions."""
 
     def __init__(
-        self, bus: Bus, library: Library, auditor: Auditor, run: Run, progress: Progress
+        self,
+        bus: Bus,
+        library: Library,
+        auditor: Auditor,
+        run: Run,
+        progress: Progress,
+        commands: Commands,
+        exports: Exports,
+        clock: Clock,
+        deriver: Deriver,
     ) -> None:
         self._bus = bus
+        self._deriver = deriver
+        self._clock = clock
+        self._exports = exports
         self._run = run
         self._library = library
         self._progress = progress
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._subscriptions: list[Subscription] = []
         self._handlers: dict[str, tuple[type, Handler]] = {
-            "job": (JobQuery, self._job),
-            "jobs": (JobsQuery, partial(self._read, library.jobs)),
-            "usage": (UsageQuery, self._usage),
-            "audit": (MeteringAuditQuery, auditor.audit),
+            "query.metering.job": (JobQuery, self._job),
+            "query.metering.jobs": (JobsQuery, partial(self._read, library.jobs)),
+            "query.metering.usage": (UsageQuery, self._usage),
+            "query.metering.audit": (MeteringAuditQuery, auditor.audit),
+            "query.metering.export": (ExportQuery, self._export),
         }
+        for what, asked in MONEY_QUESTIONS.items():
+            look_up = partial(self._money, asked.look_up)
+            self._handlers[f"query.metering.{what}"] = (asked.payload, look_up)
+        for what, command in commands.known.items():
+            obey = partial(commands.obey, what)
+            self._handlers[f"command.metering.{what}"] = (command.payload, obey)
 
     async def open(self, stopping: Callable[[], bool]) -> None:
         """Be asked from now on, once the broker hears of it. Raises Stopping."""
-        for what, (question, handler) in self._handlers.items():
+        for name, (question, handler) in self._handlers.items():
             decode: Callable[[bytes], Any] = msgspec.json.Decoder(question).decode
-            subject = f"{ROOT}.query.metering.{what}"
+            subject = f"{ROOT}.{name}"
             take = partial(self._take, decode, handler)
             subscribe = partial(self._bus.subscribe, subject, take)
             self._subscriptions.append(await until_answered(subscribe, stopping))
@@ -79,6 +107,7 @@ class Answers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._exports.close()
 
     def _take(self, decode: Callable[[bytes], Any], handler: Handler, message: Message) -> None:
         if len(self._tasks) >= QUERIES_AT_ONCE_MAX:
@@ -119,11 +148,27 @@ class Answers:
             return Refusal("invalid_field", "a time in Unix ms is out of range", "from_ms")
         return await self._read(self._library.usage, query)
 
+    async def _money(self, look_up: LookUp, question: Any) -> Any:
+        now_ms = self._clock.now_ns() // 1_000_000
+        return await self._read(partial(self._library.look_up, look_up, now_ms), question)
+
+    async def _export(self, query: ExportQuery) -> Any:
+        if query.export:
+            page = await self._run(self._exports.turn, query)
+        else:
+            now_ms = self._clock.now_ns() // 1_000_000
+            page = await self._read(partial(self._exports.begin, now_ms), query)
+        if isinstance(page, ExportPage):
+            self._exports.watch(page)
+        return page
+
     async def _read(self, look_up: Callable[[Any], Any], query: Any) -> Any:
         """From a ledger that holds what had arrived when the question came, unless it is busy."""
         try:
             async with asyncio.timeout(SETTLE_S_MAX):
                 await self._progress.settle()
-        except TimeoutError:
+            async with asyncio.timeout(DERIVE_S_MAX):
+                await self._deriver.catch_up()
+        except (TimeoutError, DatabaseBusy, Superseded):
             log.warning("answering from a ledger that is behind")
         return await self._run(look_up, query)

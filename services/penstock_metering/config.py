@@ -9,6 +9,7 @@ from msgspec import Meta
 from penstock_runtime.config import CommonConfig
 
 DATABASE_FILE = "ledger.sqlite"
+RAW_KEPT_DAYS = 90
 
 
 class Config(CommonConfig, frozen=True, kw_only=True):
@@ -21,6 +22,22 @@ class Config(CommonConfig, frozen=True, kw_only=True):
             f"without it {DATABASE_FILE} in the data directory."
         ),
     ] = None
+
+    usage_events: Annotated[
+        bool,
+        Meta(
+            description="Publish an event for each segment of use on penstock.v1.metered.*.usage, "
+            "for another system to bill."
+        ),
+    ] = False
+
+    raw_kept_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="For how long the segments of a closed month are kept as agents sent them.",
+        ),
+    ] = RAW_KEPT_DAYS
 
     @property
     def database_url(self) -> str:

@@ -1,160 +1,165 @@
 """How much was used, by whom, at which price?
 
-Sums ledger lines in SQL, clipped to their leases, to the time asked for and to the time each price
-was in force; only the sum is multiplied and rounded. Who pays is who the scheduler granted the
-lease to, whatever the segment says. It does not know what a job is beyond its id.
+Read from what is rated: whole days from their sums, a part of a day from the leases that were there
+in it. Only sums of quantities are multiplied and rounded. Free allowances belong to a month's bill
+and are not taken off here. It does not know what a job is beyond its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from penstock_contracts.prices import PriceVersion, money_micro
 from penstock_metering import schema
-from penstock_metering.core.rating import (
-    CPU_SKU,
-    CPU_UNIT,
-    GPU_SKU,
-    GPU_UNIT,
-    Price,
-    PriceWindow,
-    cost_micro,
-    windows,
-)
+from penstock_metering.core.months import MS_PER_DAY
+from penstock_metering.core.parts import FLAT, RUNNING
+from penstock_metering.part_days import read_part_day
+from penstock_metering.price_book import read_book
+from penstock_metering.schema_rating import rated, usage_days
 
-_lines, _leases = schema.ledger_lines, schema.leases
-_batches, _models = schema.usage_batches, schema.device_models
+_leases = schema.leases
+_USED = (RUNNING, FLAT)
+"""States in which something was used; of others what is billed counts."""
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """What one owner (a tenant or a job) used of one SKU under one price version."""
+    """What one owner (a tenant or a job) used of one SKU under one price version (None: there was
+    none). `quantity` was used, `billed_quantity` is to be paid. `runs`: attempts that began."""
 
     owner: str
+    project: str = ""
     sku: str
     unit: str
     quantity: int
-    price: Price
-    jobs: int
+    billed_quantity: int
+    price: PriceVersion | None
+    runs: int
 
     @property
     def cost_micro(self) -> int:
-        return cost_micro(self.quantity, self.price.micro_per_hour)
+        return 0 if self.price is None else money_micro(self.billed_quantity, self.price)
 
 
-def read_prices(connection: sa.Connection) -> list[Price]:
-    return [Price(**row._mapping) for row in connection.execute(sa.select(schema.prices))]
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one tenant (empty = all) and perhaps project, within `[from_ms, to_ms)` (None = open)."""
+
+    tenant: str = ""
+    project: str | None = None
+    by_project: bool = False
+    from_ms: int | None = None
+    to_ms: int | None = None
 
 
-def use_by_tenant(
-    connection: sa.Connection, tenant: str, from_ms: int | None, to_ms: int | None
-) -> list[Use]:
-    """Every tenant's use, or one's, within `[from_ms, to_ms)`; ordered by tenant and SKU."""
-    only = [_leases.c.tenant == tenant] if tenant else []
-    return _use(connection, _leases.c.tenant, only, from_ms, to_ms)
+_Key = tuple[str, str, str, str, int]
+"""Owner, project, SKU, unit, price version"""
+
+
+class _Uses:
+    def __init__(self, prices: Mapping[int, PriceVersion]) -> None:
+        self._prices = prices
+        self._sums: dict[_Key, list[int]] = {}
+
+    def add(self, key: _Key, quantity: int, billed_quantity: int, runs: int) -> None:
+        sums = self._sums.setdefault(key, [0, 0, 0])
+        sums[0] += quantity
+        sums[1] += billed_quantity
+        sums[2] += runs
+
+    def uses(self) -> list[Use]:
+        return [
+            Use(
+                owner=owner,
+                project=project,
+                sku=sku,
+                unit=unit,
+                quantity=sums[0],
+                billed_quantity=sums[1],
+                price=self._prices.get(version),
+                runs=sums[2],
+            )
+            for (owner, project, sku, unit, version), sums in sorted(self._sums.items())
+            if any(sums)
+        ]
+
+
+def use_by_tenant(connection: sa.Connection, asked: Asked) -> list[Use]:
+    """Ordered by tenant, project, SKU and price version."""
+    found = _Uses(read_book(connection).by_number)
+    first_day, last_day, rests = _divide(asked.from_ms, asked.to_ms)
+    for row in connection.execute(_sum_days(asked, first_day, last_day)):
+        project = row.project if asked.by_project else ""
+        key = (row.tenant, project, row.sku, row.unit, row.price_version)
+        found.add(key, int(row.quantity), int(row.billed_quantity), int(row.leases))
+    for from_ms, to_ms in rests:
+        for lease, part, unit in read_part_day(connection, asked.tenant, from_ms, to_ms):
+            if asked.project is None or asked.project == lease.project:
+                project = lease.project if asked.by_project else ""
+                key = (lease.tenant, project, part.sku, unit, part.price_version)
+                used = part.quantity if part.state in _USED else 0
+                found.add(key, used, part.billed_quantity, part.runs)
+    return found.uses()
 
 
 def use_by_job(connection: sa.Connection, job_ids: Sequence[str]) -> dict[str, list[Use]]:
-    found: dict[str, list[Use]] = {}
-    if job_ids:
-        only = [_leases.c.job_id.in_(job_ids)]
-        for use in _use(connection, _leases.c.job_id, only, None, None):
-            found.setdefault(use.owner, []).append(use)
-    return found
-
-
-def _use(
-    connection: sa.Connection,
-    owner: sa.Column[Any],
-    only: Iterable[sa.ColumnElement[bool]],
-    from_ms: int | None,
-    to_ms: int | None,
-) -> list[Use]:
-    prices = read_prices(connection)
-    found = []
-    for sku in sorted({price.sku for price in prices}):
-        for window in windows(prices, sku):
-            clipped = _intersect(window, from_ms, to_ms)
-            statement = _sum_statement(owner, [*only, _rated_as(sku, prices)], clipped)
-            for row in connection.execute(statement):
-                found.append(
-                    Use(
-                        owner=row.owner,
-                        sku=sku if sku != GPU_SKU or not row.model else f"{GPU_SKU}/{row.model}",
-                        unit=CPU_UNIT if sku == CPU_SKU else GPU_UNIT,
-                        quantity=int(row.quantity),
-                        price=window.price,
-                        jobs=row.jobs,
-                    )
-                )
-    return sorted(found, key=lambda use: (use.owner, use.sku, use.price.version))
-
-
-def _rated_as(sku: str, prices: Sequence[Price]) -> sa.ColumnElement[bool]:
-    """Which lines this SKU's price applies to."""
-    if sku == CPU_SKU:
-        return _lines.c.device == ""
-    if sku != GPU_SKU:
-        return _models.c.model == sku.removeprefix(f"{GPU_SKU}/")
-    own = sorted({p.sku.removeprefix(f"{GPU_SKU}/") for p in prices if p.sku.startswith("gpu/")})
-    model = sa.func.coalesce(_models.c.model, "")
-    return sa.and_(_lines.c.device != "", model.not_in(own))
-
-
-def _intersect(
-    window: PriceWindow, from_ms: int | None, to_ms: int | None
-) -> tuple[int, int | None]:
-    start = window.from_ms if from_ms is None else max(from_ms, window.from_ms)
-    ends = [end for end in (window.to_ms, to_ms) if end is not None]
-    return start, min(ends) if ends else None
-
-
-def _sum_statement(
-    owner: sa.Column[Any],
-    only: Iterable[sa.ColumnElement[bool]],
-    window: tuple[int, int | None],
-) -> sa.Select[Any]:
-    start_ms, end_ms = window
-    first = _greater(_greater(_lines.c.t0_ms, _leases.c.granted_ms), sa.literal(start_ms))
-    last = _lesser(_lines.c.t1_ms, _leases.c.released_ms)
-    if end_ms is not None:
-        last = _lesser(last, sa.literal(end_ms))
-    model = sa.func.coalesce(_models.c.model, "")
-    return (
-        sa.select(
-            owner.label("owner"),
-            model.label("model"),
-            sa.func.sum(_lines.c.milli * (last - first)).label("quantity"),
-            sa.func.count(sa.distinct(_lines.c.job_id)).label("jobs"),
-        )
-        .select_from(_lines)
-        .join(
-            _leases,
-            sa.and_(
-                _leases.c.lease_seq == _lines.c.lease_seq,
-                _leases.c.job_id == _lines.c.job_id,
-                _leases.c.rank == _lines.c.rank,
-            ),
-        )
-        .join(
-            _batches,
-            sa.and_(_batches.c.number == _lines.c.batch_number, _batches.c.node == _leases.c.node),
-        )
-        .outerjoin(
-            _models,
-            sa.and_(_models.c.node == _batches.c.node, _models.c.uuid == _lines.c.device),
-        )
-        .where(*only, last > first)
-        .group_by(owner, model)
+    """All that jobs used in all their attempts."""
+    found = _Uses(read_book(connection).by_number)
+    same = [rated.c[name] == _leases.c[name] for name in ("lease_seq", "job_id", "rank")]
+    columns = (rated.c.job_id, rated.c.sku, rated.c.unit, rated.c.price_version)
+    rows = connection.execute(
+        sa.select(*columns, *_sums(rated.c, rated.c.runs))
+        .join(_leases, sa.and_(*same))
+        .where(_leases.c.job_id.in_(job_ids))
+        .group_by(*columns)
     )
+    for row in rows:
+        key = (row.job_id, "", row.sku, row.unit, row.price_version)
+        found.add(key, int(row.quantity), int(row.billed_quantity), int(row.leases))
+    by_job: dict[str, list[Use]] = {}
+    for use in found.uses():
+        by_job.setdefault(use.owner, []).append(use)
+    return by_job
 
 
-def _greater(a: Any, b: Any) -> Any:
-    return sa.case((a < b, b), else_=a)
+def _divide(
+    from_ms: int | None, to_ms: int | None
+) -> tuple[int | None, int | None, list[tuple[int, int]]]:
+    """Whole days from the first one to before the last one (None = open), and what is left at both
+    ends."""
+    first_day = None if from_ms is None else -(-from_ms // MS_PER_DAY)
+    last_day = None if to_ms is None else to_ms // MS_PER_DAY
+    if from_ms is not None and to_ms is not None and (first_day or 0) > (last_day or 0):
+        return 0, 0, [(from_ms, to_ms)] if from_ms < to_ms else []
+    rests = []
+    if from_ms is not None and first_day is not None and from_ms < first_day * MS_PER_DAY:
+        rests.append((from_ms, first_day * MS_PER_DAY))
+    if to_ms is not None and last_day is not None and last_day * MS_PER_DAY < to_ms:
+        rests.append((last_day * MS_PER_DAY, to_ms))
+    return first_day, last_day, rests
 
 
-def _lesser(a: Any, b: Any) -> Any:
-    """The smaller one; `a` where `b` is NULL."""
-    return sa.case((a > b, b), else_=a)
+def _sum_days(asked: Asked, first_day: int | None, last_day: int | None) -> sa.Select[Any]:
+    of_day = usage_days.c
+    columns = [of_day.tenant, of_day.sku, of_day.unit, of_day.price_version]
+    if asked.by_project:
+        columns.append(of_day.project)
+    statement = sa.select(*columns, *_sums(of_day, of_day.leases)).group_by(*columns)
+    if asked.tenant:
+        statement = statement.where(of_day.tenant == asked.tenant)
+    if asked.project is not None:
+        statement = statement.where(of_day.project == asked.project)
+    if first_day is not None:
+        statement = statement.where(of_day.day >= first_day)
+    if last_day is not None:
+        statement = statement.where(of_day.day < last_day)
+    return statement
+
+
+def _sums(table: Any, runs: sa.Column[Any]) -> Iterable[sa.Label[Any]]:
+    used = sa.case((table.state.in_(_USED), table.quantity), else_=0)
+    yield sa.func.sum(used).label("quantity")
+    yield sa.func.sum(table.billed_quantity).label("billed_quantity")
+    yield sa.func.sum(runs).label("leases")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 
+from penstock_metering.budget_marks import mark_budgets
 from penstock_metering.database import Database
+from penstock_metering.lease_marks import mark_new
 from penstock_metering.segment_rows import Accepted
 
 if TYPE_CHECKING:
@@ -27,5 +29,5 @@ class Follower(Protocol):
     ) -> None: ...
 
 
-FOLLOWERS: tuple[Callable[[Database], Follower], ...] = ()
+FOLLOWERS: tuple[Callable[[Database], Follower], ...] = (mark_new, mark_budgets)
 """Each makes its statements once, for the database it is given."""

@@ -12,6 +12,18 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from penstock_contracts.bills import AccountsQuery, BillsQuery, JobAccountQuery
+from penstock_contracts.budgets import BudgetsQuery, CreditsQuery
+from penstock_contracts.costs import CostsQuery
+from penstock_contracts.price_book import PricesQuery
+from penstock_contracts.profits import ProfitQuery
+from penstock_metering.bill_views import answer_accounts, answer_bills
+from penstock_metering.budget_book import look_up_budgets, look_up_credits
+from penstock_metering.cost_book import answer_costs
+from penstock_metering.job_accounts import answer_job_account
+from penstock_metering.price_book import answer_prices
+from penstock_metering.profits import answer_profit
+
 LookUp = Callable[[sa.Connection, Any, int], Any]
 """(connection, question, now_ms) → what is answered, or a Refusal."""
 
@@ -21,4 +33,13 @@ class Question(msgspec.Struct, frozen=True):
     look_up: LookUp
 
 
-MONEY_QUESTIONS: dict[str, Question] = {}
+MONEY_QUESTIONS: dict[str, Question] = {
+    "accounts": Question(AccountsQuery, answer_accounts),
+    "budgets": Question(BudgetsQuery, look_up_budgets),
+    "credits": Question(CreditsQuery, look_up_credits),
+    "bills": Question(BillsQuery, answer_bills),
+    "job_account": Question(JobAccountQuery, answer_job_account),
+    "costs": Question(CostsQuery, answer_costs),
+    "prices": Question(PricesQuery, answer_prices),
+    "profit": Question(ProfitQuery, answer_profit),
+}

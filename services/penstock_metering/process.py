@@ -44,7 +44,9 @@ def serve(config: Config) -> int:
             write=write,
             read=read,
             end_predecessor=end_predecessor,
+            raw_kept_days=config.raw_kept_days,
             otlp_endpoint=config.otlp_endpoint or os.environ.get(ENV_OTLP) or None,
+            usage_events=config.usage_events,
         )
         health = Health(why_not_ready=metering.why_not_ready)
         health.metrics.add(metering.metrics)

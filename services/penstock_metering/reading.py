@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from penstock_contracts.jobs import JobSpec
+from penstock_contracts.prices import QUANTITY_NAMES
 from penstock_contracts.queries import (
     Finding,
     JobsQuery,
@@ -26,10 +27,10 @@ from penstock_contracts.queries import (
 )
 from penstock_metering import schema
 from penstock_metering.core.accounts import Books, Counter, Line
+from penstock_metering.core.book import CURRENCY
 from penstock_metering.core.fleet import NodeState
-from penstock_metering.core.rating import CURRENCY
 from penstock_metering.core.rows import JobRow, LeaseRow, NodeChange
-from penstock_metering.costing import Use, use_by_job, use_by_tenant
+from penstock_metering.costing import Asked, Use, use_by_job, use_by_tenant
 from penstock_metering.database import Database
 from penstock_metering.money_questions import LookUp
 from penstock_metering.records import GAP, read_gaps, read_job, read_lease
@@ -77,21 +78,15 @@ class Library:
             return jobs_page(_views(connection, rows), query.limit)
 
     def usage(self, query: UsageQuery) -> UsageView:
-        with self._engine.begin() as connection:
-            uses = use_by_tenant(connection, query.tenant, query.from_ms, query.to_ms)
-        lines = tuple(
-            UsageLine(
-                tenant=use.owner,
-                sku=use.sku,
-                unit=use.unit,
-                quantity=use.quantity,
-                price_micro_per_hour=use.price.micro_per_hour,
-                cost_micro=use.cost_micro,
-                currency=use.price.currency,
-                jobs=use.jobs,
-            )
-            for use in uses
+        asked = Asked(
+            tenant=query.tenant,
+            project=query.project,
+            by_project=query.by_project,
+            from_ms=query.from_ms,
+            to_ms=query.to_ms,
         )
+        with self._engine.begin() as connection:
+            lines = tuple(map(_usage_line, use_by_tenant(connection, asked)))
         return UsageView(lines, query.from_ms, query.to_ms)
 
     def look_up(self, answer: LookUp, now_ms: int, question: Any) -> Any:
@@ -219,7 +214,9 @@ def _view(job: JobRow, leases: list[LeaseRow], uses: list[Use], stored: int) -> 
     """Use and cost stay unknown until every segment that was announced is there."""
     spec = _decode_spec(job.spec)
     complete = job.finished_seq is None or stored >= sum(lease.segments or 0 for lease in leases)
-    used = sum(use.quantity for use in uses) if complete else None
+    own = "gpu_hour" if spec.gpus else "cpu_hour"
+    used = sum(use.quantity for use in uses if use.unit == own) if complete else None
+    prices = [use.price for use in uses if use.price is not None]
     return JobView(
         job_id=job.job_id,
         tenant=job.tenant,
@@ -239,7 +236,25 @@ def _view(job: JobRow, leases: list[LeaseRow], uses: list[Use], stored: int) -> 
         gpu_milli_ms=used if spec.gpus else 0,
         cpu_milli_ms=None if spec.gpus else used,
         cost_micro=sum(use.cost_micro for use in uses) if complete else None,
-        currency=uses[0].price.currency if uses else CURRENCY,
+        currency=prices[-1].currency if prices else CURRENCY,
+    )
+
+
+def _usage_line(use: Use) -> UsageLine:
+    price = use.price
+    return UsageLine(
+        tenant=use.owner,
+        sku=use.sku,
+        unit=QUANTITY_NAMES[use.unit],
+        quantity=use.quantity,
+        price_micro_per_hour=0 if price is None else price.micro,
+        cost_micro=use.cost_micro,
+        currency=CURRENCY if price is None else price.currency,
+        jobs=use.runs,
+        project=use.project,
+        per=use.unit,
+        billed_quantity=use.billed_quantity,
+        price_version=0 if price is None else price.version,
     )
 
 

@@ -88,7 +88,8 @@ raw_segments = table(
     integer("batch_number"),
     text("payload"),
 )
-"""Segments as their agents sent them. The key is what a segment's derived id is made of."""
+"""Segments as their agents sent them. The key is what a segment's derived id is made of. `payload`
+is empty where it is no longer kept."""
 
 ledger_lines = table(
     "ledger_lines",
@@ -135,15 +136,6 @@ device_models = table(
     "device_models", text("node", key=True), text("uuid", key=True), text("model")
 )
 """Also of devices that are gone: use is rated by model."""
-
-prices = table(
-    "prices",
-    text("sku", key=True),
-    integer("version", key=True),
-    integer("effective_from_ms"),
-    integer("micro_per_hour"),
-    text("currency"),
-)
 
 quarantine = table(
     "quarantine",

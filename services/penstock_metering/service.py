@@ -1,8 +1,9 @@
 """How does metering live?
 
-Wiring: lead, take the ledger, then intake, answers, housekeeping and optionally the tracing
-follower, until stopped or superseded. The same in production and in simulation: what differs (bus,
-database, clock, ids, where blocking work runs) is given. It does not decide anything.
+Wiring: lead, take the ledger, then intake, answers, housekeeping and, where wished for, followers
+that trace and that tell of use, until stopped or superseded. The same in production and in
+simulation: what differs (bus, database, clock, ids, where blocking work runs) is given. It does not
+decide anything.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ import sqlalchemy as sa
 from penstock_bus.port import Bus
 from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
+from penstock_metering.budget_keeper import BudgetKeeper
+from penstock_metering.commands import Commands
+from penstock_metering.config import RAW_KEPT_DAYS
 from penstock_metering.database import Database
+from penstock_metering.deriving import Deriver
+from penstock_metering.exports import Exports
 from penstock_metering.fence import Superseded, Writer, last_writer
 from penstock_metering.housekeeping import NAME, Housekeeper
 from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
 from penstock_metering.intake import Intake
+from penstock_metering.money_commands import COMMANDS
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
 from penstock_metering.recall import Recall
+from penstock_metering.retention import Retention
 from penstock_metering.threads import Run
 from penstock_metering.tracing import TracingFollower
+from penstock_metering.usage_events import UsageEvents
 from penstock_runtime.background import Background
 from penstock_runtime.clock import Clock
 from penstock_runtime.leadership import Holder, Leadership, this_process
@@ -61,6 +70,8 @@ class Metering:
         pace: Pace | None = None,
         end_predecessor: Callable[[Writer, Writer], bool] | None = None,
         otlp_endpoint: str | None = None,
+        usage_events: bool = False,
+        raw_kept_days: int = RAW_KEPT_DAYS,
     ) -> None:
         us = us or this_process(f"{NAME}-{new_id()}")
         self.phase = "starting"
@@ -70,6 +81,7 @@ class Metering:
         self.housekeeper = Housekeeper(bus, self.progress, self._confirm)
         self.auditor = Auditor(bus, Library(database), self.progress, read, clock)
         self.tracing = TracingFollower(bus, otlp_endpoint) if otlp_endpoint else None
+        self.usage_events = UsageEvents(bus, database, read) if usage_events else None
         self._bus = bus
         self._database = database
         self._clock = clock
@@ -81,7 +93,13 @@ class Metering:
             silence_s=pace.silence_s, refresh_s=pace.refresh_s, poll_s=pace.poll_s,
         )  # fmt: skip
         self._writer = Writer(name=us.writer, host=us.host, pid=us.pid, pid_start=us.pid_start)
-        self._answers = Answers(bus, Library(database), self.auditor, read, self.progress)
+        self._commands = Commands(write, clock, COMMANDS)
+        self._deriver = Deriver(write, clock)
+        self._raw_kept_days = raw_kept_days
+        self._answers = Answers(
+            bus, Library(database), self.auditor, read, self.progress, self._commands,
+            Exports(database, read), clock, self._deriver,
+        )  # fmt: skip
 
     def why_not_ready(self) -> str | None:
         """None while this instance is active and reads every stream."""
@@ -149,15 +167,22 @@ class Metering:
     async def _activate(
         self, ingest: Ingest, background: Background, stopping: Callable[[], bool]
     ) -> None:
-        self.ingest = ingest
+        self.ingest = self._commands.ingest = self._deriver.ingest = ingest
         self.intake = Intake(self._bus, ingest, self.progress, self._write)
         for work in self.intake.work():
             background.spawn(work)
         background.spawn(self.housekeeper.run())
         recall = Recall(self._bus, ingest, self.progress, self._write, self._clock)
         background.spawn(recall.run())
+        background.spawn(self._deriver.run())
+        keeper = BudgetKeeper(self._bus, ingest, self._write, self._clock)
+        self._commands.on_done = keeper.wake
+        background.spawn(keeper.run())
+        background.spawn(Retention(ingest, self._write, self._clock, self._raw_kept_days).run())
         if self.tracing is not None:
             background.spawn(self.tracing.run())
+        if self.usage_events is not None:
+            background.spawn(self.usage_events.run())
         await self._answers.open(stopping)
         self.phase = "active"
         log.info("active", extra={"cursors": dict(ingest.cursors)})
@@ -201,6 +226,8 @@ class Metering:
         )
         if self.tracing is not None:
             yield from self.tracing.metrics()
+        if self.usage_events is not None:
+            yield from self.usage_events.metrics()
 
 
 def _ledger_metrics(intake: Intake, ingest: Ingest, progress: Progress) -> Iterator[Metric]:

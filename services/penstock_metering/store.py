@@ -16,14 +16,15 @@ import sqlalchemy as sa
 
 from penstock_metering import schema
 from penstock_metering.core.accounts import Counter, CounterKey
+from penstock_metering.core.allowances import Agreed, Reserved
 from penstock_metering.core.fleet import NodeState
 from penstock_metering.core.history import Stray
-from penstock_metering.core.rating import DEFAULT_PRICES
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
 from penstock_metering.core.segments import Rejected, UsageMessage
 from penstock_metering.database import Database, Row
 from penstock_metering.fence import Fence, Writer
 from penstock_metering.followers import FOLLOWERS
+from penstock_metering.price_book import insert_default_prices
 from penstock_metering.records import (
     job_values,
     lease_values,
@@ -45,6 +46,7 @@ _LEASE_CHANGING = (
 )  # fmt: skip
 _COUNTED = ("batch", "since_ms", "upto_ms", "running_milli_ms")
 
+NODES_ASKED_AT_ONCE = 500
 QUARANTINE_MAX = 1_000
 """Messages and segments kept of those that were not believed; further ones are only counted, or a
 node that lies could fill the disk."""
@@ -75,6 +77,10 @@ class Changes(msgspec.Struct, kw_only=True):
     anomalies: Sequence[Anomaly] = ()
     strays: Sequence[Stray] = ()
     rejected: Sequence[Rejected] = ()
+    reserved: Sequence[Reserved] = ()
+    agreed: Sequence[Agreed] = ()
+    models_changed: bool = False
+    """Set as it is written: a device is new, or is called something else."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,8 +115,7 @@ class Store:
         self._numbered = {table: database.insert(table) for table in _NUMBERED}
         self._next = dict.fromkeys(_NUMBERED, 1)
         with self._transaction() as connection:
-            prices = [msgspec.structs.astuple(price) for price in DEFAULT_PRICES]
-            database.insert_absent(schema.prices).run(connection, prices)
+            insert_default_prices(connection)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -227,6 +232,9 @@ class Store:
             for name, node in there.items()
             for uuid, model in node.devices.items()
         ]
+        known = _known_models(connection, list(there))
+        models = [row for row in models if known.get((row[0], row[1])) != row[2]]
+        changes.models_changed = bool(models)
         self._upsert_models.run(connection, models)
         self._append(
             connection,
@@ -253,3 +261,12 @@ def _stored_job(connection: sa.Connection, job_id: str) -> Any:
             table.c.job_id == job_id
         )
     ).one_or_none()
+
+
+def _known_models(connection: sa.Connection, nodes: Sequence[str]) -> dict[tuple[str, str], str]:
+    table, known = schema.device_models, {}
+    for first in range(0, len(nodes), NODES_ASKED_AT_ONCE):
+        asked = table.c.node.in_(nodes[first : first + NODES_ASKED_AT_ONCE])
+        for row in connection.execute(sa.select(table).where(asked)):
+            known[row.node, row.uuid] = row.model
+    return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from metering.postgresql import postgresql_url
+from metering.postgresql import Server, postgresql_server, postgresql_url
 from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_metering import schema
@@ -17,13 +18,14 @@ from penstock_metering.core.conservation import Balance, balance
 from penstock_metering.database import Database
 from penstock_metering.fence import Writer
 from penstock_metering.ingest import open_ledger
+from penstock_metering.rater import rate_all
 from penstock_metering.reading import Library
 
-__all__ = ["postgresql_url"]
+__all__ = ["postgresql_server", "postgresql_url"]
 
 
 class Ledger:
-    """A real database file with the writer and the reader on it."""
+    """A real database with the writer and the reader on it."""
 
     def __init__(self, directory: Path, url: str = "") -> None:
         self.url = url or f"sqlite:///{directory / 'ledger.sqlite'}"
@@ -40,7 +42,9 @@ class Ledger:
         self._open()
 
     def take(self, streams: Mapping[str, Sequence[StoredMessage]]) -> None:
+        """Stored, and rated."""
         self.ingest.commit(streams)
+        self.ingest.change(rate_all)
 
     def take_all(self, world: World) -> None:
         self.take(world.streams)
@@ -65,12 +69,26 @@ class Ledger:
 LedgerFactory = Callable[[], Ledger]
 
 
+@pytest.fixture(scope="session")
+def blank_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database that has been migrated: a copy of it is had sooner."""
+    file = tmp_path_factory.mktemp("blank") / "ledger.sqlite"
+    database = Database(f"sqlite:///{file}")
+    database.open()
+    database.close()
+    return file
+
+
 @pytest.fixture
-def make_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerFactory]:
+def make_on_sqlite(
+    blank_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LedgerFactory]:
     made: list[Ledger] = []
 
     def make() -> Ledger:
-        made.append(Ledger(tmp_path_factory.mktemp("ledger")))
+        directory = tmp_path_factory.mktemp("ledger")
+        shutil.copy(blank_file, directory)
+        made.append(Ledger(directory))
         return made[-1]
 
     yield make
@@ -79,28 +97,43 @@ def make_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerFact
 
 
 @pytest.fixture
+def make_on_postgresql(
+    postgresql_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LedgerFactory]:
+    made: dict[str, Ledger] = {}
+
+    def make() -> Ledger:
+        name = postgresql_server.make_database()
+        made[name] = Ledger(tmp_path_factory.mktemp("ledger"), postgresql_server.url(name))
+        return made[name]
+
+    yield make
+    for name, ledger in made.items():
+        ledger.database.close()
+        postgresql_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_ledger(request: pytest.FixtureRequest) -> LedgerFactory:
+    """Makes empty ledgers; the test runs on both kinds of database."""
+    made: LedgerFactory = request.getfixturevalue(f"make_on_{request.param}")
+    return made
+
+
+@pytest.fixture
 def ledger(make_ledger: LedgerFactory) -> Ledger:
+    """On either kind of database."""
     return make_ledger()
 
 
 @pytest.fixture
-def postgresql(postgresql_url: str, tmp_path: Path) -> Iterator[Ledger]:
-    """An empty ledger in PostgreSQL."""
-    engine = sa.create_engine(postgresql_url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
-    made = Ledger(tmp_path, postgresql_url)
-    yield made
-    made.database.close()
+def sqlite(make_on_sqlite: LedgerFactory) -> Ledger:
+    return make_on_sqlite()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def either_ledger(request: pytest.FixtureRequest) -> Ledger:
-    """The test runs on both kinds of database."""
-    made: Ledger = request.getfixturevalue("ledger" if request.param == "sqlite" else request.param)
-    return made
+@pytest.fixture
+def postgresql(make_on_postgresql: LedgerFactory) -> Ledger:
+    return make_on_postgresql()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""How does a test get a PostgreSQL server of its own?
+"""How does a test get a PostgreSQL database of its own?
 
-One server per module that asks, in a directory of its own and reachable by a socket only; skipped
-where none is installed. It does not know tables.
+One server for each process of tests, in a directory of its own and reachable by a socket only, and
+a database for each ledger, copied from one that has been migrated. Tests that need it are skipped
+where none is installed, and the run says so. It does not know tables.
 """
 
 from __future__ import annotations
@@ -17,8 +18,24 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-START_S_MAX = 30.0
+from penstock_metering.database import Database
+
+ABSENT = (
+    "PostgreSQL is not installed here: the ledger was tested on SQLite alone "
+    "(Debian: apt-get install postgresql)"
+)
+START_S_MAX = 60.0
 POLL_S = 0.01
+SETTINGS = (
+    "listen_addresses=",
+    "max_connections=300",
+    # What is lost with the machine is not asked for here.
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "autovacuum=off",
+    "shared_buffers=32MB",
+)
 
 
 def find_program(name: str) -> str | None:
@@ -29,16 +46,65 @@ def find_program(name: str) -> str | None:
     return str(candidates[-1]) if candidates else None
 
 
+def is_installed() -> bool:
+    return find_program("initdb") is not None and find_program("postgres") is not None
+
+
 def unprivileged_user() -> str | None:
     """PostgreSQL refuses to run as root."""
     return "nobody" if os.getuid() == 0 else None
 
 
-@pytest.fixture(scope="module")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    programs = {name: find_program(name) for name in ("initdb", "postgres")}
-    if None in programs.values():
-        pytest.skip("no PostgreSQL server on this machine: this path is not tested here")
+class Server:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._made = 0
+        self._engine = sa.create_engine(
+            self.url("postgres").replace("postgresql:", "postgresql+psycopg:"),
+            isolation_level="AUTOCOMMIT",
+        )
+        self._template = ""
+
+    def url(self, name: str) -> str:
+        return f"postgresql://penstock@/{name}?host={self._directory}"
+
+    def make_database(self, *, migrated: bool = True) -> str:
+        """Its name."""
+        if migrated and not self._template:
+            self._template = self.make_database(migrated=False)
+            database = Database(self.url(self._template))
+            database.open()
+            database.close()
+        self._made += 1
+        name = f"ledger_{self._made}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template if migrated else 'template0'}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_S_MAX
+        while True:
+            try:
+                return self._run("SELECT 1")
+            except sa.exc.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+
+    def _run(self, statement: str) -> None:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    if not is_installed():
+        pytest.skip(ABSENT)
     directory = Path("/tmp") / f"penstock-pg-{os.getpid()}"
     directory.mkdir(mode=0o700)
     user = unprivileged_user()
@@ -46,32 +112,26 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.chown(directory, user)
     options = {"user": user, "cwd": "/", "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     data = directory / "data"
-    init = [str(programs["initdb"]), "-D", str(data), "-U", "penstock", "-A", "trust", "-N"]
+    initdb, postgres = str(find_program("initdb")), str(find_program("postgres"))
+    init = [initdb, "-D", str(data), "-U", "penstock", "-A", "trust", "-N"]
     subprocess.run(init, check=True, **options)  # type: ignore[call-overload]
-    serve = [
-        *(str(programs["postgres"]), "-D", str(data), "-k", str(directory)),
-        *("-c", "listen_addresses=", "-c", "fsync=off"),
-    ]
-    server = subprocess.Popen(serve, **options)  # type: ignore[call-overload]
-    url = f"postgresql://penstock@/postgres?host={directory}"
+    settings = [word for setting in SETTINGS for word in ("-c", setting)]
+    argv = [postgres, "-D", str(data), "-k", str(directory), *settings]
+    process = subprocess.Popen(argv, **options)  # type: ignore[call-overload]
+    server = Server(directory)
     try:
-        _wait_for(url)
-        yield url
-    finally:
-        server.send_signal(signal.SIGINT)
         server.wait()
+        yield server
+    finally:
+        server.close()
+        process.send_signal(signal.SIGINT)
+        process.wait()
         shutil.rmtree(directory)
 
 
-def _wait_for(url: str) -> None:
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    deadline = time.monotonic() + START_S_MAX
-    while True:
-        try:
-            with engine.connect():
-                break
-        except sa.exc.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_S)
-    engine.dispose()
+@pytest.fixture
+def postgresql_url(postgresql_server: Server) -> Iterator[str]:
+    """Of a database without tables."""
+    name = postgresql_server.make_database(migrated=False)
+    yield postgresql_server.url(name)
+    postgresql_server.drop_database(name)

@@ -1,51 +1,55 @@
-"""Is money exact, rounded once, and priced by what was in force?"""
+"""Is use priced by what was in force, charged to who was granted the lease, and rounded once?"""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
+import msgspec
 import pytest
-import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.conftest import Ledger
 from metering.world import START_MS, World
+from penstock_contracts.prices import PriceVersion, Unit, money_micro
 from penstock_contracts.queries import JobsQuery, UsageQuery
-from penstock_metering import schema
-from penstock_metering.core.rating import DEFAULT_PRICES, Price, cost_micro, windows
+from penstock_metering.core.book import DEFAULT_PRICES
+from penstock_metering.price_book import add_versions, read_versions
 
 HOUR = 3_600_000_000
+
+
+def a_price(micro: int, **fields: object) -> PriceVersion:
+    """A version of SKU `gpu`, unless told otherwise, that holds from the beginning."""
+    unit: Unit = "gpu_hour"
+    plain = PriceVersion(sku="gpu", version=3, effective_from_ms=0, unit=unit, micro=micro)
+    return msgspec.structs.replace(plain, **fields)
 
 
 @pytest.mark.lesson(18)
 @given(quantity=st.integers(0, 1 << 62), price=st.integers(0, 1 << 40))
 def test_cost_is_the_exact_product_rounded_half_to_even(quantity: int, price: int) -> None:
-    assert cost_micro(quantity, price) == round(Fraction(quantity * price, HOUR))
+    assert money_micro(quantity, a_price(price)) == round(Fraction(quantity * price, HOUR))
 
 
 @pytest.mark.parametrize(("halves", "rounded"), [(1, 0), (3, 2), (5, 2), (7, 4)])
 def test_a_half_goes_to_the_even_side(halves: int, rounded: int) -> None:
-    assert cost_micro(halves * HOUR // 2, 1) == rounded
+    assert money_micro(halves * HOUR // 2, a_price(1)) == rounded
 
 
 def test_a_thousand_gpus_for_a_month_are_priced_exactly() -> None:
     quantity = 1_000 * 1_000 * 30 * 24 * 3_600_000
-    assert cost_micro(quantity, 2_500_000) == 1_000 * 30 * 24 * 2_500_000
+    assert money_micro(quantity, a_price(2_500_000)) == 1_000 * 30 * 24 * 2_500_000
 
 
-def test_a_later_version_ends_the_one_before() -> None:
-    first, second, third = (
-        Price(sku="gpu", version=number, effective_from_ms=at_ms, micro_per_hour=number)
-        for number, at_ms in ((1, 0), (2, 500), (3, 500))
-    )
-    found = [(w.price.version, w.from_ms, w.to_ms) for w in windows([third, first, second], "gpu")]
-    assert found == [(1, 0, 500), (3, 500, None)]
+def add_price(ledger: Ledger, micro: int, **fields: object) -> None:
+    """As the next version."""
 
+    def add(connection) -> None:
+        number = read_versions(connection)[-1].version + 1
+        add_versions(connection, [a_price(micro, version=number, **fields)], 0)
 
-def add_price(ledger: Ledger, **fields: object) -> None:
-    with ledger.database.writing.begin() as connection:
-        connection.execute(sa.insert(schema.prices), {"currency": "USD", **fields})
+    ledger.ingest.change(add)
 
 
 def a_world_of_one_hour() -> World:
@@ -62,13 +66,13 @@ def test_a_new_mesh_has_a_price(ledger: Ledger) -> None:
     (line,) = ledger.library.usage(UsageQuery()).lines
     assert (line.tenant, line.sku, line.unit) == ("default", "gpu/H100", "gpu_milli_ms")
     assert (line.quantity, line.cost_micro, line.jobs) == (HOUR, 2_000_000, 1)
-    assert line.price_micro_per_hour == DEFAULT_PRICES[0].micro_per_hour
+    assert line.price_micro_per_hour == DEFAULT_PRICES[0].micro
 
 
 @pytest.mark.lesson(18)
 def test_use_is_split_where_the_price_changes(ledger: Ledger) -> None:
     quarter_ms = START_MS + 10 + 900_000
-    add_price(ledger, sku="gpu", version=2, effective_from_ms=quarter_ms, micro_per_hour=4_000_000)
+    add_price(ledger, 4_000_000, effective_from_ms=quarter_ms)
     ledger.take_all(a_world_of_one_hour())
     lines = ledger.library.usage(UsageQuery()).lines
     assert [(line.quantity, line.cost_micro) for line in lines] == [
@@ -80,7 +84,7 @@ def test_use_is_split_where_the_price_changes(ledger: Ledger) -> None:
 
 
 def test_a_model_with_a_price_of_its_own_has_it_instead(ledger: Ledger) -> None:
-    add_price(ledger, sku="gpu/H100", version=1, effective_from_ms=0, micro_per_hour=7_000_000)
+    add_price(ledger, 7_000_000, sku="gpu/H100")
     ledger.take_all(a_world_of_one_hour())
     (line,) = ledger.library.usage(UsageQuery()).lines
     assert (line.sku, line.cost_micro) == ("gpu/H100", 7_000_000)

@@ -20,6 +20,7 @@ def upgrade() -> None:
     _costs()
     _device_time()
     _bills()
+    _budgets()
 
 
 def _measured() -> None:
@@ -62,6 +63,7 @@ def _prices() -> None:
         "CASE p.sku WHEN 'cpu' THEN 'cpu_hour' ELSE 'gpu_hour' END, p.micro_per_hour, "
         "p.currency, '', '', '', 1, 0, '[\"running\"]', 0, 0, p.effective_from_ms FROM prices p"
     )
+    op.drop_table("prices")
     op.execute("INSERT INTO dirty_leases SELECT l.lease_seq, l.job_id, l.rank, -1 FROM leases l")
 
 
@@ -115,3 +117,28 @@ def _bills() -> None:
     op.create_index("invoices_number", "invoices", ["number"], unique=True)
     op.create_index("invoices_period", "invoices", ["period"])
     op.create_index("postings_period", "postings", ["period"])
+
+
+def _budgets() -> None:
+    make_tables(
+        {
+            "budgets": "number:int:key budget_id:text tenant:text project:text unit:text "
+            "currency:text acts:text per:text amount:int? warn_percent:text set_ms:int",
+            "credits": "number:int:key key:text tenant:text currency:text asked_micro:int "
+            "amount_micro:int state:text at_ms:int reason:text",
+            "budget_accounts": "budget_id:text:key tenant:text project:text unit:text "
+            "currency:text acts:text per:text prepaid:int amount:int asked:int asked_number:int? "
+            "warn_percent:text period:text spent:int excess:int warned_percent:int told:text",
+            "budget_grants": "lease_seq:int:key job_id:text:key budget_id:text:key reserved:int "
+            "settled:int charged:int excess:int over:int due_ms:int? dirty:int",
+            "budget_outbox": "number:int:key subject:text payload:text",
+        }
+    )
+    for name, column, condition in (
+        ("budget_grants_open", "budget_id", "over = 0"),
+        ("budget_grants_dirty", "lease_seq", "dirty = 1"),
+    ):
+        where = sa.text(condition)
+        op.create_index(
+            name, "budget_grants", [column], sqlite_where=where, postgresql_where=where
+        )
