@@ -41,6 +41,15 @@ async def ask(
     return await ask_on(bus, subject, service, payload, answer, timeout_s)
 
 
+async def order(
+    bus: Bus, what: str, command: Any, answer: type[T], timeout_s: float = QUERY_TIMEOUT_S
+) -> T:
+    """What `command.metering.<what>` is answered, once it is committed. Raises Refused and
+    Unavailable."""
+    subject = BY_NAME[f"command_metering_{what}"].template
+    return await ask_on(bus, subject, "metering", command, answer, timeout_s)
+
+
 async def ask_on(
     bus: Bus, subject: str, service: str, payload: Any, answer: type[T], timeout_s: float
 ) -> T:

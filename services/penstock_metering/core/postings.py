@@ -19,6 +19,7 @@ import msgspec
 
 from penstock_metering.core.billing import CREDIT_NOTE, ROUNDING, Document
 
+CASH = "cash"
 SOLD = "sold"
 UNKNOWN = "unknown"
 PAYOUT = "payout"
@@ -92,7 +93,7 @@ def _income(kind: str, sku: str) -> str:
 
 def post_credit(tenant: str, currency: str, amount_micro: int) -> list[Posting]:
     """Credit that a tenant has paid in advance; below zero: that was paid back."""
-    cash = Posting(account="cash", amount_micro=amount_micro, currency=currency, tenant=tenant)
+    cash = Posting(account=CASH, amount_micro=amount_micro, currency=currency, tenant=tenant)
     return [cash, _credit(tenant, currency, -amount_micro)]
 
 
