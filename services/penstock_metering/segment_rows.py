@@ -16,6 +16,9 @@ from penstock_metering.core.segments import Posting, Rejected, SegmentKey, Usage
 from penstock_metering.database import Database
 from penstock_metering.records import line_values
 
+FORGOTTEN = ""
+"""Instead of a raw segment's content: it is known, and what it said is no longer kept."""
+
 
 class Accepted(NamedTuple):
     """A segment that was not known, and the message it came in."""
@@ -64,12 +67,13 @@ class SegmentRows:
         self._insert_lines.run(connection, lines)
         others += [offers[key] for key in offers if key in known]
         stands = {
-            said.key: known.get(said.key) or offers[said.key][0].payload for said, _ in others
+            said.key: known[said.key] if said.key in known else offers[said.key][0].payload
+            for said, _ in others
         }
         refused = [
             Rejected("USAGE", messages[place].seq, "same_id_other_content", said.payload)
             for said, place in others
-            if said.payload != stands[said.key]
+            if stands[said.key] not in (said.payload, FORGOTTEN)
         ]
         accepted = [
             Accepted(said, messages[place])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from metering.conftest import Ledger
 from metering.mesh import prepare
@@ -172,13 +171,13 @@ async def test_a_broker_without_a_mesh_is_not_backed_up(empty_bus: NatsBus, tmp_
         await back_up(empty_bus, tmp_path / "backup", wanted, say_nothing)
 
 
-def test_a_ledger_on_sqlite_comes_back_as_it_was(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.take_all(a_busy_world())
-    part = copy_ledger(ledger.url, tmp_path)
-    assert part.cursors == ledger.ingest.cursors
+def test_a_ledger_on_sqlite_comes_back_as_it_was(sqlite: Ledger, tmp_path: Path) -> None:
+    sqlite.take_all(a_busy_world())
+    part = copy_ledger(sqlite.url, tmp_path)
+    assert part.cursors == sqlite.ingest.cursors
     url = f"sqlite:///{tmp_path / 'new' / 'ledger.sqlite'}"
     restore_ledger(part, tmp_path, url)
-    check_same(ledger, Ledger(tmp_path, url))
+    check_same(sqlite, Ledger(tmp_path, url))
     with pytest.raises(BackupError, match="there is a ledger already"):
         restore_ledger(part, tmp_path, url)
     with pytest.raises(BackupError, match="holds a ledger of sqlite"):
@@ -191,19 +190,10 @@ def test_a_ledger_on_postgresql_comes_back_as_it_was(
     postgresql.take_all(a_busy_world())
     part = copy_ledger(postgresql.url, tmp_path)
     assert part.cursors == postgresql.ingest.cursors
-    engine = sa.create_engine(
-        postgresql_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("CREATE DATABASE restored")
-    url = postgresql_url.replace("/postgres?", "/restored?")
-    restore_ledger(part, tmp_path, url)
-    check_same(postgresql, Ledger(tmp_path, url))
+    restore_ledger(part, tmp_path, postgresql_url)
+    check_same(postgresql, Ledger(tmp_path, postgresql_url))
     with pytest.raises(BackupError, match="there is a ledger already"):
-        restore_ledger(part, tmp_path, url)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE restored WITH (FORCE)")
-    engine.dispose()
+        restore_ledger(part, tmp_path, postgresql_url)
 
 
 def check_same(before: Ledger, after: Ledger) -> None:

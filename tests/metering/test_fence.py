@@ -18,6 +18,7 @@ from penstock_metering.database import Database
 from penstock_metering.fence import Superseded, Writer, last_writer
 from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
 from penstock_metering.predecessor import end_predecessor
+from penstock_metering.rater import rate_all
 from penstock_runtime.leadership import start_of_process, this_process
 
 RivalOf = Callable[[Ledger], Ingest]
@@ -39,42 +40,43 @@ def rival_of() -> Iterator[RivalOf]:
 
 
 def test_a_superseded_writer_changes_nothing_and_learns_it(
-    either_ledger: Ledger, rival_of: RivalOf, make_ledger: LedgerFactory
+    ledger: Ledger, rival_of: RivalOf, make_ledger: LedgerFactory
 ) -> None:
     world = a_busy_world()
     half = {name: messages[: len(messages) // 2] for name, messages in world.streams.items()}
-    either_ledger.take(half)
-    zombie = either_ledger.ingest
-    rival = rival_of(either_ledger)
-    before = either_ledger.contents()
+    ledger.take(half)
+    zombie = ledger.ingest
+    rival = rival_of(ledger)
+    before = ledger.contents()
     with pytest.raises(Superseded):
         zombie.commit(world.streams)
     with pytest.raises(Superseded):
         zombie.jump("USAGE", 10_000)
-    assert either_ledger.contents() == before
+    assert ledger.contents() == before
     rival.commit(world.streams)
+    rival.change(rate_all)
     with pytest.raises(Superseded):
         zombie.commit(world.streams)
     undisturbed = make_ledger()
     undisturbed.take_all(world)
-    assert comparable(either_ledger) == comparable(undisturbed)
+    assert comparable(ledger) == comparable(undisturbed)
 
 
 def test_a_successor_sees_all_that_its_predecessor_committed(
-    either_ledger: Ledger, rival_of: RivalOf
+    ledger: Ledger, rival_of: RivalOf
 ) -> None:
     world = a_busy_world()
-    either_ledger.take_all(world)
-    rival = rival_of(either_ledger)
+    ledger.take_all(world)
+    rival = rival_of(ledger)
     assert rival.cursors == {name: len(messages) for name, messages in world.streams.items()}
-    before = either_ledger.contents()
+    before = ledger.contents()
     rival.commit(world.streams)
-    assert either_ledger.contents() == before
+    assert ledger.contents() == before
 
 
-def test_the_database_says_who_writes(either_ledger: Ledger, rival_of: RivalOf) -> None:
-    rival_of(either_ledger)
-    assert last_writer(either_ledger.database).name == "rival"
+def test_the_database_says_who_writes(ledger: Ledger, rival_of: RivalOf) -> None:
+    rival_of(ledger)
+    assert last_writer(ledger.database).name == "rival"
 
 
 def test_a_writer_stuck_within_a_transaction_on_postgresql_is_cut_off_by_the_server(
@@ -105,21 +107,21 @@ sys.stdin.read()
 
 
 def test_a_frozen_writer_that_holds_the_file_s_lock_is_ended(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    sqlite: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
-    argv = [sys.executable, "-c", HOLD, ledger.url.removeprefix("sqlite:///")]
+    argv = [sys.executable, "-c", HOLD, sqlite.url.removeprefix("sqlite:///")]
     frozen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert frozen.stdout is not None
     host = this_process("").host
     start = start_of_process(frozen.pid)
     assert start is not None
     record = sa.text("UPDATE ledger_writer SET host = :host, pid = :pid, pid_start = :start")
-    with ledger.database.writing.begin() as connection:
+    with sqlite.database.writing.begin() as connection:
         connection.execute(record, {"host": host, "pid": frozen.pid, "start": start})
     assert frozen.stdout.readline() == b"held\n"
     frozen.send_signal(signal.SIGSTOP)
-    successor = Database(ledger.url)
+    successor = Database(sqlite.url)
     us = Writer(name="us", host=host, pid=os.getpid(), pid_start=1)
     with pytest.raises(DatabaseBusy):
         open_ledger(successor, us)

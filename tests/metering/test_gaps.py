@@ -134,13 +134,13 @@ def an_older_copy(ledger: Ledger, directory: Path) -> Ledger:
 
 
 async def test_an_older_copy_of_the_ledger_reads_on_from_where_it_was_made(
-    metered_bus: Bus, ledger: Ledger, make_ledger: LedgerFactory, tmp_path: Path, eventually: Any
+    metered_bus: Bus, sqlite: Ledger, tmp_path: Path, eventually: Any
 ) -> None:
     world = a_busy_world()
-    mesh = Mesh(metered_bus, world, ledger)
+    mesh = Mesh(metered_bus, world, sqlite)
     async with running(mesh):
         await all_is_read(mesh)
-        older = an_older_copy(ledger, tmp_path)
+        older = an_older_copy(sqlite, tmp_path)
         for agent in world.agents.values():
             world.a_run(agent.name, agent.devices)
             agent.send()
@@ -152,7 +152,7 @@ async def test_an_older_copy_of_the_ledger_reads_on_from_where_it_was_made(
 
     async with running(successor):
         await all_is_read(successor)
-    assert comparable(older) == comparable(ledger)
+    assert comparable(older) == comparable(sqlite)
     assert codes(older) == []
     older.database.close()
 
@@ -201,7 +201,7 @@ async def test_a_word_that_meets_another_s_is_said_again(metered_bus: Bus, ledge
 
 
 async def test_an_older_copy_says_what_was_discarded_since_and_accuses_nobody(
-    metered_bus: Bus, ledger: Ledger, tmp_path: Path
+    metered_bus: Bus, sqlite: Ledger, tmp_path: Path
 ) -> None:
     world = World()
     agent = world.a_node(gpus=1)
@@ -209,10 +209,10 @@ async def test_an_older_copy_says_what_was_discarded_since_and_accuses_nobody(
     world.grant(before, ("n1", agent.devices))
     world.start(before)
     waiting = world.submit()
-    mesh = Mesh(metered_bus, world, ledger)
+    mesh = Mesh(metered_bus, world, sqlite)
     async with running(mesh):
         await all_is_read(mesh)
-        older = an_older_copy(ledger, tmp_path)
+        older = an_older_copy(sqlite, tmp_path)
     read_then = len(world.streams["JOBS"])
     world.exit(before)
     world.release(before)
