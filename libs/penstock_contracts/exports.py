@@ -15,7 +15,7 @@ from msgspec import Meta
 from penstock_contracts.bounds import Name, Number
 from penstock_contracts.prices import PriceVersion
 
-Month = Annotated[str, Meta(pattern=r"^([0-9]{4}-(0[1-9]|1[0-2]))?$(?!\n)")]
+Month = Annotated[str, Meta(pattern=r"^(2[0-9]{3}-(0[1-9]|1[0-2]))?$(?!\n)")]
 """`2026-11`; empty = the one we are in."""
 ChargeKind = Literal["usage", "free", "credit", "rounding", "idle"]
 EXPORT_TIMEOUT_S = 60.0

@@ -52,7 +52,7 @@ JOINER_INBOX_PREFIX = "_INBOX_"
 JOINER_PAYLOAD_BYTES_MAX = 4096
 JOINER_SUBSCRIPTIONS_MAX = 8
 
-CLIENT_STREAMS = ("FACTS", "LOGS", "SAMPLES")
+CLIENT_STREAMS = ("FACTS", "LOGS", "SAMPLES", "METERED")
 """What clients may read of the past, by direct get."""
 
 ACCOUNT_OF = {
@@ -139,6 +139,8 @@ def _streams_read_by(role: str) -> list[str]:
         names |= {"JOBS", "FACTS"}
     if role == INVENTORY:
         names |= {"NODES"}
+    if role == METERING:
+        names |= {"METERED"}
     return sorted(names)
 
 

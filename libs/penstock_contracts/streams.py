@@ -104,11 +104,17 @@ STREAMS: tuple[StreamConfig, ...] = (
         memory=True,
     ),
     StreamConfig(
+        name="METERED",
+        subjects=("penstock.v1.metered.*.usage",),
+        max_bytes=1024 * MIB,
+        max_age_s=7 * DAY_S,
+    ),
+    StreamConfig(
         name="BUDGETS", subjects=("penstock.v1.budget.*.*",), max_bytes=64 * MIB, discard_new=True
     ),
 )
 """Requests, reports, usage and the journals refuse when full and never age: nothing needed is
-discarded. Facts, logs and samples are copies for readers and age out.
+discarded. Facts, logs, samples and events of use are copies for readers and age out.
 """
 
 SECRETS = "SECRETS"

@@ -40,7 +40,7 @@ from penstock_mesh.private_file import PRIVATE_FILE_MODE, make_private_directory
 
 CURSORS, SNAPSHOTS = "KV_CURSORS", "OBJ_SNAPSHOTS"
 IN_ORDER = (
-    *(SNAPSHOTS, "USAGE", "BUDGETS", "FACTS", "JOBS", "NODES"),
+    *(SNAPSHOTS, "USAGE", "BUDGETS", "METERED", "FACTS", "JOBS", "NODES"),
     *("REQUESTS", "REPORTS", "DESCRIPTIONS"),
     f"KV_{SECRETS}",
 )

@@ -7,11 +7,12 @@ own amount, whose rows sum to the invoice. It does not know files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from penstock_client.focus.columns import SCALES
 from penstock_contracts.exports import Charge, ExportPage
@@ -41,8 +42,16 @@ METERS = {
     "kwh": "Energy",
     "job": "Jobs started",
 }
+_COSTS = (
+    "BilledCost",
+    "EffectiveCost",
+    "ContractedCost",
+    "ListCost",
+    "PricingCurrencyEffectiveCost",
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO = Decimal(0).scaleb(-SCALES["money"])
+"""Nothing; added to what may be nothing below zero, it makes that plain nothing."""
 _DETAILS = {
     "gpu_hour": {"GpuCount": 1},
     "cpu_hour": {"CoreCount": 1},
@@ -104,6 +113,7 @@ def _what(charge: Charge) -> Row:
         "ChargeDescription": _description(charge),
         "ChargeFrequency": "Usage-Based" if is_use else "One-Time",
         "BillingCurrency": charge.currency or charge.cost_currency,
+        "PricingCurrency": charge.currency or charge.cost_currency,
         "InvoiceId": charge.invoice or None,
         "InvoiceDetailId": f"{charge.invoice}/{charge.invoice_line}" if charge.invoice else None,
     }
@@ -157,8 +167,7 @@ def _who(charge: Charge, issuer: str) -> Row:
 
 def _plain_cost(charge: Charge) -> Row:
     cost = _money(charge.billed_micro)
-    names = ("BilledCost", "EffectiveCost", "ContractedCost", "ListCost")
-    return dict.fromkeys(names, cost)
+    return dict.fromkeys(_COSTS, cost)
 
 
 def _priced_cost(charge: Charge, prices: Mapping[int, PriceVersion]) -> Row:
@@ -172,10 +181,13 @@ def _priced_cost(charge: Charge, prices: Mapping[int, PriceVersion]) -> Row:
     return {
         "BilledCost": billed,
         "EffectiveCost": billed,
+        "PricingCurrencyEffectiveCost": billed,
+        "PricingCurrencyContractedUnitPrice": unit_price,
+        "PricingCurrencyListUnitPrice": list_price,
         "ContractedUnitPrice": unit_price,
-        "ContractedCost": unit_price * priced,
+        "ContractedCost": unit_price * priced + _ZERO,
         "ListUnitPrice": list_price,
-        "ListCost": list_price * priced,
+        "ListCost": list_price * priced + _ZERO,
         "PricingQuantity": priced,
         "PricingUnit": unit,
         "PricingCategory": PRICING_CATEGORIES.get(charge.tier, "Standard"),
@@ -247,4 +259,4 @@ def _instant(at_ms: int) -> datetime:
 
 
 def _object(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(", ", ": "), sort_keys=True, ensure_ascii=False)
+    return msgspec.json.encode(value, order="sorted").decode()
