@@ -48,6 +48,12 @@ COMMANDS: dict[str, Entry] = {
     "node": Entry(NODES, f"{_HERE}.nodes:node", "Invite, show, drain, fence or remove a node."),
     "top": Entry(NODES, f"{_HERE}.top:top", "Show hosts, devices and jobs live."),
     "usage": Entry(NODES, f"{_HERE}.usage:usage", "Show GPU time and cost per tenant."),
+    "bill": Entry(NODES, f"{_HERE}.bill:bill", "Show, close and correct the bills of a month."),
+    "pnl": Entry(NODES, f"{_HERE}.pnl:pnl", "Show profit and loss, and why devices were idle."),
+    "cost": Entry(NODES, f"{_HERE}.cost:cost", "Say what nodes and devices cost."),
+    "ledger": Entry(NODES, f"{_HERE}.ledger:ledger", "Check, export and explain the ledger."),
+    "budget": Entry(NODES, f"{_HERE}.budget:budget", "Bound what tenants may use."),
+    "credit": Entry(NODES, f"{_HERE}.budget:credit", "Keep what tenants pay in advance."),
     "check": Entry(MESH, f"{_HERE}.check:check", "Audit every service and compare their accounts."),
     "up": Entry(MESH, "penstock_mesh.command:command", "Start a whole mesh on this machine."),
     "mesh": Entry(

@@ -13,7 +13,7 @@ EXIT_TIMED_OUT = 124
 EXIT_NOT_STARTED = 127
 """As a shell says of a program that it cannot start."""
 SIGNAL_BASE = 128
-SPAWN_FAILED, OUT_OF_MEMORY = "spawn_failed", "out_of_memory"
+SPAWN_FAILED, OUT_OF_MEMORY, BUDGET = "spawn_failed", "out_of_memory", "budget"
 
 HELP = """\b
 Exit codes:
@@ -52,7 +52,7 @@ def sentence_of(end: JobEvent) -> str:
     if end.fact == REJECTED:
         return f"{end.reason or 'rejected'}: {end.message}"
     silent = end.exit_code is None and end.signal is None
-    unseen = silent or _failed_behind(end) or end.reason == OUT_OF_MEMORY
+    unseen = silent or _failed_behind(end) or end.reason in (OUT_OF_MEMORY, BUDGET)
     if end.fact == FAILED and unseen:
         return f"the job failed{': ' + detail if detail else ''}"
     return ""
