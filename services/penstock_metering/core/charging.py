@@ -32,19 +32,18 @@ def charge(parts: Sequence[Part], lease: LeaseRow, book: PriceBook) -> None:
 
 def _round(parts: Sequence[Part], lease: LeaseRow, book: PriceBook) -> None:
     groups: dict[tuple[str, str], list[Part]] = {}
-    ran = set()
+    ran = {part.device for part in parts if part.state == RUNNING}
     for part in parts:
-        if part.state == RUNNING:
-            ran.add((part.device, part.sku))
         if part.billed_quantity and unit_of(part.sku) not in _NOT_TIME:
             groups.setdefault((part.device, part.sku), []).append(part)
-    for group, billed in groups.items():
+    for (device, _), billed in groups.items():
         last = max(billed, key=lambda part: (part.t1_ms, part.key))
         price = book.by_number[last.price_version]
         amount = _amount(last, lease)
         total = sum(part.billed_quantity for part in billed)
         grain = price.granularity_ms * amount
-        least = price.minimum_ms * amount if group in ran else 0
+        has_run = bool(ran) if device == HOST else device in ran
+        least = price.minimum_ms * amount if has_run else 0
         last.billed_quantity += max(least, -(-total // grain) * grain) - total
 
 
