@@ -146,7 +146,7 @@ class Questions:
         self.words: Sequence[str | int] = world().words
         self.core = restored()
         service: Any = _Questions()
-        answer_queries(service, lambda: self.core)
+        answer_queries(service, lambda: self.core, lambda: 0)
         self._handlers: dict[str, Callable[[Message], bytes]] = service.handlers
 
     def reset(self) -> None:

@@ -19,6 +19,7 @@ from fuzz.metering_targets import IntoLedger
 from fuzz.mutation import Given
 from fuzz.runner import Violation
 from fuzz.scheduler_world import restored, world
+from metering.world import START_MS
 from penstock_bus import memory, wire
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Message, StoredMessage
@@ -27,6 +28,10 @@ from penstock_contracts.journal import JobFact
 from penstock_contracts.queries import JobQuery, JobsQuery, UsageQuery
 from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
+from penstock_metering.commands import Commands
+from penstock_metering.deriving import Deriver
+from penstock_metering.exports import Exports
+from penstock_metering.money_commands import COMMANDS
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
 from penstock_metering.threads import run_inline
@@ -149,8 +154,15 @@ class LedgerQuestions:
         library = Library(self._ledger.ledger.database)
         progress = Progress()
         progress.advance({"JOBS": 1 << 62, "NODES": 1 << 62, "USAGE": 1 << 62})
-        auditor = Auditor(service, library, progress, run_inline, VirtualClock())
-        self._answers = Answers(service, library, auditor, run_inline, progress)
+        clock = VirtualClock(START_MS * 1_000_000)
+        deriver = Deriver(run_inline, clock)
+        auditor = Auditor(service, library, progress, run_inline, clock, deriver)
+        database = self._ledger.ledger.database
+        self.commands = Commands(run_inline, clock, COMMANDS)
+        self._answers = Answers(
+            service, library, auditor, run_inline, progress, self.commands,
+            Exports(database, run_inline), clock, deriver,
+        )  # fmt: skip
         await self._answers.open(lambda: False)
         return await memory.connect(broker, name="asker")
 

@@ -26,6 +26,7 @@ from fuzz import (
 from fuzz.budget_target import Budgets
 from fuzz.depot_target import Depots
 from fuzz.gateway_target import BODIES, Gateway
+from fuzz.money_target import Money
 from fuzz.runner import Tally, Target, fuzz
 from penstock_contracts.registry import MESSAGES
 from penstock_gateway.operations import OPERATIONS
@@ -61,11 +62,13 @@ SHARES: tuple[Share, ...] = (
     Share(client_targets.Answers, 2_000, 10_000),
     Share(storage_targets.SmallState, 2_000, 10_000),
     Share(storage_targets.LedgerQuestions, 300, 1_500),
+    Share(Money, 300, 3_000),
     Share(Gateway, 3_000, 30_000),
     Share(Depots, 1_500, 15_000),
 )
 NOT_READ: dict[str, str] = {
     "node_sample": "shown to people; no service of ours reads it",
+    "usage_metered": "read by billing systems outside; no service of ours reads it",
 }
 
 
