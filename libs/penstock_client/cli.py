@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
     "node": Entry(NODES, f"{_HERE}.nodes:node", "Invite, show, drain, fence or remove a node."),
     "top": Entry(NODES, f"{_HERE}.top:top", "Show hosts, devices and jobs live."),
     "usage": Entry(NODES, f"{_HERE}.usage:usage", "Show GPU time and cost per tenant."),
+    "price": Entry(NODES, f"{_HERE}.price:price", "Set what use costs, and list it."),
     "bill": Entry(NODES, f"{_HERE}.bill:bill", "Show, close and correct the bills of a month."),
     "pnl": Entry(NODES, f"{_HERE}.pnl:pnl", "Show profit and loss, and why devices were idle."),
     "cost": Entry(NODES, f"{_HERE}.cost:cost", "Say what nodes and devices cost."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import sqlalchemy as sa
@@ -35,7 +36,17 @@ def read_versions(connection: sa.Connection) -> list[PriceVersion]:
 
 
 def read_book(connection: sa.Connection) -> PriceBook:
-    return PriceBook(read_versions(connection))
+    """The same one as before while nothing is added: what it has worked out is kept."""
+    row = connection.execute(
+        sa.select(sa.func.max(_prices.c.version), sa.func.sum(_prices.c.set_ms))
+    ).one()
+    known = _BOOKS.get(connection.engine)
+    if known is None or known[0] != tuple(row):
+        known = _BOOKS[connection.engine] = (tuple(row), PriceBook(read_versions(connection)))
+    return known[1]
+
+
+_BOOKS: WeakKeyDictionary[sa.Engine, tuple[tuple[Any, ...], PriceBook]] = WeakKeyDictionary()
 
 
 def newest_version(connection: sa.Connection) -> int:

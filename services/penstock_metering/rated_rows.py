@@ -7,6 +7,7 @@ parts come about.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,14 +65,15 @@ class Sums:
 
     def count(self, row: RatedRow, sign: int) -> None:
         """`sign` −1: it goes."""
-        quantity, billed, runs = (sign * row[at] for at in _COUNTED)
-        sums = self._days.setdefault(tuple(row[at] for at in _DAY), [0, 0, 0])
-        sums[0] += quantity
-        sums[1] += billed
-        sums[2] += runs
-        sold = self._sales.setdefault(tuple(row[at] for at in _SALE), [0, 0])
-        sold[0] += quantity if row[_AT["state"]] == RUNNING else 0
-        sold[1] += billed
+        quantity, billed, runs, state = _counted_of(row)
+        sums = self._days.setdefault(_day_of(row), [0, 0, 0])
+        sums[0] += sign * quantity
+        sums[1] += sign * billed
+        sums[2] += sign * runs
+        if billed or state == RUNNING:
+            sold = self._sales.setdefault(_sale_of(row), [0, 0])
+            sold[0] += sign * quantity if state == RUNNING else 0
+            sold[1] += sign * billed
 
     def write(self, connection: sa.Connection) -> None:
         own = statements(connection)
@@ -81,13 +83,15 @@ class Sums:
         own.add(connection, tables.device_sales, sales, _is_falling(self._sales))
 
 
-_COUNTED = [_AT[name] for name in ("quantity", "billed_quantity", "runs")]
-_DAY = [
-    _AT[column.name]
-    for column in tables.usage_days.columns
-    if column.name not in ("quantity", "billed_quantity", "leases")
-]
-_SALE = [_AT[column.name] for column in tables.device_sales.primary_key.columns]
+_counted_of = itemgetter(*(_AT[name] for name in ("quantity", "billed_quantity", "runs", "state")))
+_day_of = itemgetter(
+    *(
+        _AT[column.name]
+        for column in tables.usage_days.columns
+        if column.name not in ("quantity", "billed_quantity", "leases")
+    )
+)
+_sale_of = itemgetter(*(_AT[column.name] for column in tables.device_sales.primary_key.columns))
 
 
 def _is_falling(sums: Mapping[Row, Sequence[int]]) -> bool:

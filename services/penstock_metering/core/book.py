@@ -33,6 +33,7 @@ class PriceBook:
     def __init__(self, versions: Iterable[PriceVersion]) -> None:
         self.versions = tuple(sorted(versions, key=lambda version: version.version))
         self.by_number = {version.version: version for version in self.versions}
+        self.skus = frozenset(version.sku for version in self.versions)
         self._changes: dict[Asked, tuple[list[int], list[PriceVersion | None]]] = {}
 
     @property

@@ -30,8 +30,9 @@ def place(parts: Iterable[Part], closed: Iterable[Part], closed_until: str) -> l
     for part in closed:
         before[part.key] = _sum(before.get(part.key), part)
     placed = []
-    for key in sorted({**now, **before}):
-        month = month_of_day(key[0])
+    months: dict[int, str] = {}
+    for key in sorted({**now, **before}) if before else now:
+        month = months.get(key[0]) or months.setdefault(key[0], month_of_day(key[0]))
         if month > closed_until:
             placed.append(Placed(now[key], month, ""))
             continue

@@ -133,10 +133,8 @@ class LeaseRating:
         lease = self._lease
         if line.device:
             milli = min(line.milli, lease.gpu_milli)
-            self._spend(
-                self._own_sku(line.device), line.device, RUNNING, start_ms, end_ms, milli
-            )
-            if line.energy_mj is not None:
+            self._spend(self._own_sku(line.device), line.device, RUNNING, start_ms, end_ms, milli)
+            if line.energy_mj is not None and ENERGY in self._book.skus:
                 self._draw(line, start_ms, end_ms, line.energy_mj)
         else:
             milli = min(line.milli, lease.cpu_milli)
@@ -146,11 +144,13 @@ class LeaseRating:
 
     def _spend_beside(self, state: str, start_ms: int, end_ms: int) -> None:
         """What the rank uses besides, where that has a price."""
-        if self._lease.devices:
+        skus = self._book.skus
+        if self._lease.devices and CPU_BESIDE_GPU in skus:
             cpu_milli = self._lease.cpu_milli
             self._spend(CPU_BESIDE_GPU, HOST, state, start_ms, end_ms, cpu_milli, if_priced=True)
-        memory_mib = self._lease.memory_mib
-        self._spend(MEMORY, HOST, state, start_ms, end_ms, memory_mib, if_priced=True)
+        if MEMORY in skus:
+            memory_mib = self._lease.memory_mib
+            self._spend(MEMORY, HOST, state, start_ms, end_ms, memory_mib, if_priced=True)
 
     def _hold(self) -> None:
         """Before the first segment and after the last: of a lease that never started nothing is
@@ -178,7 +178,7 @@ class LeaseRating:
 
     def _charge_flat(self) -> None:
         ran = self._ran.get(self._first)
-        if ran is None or self._lease.rank:
+        if ran is None or self._lease.rank or JOB not in self._book.skus:
             return
         price = self._book.price_at(self._asked(JOB), ran[0])
         if price is not None:
@@ -213,6 +213,8 @@ class LeaseRating:
         self, sku: str, from_ms: int, to_ms: int
     ) -> Iterator[tuple[int, int, PriceVersion | None]]:
         """Where a day ends and where the price changes."""
+        if from_ms >= to_ms:
+            return
         for span_ms, until_ms, price in self._book.spans(self._asked(sku), from_ms, to_ms):
             start_ms = span_ms
             while start_ms < until_ms:

@@ -1,0 +1,120 @@
+"""How long do a bill and a profit and loss take for a month of 1,000 GPUs and 1,000,000 jobs?
+
+The facts of such a month are put into a ledger; then everything that follows from them is derived
+once, as metering does while they come in, and the questions are asked as the command line asks
+them. On SQLite, or where `--database` says (an empty database). For the record:
+`python benchmarks/bench_bills.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from measure.month import DAY_MS, DAYS, MONTH, START_MS, fill
+from measure.report import emit, say
+
+from penstock_contracts.bills import BillsQuery
+from penstock_contracts.profits import ProfitQuery
+from penstock_contracts.queries import UsageQuery
+from penstock_metering.bill_views import answer_bills
+from penstock_metering.closing import close_period
+from penstock_metering.database import Database
+from penstock_metering.deriving import DERIVATIONS
+from penstock_metering.fence import Writer
+from penstock_metering.ingest import open_ledger
+from penstock_metering.profits import answer_profit
+from penstock_metering.reading import Library
+
+NOW_MS = START_MS + DAYS * DAY_MS
+REPEATS = 3
+VIEWS = ("device", "node", "model", "tenant", "site", "job")
+
+
+def timed(what: str, work: Callable[[], Any]) -> Any:
+    """The shortest of some runs."""
+    spent_s = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        answer = work()
+        spent_s.append(time.perf_counter() - begin)
+    emit(bench="bills", what=what, seconds=round(min(spent_s), 3), slowest=round(max(spent_s), 3))
+    return answer
+
+
+def derive(database: Database, leases: int) -> None:
+    ingest = open_ledger(database, Writer(name="bench"))
+    for step in DERIVATIONS:
+        begin = time.perf_counter()
+        while ingest.change(lambda connection, step=step: step(connection, NOW_MS)):  # type: ignore[misc]
+            pass
+        spent_s = time.perf_counter() - begin
+        name = f"{step.__module__.rpartition('.')[2]}.{step.__name__}"
+        emit(
+            bench="bills",
+            what=f"derive {name}",
+            seconds=round(spent_s, 1),
+            leases_per_s=round(leases / spent_s),
+        )
+
+
+def ask(database: Database) -> None:
+    def within(work: Callable[[sa.Connection], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            with database.reading.begin() as connection:
+                return work(connection)
+
+        return run
+
+    timed("bill", within(lambda c: answer_bills(c, BillsQuery(month=MONTH), NOW_MS)))
+    for by in VIEWS:
+        query = ProfitQuery(by=by, month=MONTH)
+        timed(f"pnl by {by}", within(lambda c, query=query: answer_profit(c, query, NOW_MS)))  # type: ignore[misc]
+    library = Library(database)
+    timed("usage", lambda: library.usage(UsageQuery()))
+    part = UsageQuery(from_ms=NOW_MS - DAY_MS - 1, to_ms=NOW_MS - 1)
+    timed("usage of the last 24 hours", lambda: library.usage(part))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gpus", type=int, default=1_000)
+    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--database", default="", help="URL of an empty database; else SQLite")
+    parser.add_argument("--keep", default="", help="the SQLite file to make, or to use again")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(asked.keep or Path(directory) / "ledger.sqlite")
+        is_there = not asked.database and file.exists()
+        database = Database(asked.database or f"sqlite:///{file}")
+        emit(bench="bills", database=database.dialect, gpus=asked.gpus, jobs=asked.jobs)
+        if not is_there:
+            open_ledger(database, Writer(name="bench"))
+            begin = time.perf_counter()
+            leases = fill(database, asked.gpus, asked.jobs)
+            say(f"{leases} leases written in {time.perf_counter() - begin:.1f} s")
+            derive(database, leases)
+        ask(database)
+        ingest = open_ledger(database, Writer(name="bench"))
+        begin = time.perf_counter()
+        _close(ingest.change)
+        seconds = round(time.perf_counter() - begin, 3)
+        emit(bench="bills", what="close the month", seconds=seconds)
+        database.close()
+
+
+def _close(change: Callable[[Callable[[sa.Connection], Any]], Any]) -> None:
+    from penstock_contracts.bills import ClosePeriod
+
+    wish = ClosePeriod(key="01MCC5RM000000000000000001", month=MONTH)
+    said = change(lambda connection: close_period(connection, wish, NOW_MS + 1))
+    say(f"closed: {type(said).__name__}")
+
+
+if __name__ == "__main__":
+    main()
