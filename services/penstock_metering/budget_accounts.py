@@ -98,7 +98,7 @@ def _settle_all(
         found = settle(amount, grant["charged"] if grant["over"] else grant["reserved"])
         over, due_ms = (1, None) if grant["over"] else _whether_over(connection, *key, now_ms)
         after = {
-            "settled": found.settled, "charged": found.charged, "excess": found.excess,
+            "charged": found.charged, "excess": found.excess,
             "over": over, "due_ms": due_ms, "dirty": 0,
         }  # fmt: skip
         account["excess"] += found.excess - grant["excess"]
@@ -107,8 +107,8 @@ def _settle_all(
         settled, ended = changed.setdefault(grant["budget_id"], ({}, []))
         if over and not grant["over"]:
             ended.append(grant_key(*key))
-        elif found.settled != grant["settled"]:
-            settled[grant_key(*key)] = found.settled
+        elif found.charged != grant["charged"]:
+            settled[grant_key(*key)] = found.charged
         _store(connection, grant, after)
     return changed
 

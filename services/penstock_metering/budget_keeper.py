@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -53,7 +54,7 @@ class BudgetKeeper:
             try:
                 if not announced:
                     newest = await budget_outbox.newest_sent(self._bus)
-                    await self._change(lambda connection: self._begin(connection, newest))
+                    await self._change(partial(self._begin, newest=newest))
                     announced = True
                 await self._settle()
                 await self._send()
@@ -78,7 +79,7 @@ class BudgetKeeper:
         while messages := await self._change(budget_outbox.waiting):
             sent = await budget_outbox.send(self._bus, messages)
             if sent:
-                await self._change(lambda connection: budget_outbox.forget(connection, sent))
+                await self._change(partial(budget_outbox.forget, number=sent))
             if sent != messages[-1][0]:
                 return
 

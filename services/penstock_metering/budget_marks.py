@@ -69,7 +69,7 @@ def _reserve(connection: sa.Connection, reserved: Reserved) -> None:
     if known is None:
         connection.execute(
             sa.insert(_grants).values(
-                **key, reserved=reserved.amount, settled=0, charged=0, excess=0, over=0, dirty=1
+                **key, reserved=reserved.amount, charged=0, excess=0, over=0, dirty=1
             )
         )
     elif known < reserved.amount:

@@ -137,8 +137,8 @@ def announce(connection: sa.Connection, now_ms: int) -> None:
 
 def _open_grants(connection: sa.Connection, account: sa.Row[Any]) -> dict[str, int]:
     rows = connection.execute(
-        sa.select(_grants.c.lease_seq, _grants.c.job_id, _grants.c.settled)
+        sa.select(_grants.c.lease_seq, _grants.c.job_id, _grants.c.charged)
         .where(_grants.c.budget_id == account.budget_id, _grants.c.over == 0)
         .order_by(_grants.c.lease_seq, _grants.c.job_id)
     )
-    return {grant_key(row.lease_seq, row.job_id): row.settled for row in rows}
+    return {grant_key(row.lease_seq, row.job_id): row.charged for row in rows}

@@ -68,7 +68,6 @@ budget_grants = table(
     text("job_id", key=True),
     text("budget_id", key=True),
     integer("reserved"),
-    integer("settled"),
     integer("charged"),
     integer("excess"),
     integer("over"),
@@ -78,8 +77,8 @@ budget_grants = table(
     index_where("budget_grants_dirty", "lease_seq", "dirty = 1"),
 )
 """What is reserved for an attempt of a budget that stops work, and how much of it is used:
-`settled` rounded down, `charged` rounded up; what it used beyond is `excess`, at the provider's
-cost. `over`: it costs nothing more. `due_ms`: when it is called over although nothing came."""
+`charged`, rounded up; what it used beyond is `excess`, at the provider's cost. `over`: it costs
+nothing more. `due_ms`: when it is called over although nothing came."""
 
 budget_outbox = table(
     "budget_outbox", integer("number", key=True), text("subject"), text("payload")

@@ -205,7 +205,7 @@ def test_credit_is_reserved_at_the_dearest_price_that_is_announced() -> None:
     ledger.submit(a_job(gpus=1, disconnect_s=60, grace_s=10))
     (grant,) = ledger.grants()
     assert grant.paid_ms == 240_000
-    assert grant.reserved == {"credit-USD": 20 * USD * 240 // 3_600 + 1}
+    assert grant.reserved == {"credit-USD": 20 * USD * 240 // 3_600 + 2}
 
 
 def test_credit_in_another_currency_than_the_price_pays_for_nothing() -> None:

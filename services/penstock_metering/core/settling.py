@@ -28,9 +28,8 @@ class Use(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """`settled` is surely used, `charged` is what it costs: both at most what was reserved."""
+    """`charged`: what it costs, rounded up, at most what was reserved; `excess`: the rest."""
 
-    settled: int
     charged: int
     excess: int
 
@@ -60,8 +59,8 @@ def rounded_up(amount: Fraction) -> int:
 def settle(amount: Fraction, reserved: int) -> Settled:
     """What of an attempt's use stands against what was reserved for it."""
     amount = max(Fraction(0), amount)
-    kept = min(amount, Fraction(reserved))
-    return Settled(int(kept), rounded_up(kept), rounded_up(amount) - rounded_up(kept))
+    whole = rounded_up(amount)
+    return Settled(min(whole, reserved), max(0, whole - reserved))
 
 
 def warned(spent: int, limit: int, thresholds: Iterable[int]) -> int:

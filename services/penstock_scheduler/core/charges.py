@@ -18,6 +18,10 @@ from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import Placed
 from penstock_scheduler.core.state import Job, Node, Shape
 
+ROUNDING = 1
+"""The ledger rounds up what each attempt has cost so far, and by itself what all together have: by
+less than this in micro-currency."""
+
 
 class Charge:
     """Of one job on the places that it has, or is to have."""
@@ -43,7 +47,8 @@ class Charge:
         """The most that so much running time of every rank costs, in the budget's unit."""
         if budget.state.unit == GPU_TIME:
             return self._milli * paid_ms
-        return self._micro(budget.state.currency, paid_ms)
+        micro = self._micro(budget.state.currency, paid_ms)
+        return micro + ROUNDING if micro else 0
 
     def payable_from(self, stops: Iterable[Budget]) -> bool:
         """Whoever pays in advance pays in the currency of the price."""

@@ -83,13 +83,14 @@ def _device_time() -> None:
             "device_energy": "node:text:key device:text:key day:int:key energy_mj:int "
             "known_ms:int quarters_mj:text",
             "audit_checkpoints": "node:text:key upto_ms:int:key state:text",
-            "node_balances": "node:text:key slices_to:int balance:text",
+            "node_balances": "node:text:key upto_ms:int slices_to:int balance:text",
             "dirty_device_days": "node:text:key",
         }
     )
     for name, table, *columns in (
         ("device_slices_batch", "device_slices", "node", "batch_number"),
         ("device_days_day", "device_days", "day"),
+        ("node_balances_upto", "node_balances", "upto_ms"),
         ("usage_batches_node", "usage_batches", "node", "number"),
         ("ledger_lines_batch", "ledger_lines", "batch_number"),
         ("node_changes_node", "node_changes", "node", "number"),
@@ -130,7 +131,7 @@ def _budgets() -> None:
             "currency:text acts:text per:text prepaid:int amount:int asked:int asked_number:int? "
             "warn_percent:text period:text spent:int excess:int warned_percent:int told:text",
             "budget_grants": "lease_seq:int:key job_id:text:key budget_id:text:key reserved:int "
-            "settled:int charged:int excess:int over:int due_ms:int? dirty:int",
+            "charged:int excess:int over:int due_ms:int? dirty:int",
             "budget_outbox": "number:int:key subject:text payload:text",
         }
     )
