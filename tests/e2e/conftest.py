@@ -35,9 +35,11 @@ def _running(mesh: Mesh) -> Iterator[Mesh]:
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory, otlp: Receiver) -> Iterator[Mesh]:
-    """Two simulated nodes of eight H100 for tests that leave it as they found it."""
+    """Two simulated nodes of eight H100 for tests that leave it as they found it. It tells traces
+    and events of use."""
     home = tmp_path_factory.mktemp("mesh")
-    yield from _running(Mesh(home, env={"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint}))
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint, "PENSTOCK_USAGE_EVENTS": "true"}
+    yield from _running(Mesh(home, env=env))
 
 
 FAILED = pytest.StashKey[bool]()

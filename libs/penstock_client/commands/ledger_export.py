@@ -6,6 +6,7 @@ usage data. It does not know what the columns hold.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from penstock_client.client import Client
     from penstock_contracts.exports import ExportPage, ExportQuery
 
+MONTH = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])")
 CHANGED_TRIES = 3
 """So often an export is begun anew when metering has forgotten it, as when it was started anew."""
 
@@ -31,7 +33,7 @@ CHANGED_TRIES = 3
     help="Version of the FinOps Open Cost and Usage Specification.",
 )
 @click.option("--out", "path", metavar="FILE", required=True, help="FILE.csv or FILE.parquet.")
-@click.option("--month", metavar="YYYY-MM", default="", help="[default: this month]")
+@click.option("--month", metavar="2026-11", default="", help="UTC; default this month.")
 @click.option("--tenant", default="", help="Only this tenant's.")
 @click.option(
     "--provider", is_flag=True, help="With what it cost the provider, margins and idle time."
@@ -50,6 +52,8 @@ def export(access: Access, version: Any, path: str, month: str, tenant: str, pro
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise click.UsageError(f"--out must end in {' or '.join(SUFFIXES)}")
+    if month and not MONTH.fullmatch(month):
+        raise click.UsageError("a month is written as 2026-11")
     query = ExportQuery(month=month, tenant=tenant, provider=provider)
     try:
         last, rows = access.run(lambda client: _write(client, query, target, version))
