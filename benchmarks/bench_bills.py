@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from measure.month import DAY_MS, DAYS, MONTH, START_MS, fill
 from measure.report import emit, say
 
-from penstock_contracts.bills import BillsQuery
+from penstock_contracts.bills import BillsQuery, ClosePeriod
 from penstock_contracts.profits import ProfitQuery
 from penstock_contracts.queries import UsageQuery
 from penstock_metering.bill_views import answer_bills
@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1_000)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--database", default="", help="URL of an empty database; else SQLite")
-    parser.add_argument("--keep", default="", help="the SQLite file to make, or to use again")
+    parser.add_argument(
+        "--keep", default="", help="the SQLite file to make, or to use again; not closed"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         file = Path(asked.keep or Path(directory) / "ledger.sqlite")
@@ -100,20 +102,19 @@ def main() -> None:
             say(f"{leases} leases written in {time.perf_counter() - begin:.1f} s")
             derive(database, leases)
         ask(database)
-        ingest = open_ledger(database, Writer(name="bench"))
-        begin = time.perf_counter()
-        _close(ingest.change)
-        seconds = round(time.perf_counter() - begin, 3)
-        emit(bench="bills", what="close the month", seconds=seconds)
+        if not asked.keep:
+            close(database)
         database.close()
 
 
-def _close(change: Callable[[Callable[[sa.Connection], Any]], Any]) -> None:
-    from penstock_contracts.bills import ClosePeriod
-
+def close(database: Database) -> None:
+    """And make all invoices and postings."""
+    ingest = open_ledger(database, Writer(name="bench"))
     wish = ClosePeriod(key="01MCC5RM000000000000000001", month=MONTH)
-    said = change(lambda connection: close_period(connection, wish, NOW_MS + 1))
-    say(f"closed: {type(said).__name__}")
+    begin = time.perf_counter()
+    said = ingest.change(lambda connection: close_period(connection, wish, NOW_MS + 1))
+    seconds = round(time.perf_counter() - begin, 3)
+    emit(bench="bills", what="close the month", seconds=seconds, answer=type(said).__name__)
 
 
 if __name__ == "__main__":
