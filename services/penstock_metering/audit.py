@@ -17,8 +17,10 @@ from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import Empty, Finding, MeteringAudit, MeteringAuditQuery
 from penstock_contracts.usage import AuditReply
-from penstock_metering.core.conservation import Balance, balance
-from penstock_metering.ingest import JOBS, NODES, USAGE
+from penstock_metering.core.conservation import Balance
+from penstock_metering.deriving import Deriver
+from penstock_metering.fence import Superseded
+from penstock_metering.ingest import JOBS, NODES, USAGE, DatabaseBusy
 from penstock_metering.progress import Progress
 from penstock_metering.reading import FINDINGS_MAX, Library
 from penstock_metering.threads import Run
@@ -54,11 +56,13 @@ class Auditor:
         progress: Progress,
         run: Run,
         clock: Clock,
+        deriver: Deriver,
     ) -> None:
         self._bus = bus
         self._library = library
         self._progress = progress
         self._run = run
+        self._deriver = deriver
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self.last_unaccounted_ms: int | None = None
@@ -80,9 +84,12 @@ class Auditor:
                 )
                 grants = await self._run(self._library.newest_lease_seq)
                 await self._catch_up({JOBS: grants}, INGEST_S_MAX)
+                await self._deriver.catch_up()
                 return await self._run(self._compare, query, heard, tuple(silent))
         except NotCaughtUp as error:
             return Refusal("unavailable", str(error))
+        except (DatabaseBusy, Superseded):
+            return Refusal("unavailable", "the ledger cannot be written now; ask again")
         except TimeoutError:
             return Refusal("unavailable", "the audit did not end in time; ask again later")
 
@@ -121,8 +128,7 @@ class Auditor:
     ) -> MeteringAudit:
         """Runs off the event loop."""
         now_ms = self._clock.now_ns() // 1_000_000
-        books = self._library.books(answered, query.jobs_seq, now_ms)
-        result = balance(books)
+        result = self._library.balance(answered, query.jobs_seq, now_ms)
         counts = self._library.counts(query.jobs_seq)
         findings = [*self._library.findings(), *result.findings]
         self.last_unaccounted_ms, self.last_findings = result.unaccounted_ms, len(findings)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from penstock_metering import budget_accounts, rater
+from penstock_metering import budget_accounts, device_time, rater
 from penstock_metering.ingest import DatabaseBusy, Ingest
 from penstock_metering.threads import Run
 from penstock_runtime.clock import Clock
@@ -26,7 +26,7 @@ PACE_S = 5.0
 Step = Callable[[sa.Connection, int], bool]
 """(connection, now_ms) → whether there may be more to do."""
 
-DERIVATIONS: tuple[Step, ...] = (rater.step, budget_accounts.step)
+DERIVATIONS: tuple[Step, ...] = (rater.step, budget_accounts.step, device_time.step)
 """In their order: later ones may read what earlier ones made."""
 
 

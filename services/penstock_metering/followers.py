@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from penstock_metering.budget_marks import mark_budgets
 from penstock_metering.database import Database
+from penstock_metering.device_marks import mark_nodes
 from penstock_metering.lease_marks import mark_new
 from penstock_metering.segment_rows import Accepted
 
@@ -29,5 +30,5 @@ class Follower(Protocol):
     ) -> None: ...
 
 
-FOLLOWERS: tuple[Callable[[Database], Follower], ...] = (mark_new, mark_budgets)
+FOLLOWERS: tuple[Callable[[Database], Follower], ...] = (mark_new, mark_nodes, mark_budgets)
 """Each makes its statements once, for the database it is given."""

@@ -18,12 +18,14 @@ from sqlalchemy.exc import DBAPIError
 
 from penstock_bus.port import StoredMessage
 from penstock_contracts.errors import MALFORMED
-from penstock_contracts.journal import JobFact
+from penstock_contracts.journal import DemandNoted, JobFact
 from penstock_contracts.nodes import NodeFact, NodeView
 from penstock_contracts.usage import UsageBatch
 from penstock_metering.core.accounts import Counter, CounterKey
+from penstock_metering.core.allowances import Allowances
+from penstock_metering.core.demand import DemandChange, read_demand
 from penstock_metering.core.fleet import Fleet
-from penstock_metering.core.history import History
+from penstock_metering.core.history import NS_PER_MS, History
 from penstock_metering.core.rows import Anomaly
 from penstock_metering.core.segments import (
     PAYLOAD_KEPT_MAX,
@@ -33,6 +35,7 @@ from penstock_metering.core.segments import (
     read_usage,
 )
 from penstock_metering.database import Database, is_out
+from penstock_metering.device_facts import JOBS_TIME
 from penstock_metering.fence import Writer
 from penstock_metering.records import GAP
 from penstock_metering.store import Changes, Store
@@ -102,6 +105,7 @@ class Ingest:
         self._marks: dict[str, int] = {}
         self._usage_time_ns = 0
         self._noted: list[Anomaly] = []
+        self._demand: list[DemandChange] = []
         self._is_loaded = False
         self._reload()
 
@@ -182,6 +186,9 @@ class Ingest:
         changes.counters = counters.values()
         changes.jobs, changes.leases, anomalies, changes.strays = self.history.take_changes()
         changes.anomalies = [*self._noted, *anomalies]
+        changes.reserved, changes.agreed = self.allowances.take_changes()
+        changes.demand = self._demand
+        self._demand = []
         changes.node_changes, changes.nodes = self.fleet.take_changes()
         changes.cursors = self._moved | self._marks
         written = self._store.write(changes)
@@ -195,6 +202,8 @@ class Ingest:
     def _reload(self) -> None:
         loaded = self._store.load()
         self.history = History(loaded.jobs, loaded.leases, loaded.unread.get(JOBS, 0))
+        self.allowances = Allowances()
+        self._demand = []
         self.fleet = Fleet(loaded.nodes)
         self._counters: dict[CounterKey, Counter] = loaded.counters
         self.cursors = {stream: loaded.cursors.get(stream, 0) for stream in STREAMS}
@@ -241,6 +250,15 @@ class Ingest:
                 self._note(stream, message.seq, "unreadable_entry", sentence)
             else:
                 fold.apply(entry.seq, entry.now_ns, entry.facts)
+                if stream == JOBS:
+                    self.allowances.apply(entry.seq, entry.facts)
+                    self._note_demand(entry)
+
+    def _note_demand(self, entry: Committed) -> None:
+        at_ms = self._marks[JOBS_TIME] = entry.now_ns // NS_PER_MS
+        for fact in entry.facts:
+            if isinstance(fact, DemandNoted):
+                self._demand.append(read_demand(entry.seq, at_ms, fact))
 
     def _read_usage(
         self, messages: Sequence[StoredMessage], rejected: list[Rejected]

@@ -24,12 +24,14 @@ from penstock_contracts.profits import (
 from penstock_metering.bills import closed_ms
 from penstock_metering.core.costs import COMPONENTS, Cells, cost_cells
 from penstock_metering.core.device_days import SOLD_COUNT, STATES, UNSOLD_STATES, DeviceDays
-from penstock_metering.core.months import is_month, month_days, month_of
+from penstock_metering.core.job_profit import rates, tally_of_jobs
+from penstock_metering.core.months import MS_PER_DAY, is_month, month_days, month_of
 from penstock_metering.core.profit import Tally, idle_times, tally_by_owner, tally_by_place
 from penstock_metering.core.sales import Earnings, Sales, earnings
-from penstock_metering.core.verdicts import known_ppm, lines_of, totals_of
+from penstock_metering.core.verdicts import job_lines, known_ppm, lines_of, totals_of
 from penstock_metering.cost_book import read_costs
-from penstock_metering.device_time import read_days
+from penstock_metering.device_day_rows import read_days
+from penstock_metering.job_profits import read_uses, worst_jobs
 from penstock_metering.sales_rows import read_sales
 
 MODELS_SHOWN = 100
@@ -77,14 +79,18 @@ def answer_profit(
     month = query.month or month_of(now_ms)
     if not is_month(month):
         return Refusal("invalid_field", "a month is written 2026-11", "month")
-    books = read_books(connection, month, now_ms, by_job=query.by == "job")
+    books = read_books(connection, month, now_ms)
     by_device = _by_place(books, "device")
     tally = by_device
     if query.by in ("tenant", "job"):
         tally = tally_by_owner(books.days, books.cells, books.sales, books.made)
     elif query.by != "device":
         tally = _by_place(books, query.by)
-    lines, others = lines_of(tally, query.limit)
+    if query.by == "job":
+        tally = _by_job(connection, books, tally, query.limit)
+        lines, others = job_lines(tally, query.limit)
+    else:
+        lines, others = lines_of(tally, query.limit)
     owed = sorted(books.made.payouts.items())
     return ProfitView(
         month=month,
@@ -103,13 +109,12 @@ def answer_profit(
     )
 
 
-def read_books(
-    connection: sa.Connection, month: str, now_ms: int, *, by_job: bool = False
-) -> Books:
+def read_books(connection: sa.Connection, month: str, now_ms: int) -> Books:
     span = month_days(month)
     days = DeviceDays(read_days(connection, span.start, span.stop, now_ms))
     costs = read_costs(connection)
-    sales = read_sales(connection, month, days, by_job=by_job)
+    split_on = {cost.effective_from_ms // MS_PER_DAY for cost in costs if cost.kind == "payout"}
+    sales = read_sales(connection, month, days, split_on=split_on)
     return Books(
         month=month,
         closed=closed_ms(connection, month) is not None,
@@ -158,6 +163,15 @@ def day_costs(books: Books) -> Iterator[DayCost]:
                     {name: sum(cells[at]) for name, cells in micro.items()},
                     {state: cost for state, cost in idle.items() if cost},
                 )
+
+
+def _by_job(connection: sa.Connection, books: Books, tenants: Tally, limit: int) -> Tally:
+    month, days, sales = books.month, books.days, books.sales
+    payouts = [cost for cost in books.costs if cost.kind == "payout"]
+    of = rates(days, books.cells, sales)
+    jobs = worst_jobs(connection, month, limit, days, sales, of, payouts)
+    uses = read_uses(connection, month, jobs, days, sales, payouts)
+    return tally_of_jobs(tenants, jobs, uses, sales, of)
 
 
 def _by_place(books: Books, by: str) -> Tally:

@@ -26,23 +26,22 @@ from penstock_contracts.queries import (
     jobs_page,
 )
 from penstock_metering import schema
-from penstock_metering.core.accounts import Books, Counter, Line
+from penstock_metering import schema_device_time as device_time
+from penstock_metering.core.balances import NodeBalance
 from penstock_metering.core.book import CURRENCY
+from penstock_metering.core.conservation import Balance, balance
 from penstock_metering.core.fleet import NodeState
-from penstock_metering.core.rows import JobRow, LeaseRow, NodeChange
+from penstock_metering.core.rows import JobRow, LeaseRow
 from penstock_metering.costing import Asked, Use, use_by_job, use_by_tenant
 from penstock_metering.database import Database
 from penstock_metering.money_questions import LookUp
-from penstock_metering.records import GAP, read_gaps, read_job, read_lease
+from penstock_metering.records import GAP, read_job, read_lease
 
 FINDINGS_MAX = 100
 _decode_spec = msgspec.json.Decoder(JobSpec).decode
 _decode_node = msgspec.json.Decoder(NodeState).decode
-_decode_change = msgspec.json.Decoder(NodeChange).decode
+_decode_balance = msgspec.json.Decoder(NodeBalance).decode
 _jobs, _leases, _raw = schema.jobs, schema.leases, schema.raw_segments
-_lines, _batches = schema.ledger_lines, schema.usage_batches
-_OF_A_LINE = Line._fields.index("node")
-"""So many fields stand in the line itself, the others with its message."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -141,38 +140,13 @@ class Library:
                 *(Finding(row.code, row.sentence) for row in anomalies),
             ]
 
-    def books(self, answered: frozenset[str], settled_seq: int, now_ms: int) -> Books:
+    def balance(self, answered: frozenset[str], settled_seq: int, now_ms: int) -> Balance:
+        """What an audit compares, as far as it is derived."""
+        table = device_time.node_balances
         with self._engine.begin() as connection:
-            changes = schema.node_changes
-            rows = connection.execute(sa.select(changes.c.change).order_by(changes.c.number))
-            counters = connection.execute(_in_key_order(schema.counters))
-            leases = map(read_lease, connection.execute(_in_key_order(_leases)))
-            return Books(
-                changes=[_decode_change(row.change) for row in rows],
-                leases={lease.key: lease for lease in leases},
-                lines=_read_lines(connection),
-                counters={
-                    (row.node, row.boot_id, row.uuid): Counter(**row._mapping) for row in counters
-                },
-                answered=answered,
-                settled_seq=settled_seq,
-                now_ms=now_ms,
-                unread_to_seq=read_gaps(connection).get("JOBS", 0),
-            )
-
-
-def _in_key_order(table: sa.Table) -> sa.Select[Any]:
-    return sa.select(table).order_by(*table.primary_key.columns)
-
-
-def _read_lines(connection: sa.Connection) -> list[Line]:
-    batches = {
-        row.number: (row.node, row.boot_id, row.batch)
-        for row in connection.execute(sa.select(_batches))
-    }
-    columns = [_lines.c[name] for name in (*Line._fields[:_OF_A_LINE], "batch_number")]
-    rows = connection.execute(sa.select(*columns).order_by(*_lines.primary_key.columns))
-    return [Line._make((*row[:-1], *batches[row[-1]])) for row in rows]
+            rows = connection.execute(sa.select(table.c.node, table.c.balance).order_by("node"))
+            nodes = ((row.node, _decode_balance(row.balance)) for row in rows)
+            return balance(nodes, answered, settled_seq, now_ms)
 
 
 def _views(connection: sa.Connection, rows: Sequence[JobRow]) -> list[JobView]:

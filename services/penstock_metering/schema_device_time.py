@@ -54,7 +54,7 @@ device_days = table(
     integer("energy_sold_mj", unknown=True),
     Index("device_days_day", "day"),
 )
-"""milli-GPU·ms of each state of `core.timeline` on one UTC day (days since 1970); their sum is the
+"""milli-GPU·ms of each state of `core.sweeping` on one UTC day (days since 1970); their sum is the
 device's capacity on that day. `sold`: its utilisation is not known."""
 
 device_energy = table(
@@ -81,11 +81,14 @@ late: JSON of `core.checkpoints.Checkpoint`. Some older ones are kept for that."
 node_balances = table(
     "node_balances",
     text("node", key=True),
+    integer("upto_ms"),
     integer("slices_to"),
     text("balance"),
+    Index("node_balances_upto", "upto_ms"),
 )
 """The two accounts of each node's time up to its newest counters: JSON of
-`core.balances.NodeBalance`. `slices_to`: the batch number up to which slices are added up."""
+`core.balances.NodeBalance`. `upto_ms`: up to when; `slices_to`: the batch number up to which
+slices are added up."""
 
 dirty_device_days = table("dirty_device_days", text("node", key=True))
 """Nodes of which something was stored since they were derived."""

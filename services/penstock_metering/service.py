@@ -79,7 +79,8 @@ class Metering:
         self.ingest: Ingest | None = None
         self.intake: Intake | None = None
         self.housekeeper = Housekeeper(bus, self.progress, self._confirm)
-        self.auditor = Auditor(bus, Library(database), self.progress, read, clock)
+        self._deriver = Deriver(write, clock)
+        self.auditor = Auditor(bus, Library(database), self.progress, read, clock, self._deriver)
         self.tracing = TracingFollower(bus, otlp_endpoint) if otlp_endpoint else None
         self.usage_events = UsageEvents(bus, database, read) if usage_events else None
         self._bus = bus
@@ -94,7 +95,6 @@ class Metering:
         )  # fmt: skip
         self._writer = Writer(name=us.writer, host=us.host, pid=us.pid, pid_start=us.pid_start)
         self._commands = Commands(write, clock, COMMANDS)
-        self._deriver = Deriver(write, clock)
         self._raw_kept_days = raw_kept_days
         self._answers = Answers(
             bus, Library(database), self.auditor, read, self.progress, self._commands,

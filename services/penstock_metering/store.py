@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from penstock_metering import schema
 from penstock_metering.core.accounts import Counter, CounterKey
 from penstock_metering.core.allowances import Agreed, Reserved
+from penstock_metering.core.demand import DemandChange
 from penstock_metering.core.fleet import NodeState
 from penstock_metering.core.history import Stray
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseRow, NodeChange
@@ -79,6 +80,7 @@ class Changes(msgspec.Struct, kw_only=True):
     rejected: Sequence[Rejected] = ()
     reserved: Sequence[Reserved] = ()
     agreed: Sequence[Agreed] = ()
+    demand: Sequence[DemandChange] = ()
     models_changed: bool = False
     """Set as it is written: a device is new, or is called something else."""
 

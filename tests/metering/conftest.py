@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from metering.postgresql import Server, postgresql_server, postgresql_url
 from metering.world import World
 from penstock_bus.port import StoredMessage
-from penstock_metering import schema
-from penstock_metering.core.conservation import Balance, balance
+from penstock_metering import device_time, schema
+from penstock_metering.core.conservation import Balance
 from penstock_metering.database import Database
 from penstock_metering.fence import Writer
 from penstock_metering.ingest import open_ledger
@@ -42,9 +42,10 @@ class Ledger:
         self._open()
 
     def take(self, streams: Mapping[str, Sequence[StoredMessage]]) -> None:
-        """Stored, and rated."""
+        """Stored, and what follows from it derived."""
         self.ingest.commit(streams)
         self.ingest.change(rate_all)
+        self.ingest.change(device_time.derive_all)
 
     def take_all(self, world: World) -> None:
         self.take(world.streams)
@@ -52,7 +53,7 @@ class Ledger:
     def balance(self, world: World, silent: Sequence[str] = ()) -> Balance:
         """The conservation check at this moment; every node but the silent ones has answered."""
         answered = frozenset(world.agents) - set(silent)
-        return balance(self.library.books(answered, len(world.streams["JOBS"]), world.now_ms))
+        return self.library.balance(answered, len(world.streams["JOBS"]), world.now_ms)
 
     def contents(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything that stands in the database but who writes it, table by table."""

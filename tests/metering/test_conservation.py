@@ -14,6 +14,7 @@ from penstock_contracts.nodes import (
     NodeUncordoned,
 )
 from penstock_metering.core.conservation import Balance
+from penstock_metering.core.sweeping import STATES
 
 
 def check(ledger: Ledger, world: World, **expected: object) -> Balance:
@@ -41,13 +42,10 @@ def test_a_job_divides_its_device_time_into_sold_held_and_free(
     world.a_run("n1", agent.devices, for_ms=1_000)
     world.pass_ms(85)
     result = clean(ledger, world)
-    assert result.milli_ms == {
+    assert result.milli_ms == dict.fromkeys(STATES, 0) | {
         "sold": 1_000_000,
         "held": 10_000,
-        "free": 90_000,
-        "draining": 0,
-        "broken": 0,
-        "unknown": 0,
+        "free_no_demand": 90_000,
     }
     assert result.watermark_ms == world.now_ms
 
@@ -78,7 +76,7 @@ def test_fractions_of_one_device_run_at_once(ledger: Ledger, world: World) -> No
         world.release(job)
         world.finish(job)
     result = clean(ledger, world)
-    assert (result.milli_ms["sold"], result.milli_ms["free"]) == (750_000, 250_000)
+    assert (result.milli_ms["sold"], result.milli_ms["free_no_demand"]) == (750_000, 250_000)
 
 
 @pytest.mark.lesson(19)
@@ -91,7 +89,8 @@ def test_a_cordoned_node_drains_and_a_lost_one_is_unknown(ledger: Ledger, world:
     world.pass_ms(300)
     world.journal("NODES", NodeLivenessChanged("n1", "alive", ""))
     spent = clean(ledger, world).milli_ms
-    assert (spent["free"], spent["draining"], spent["unknown"]) == (100_000, 200_000, 300_000)
+    assert spent["free_no_demand"] == 100_000
+    assert (spent["draining"], spent["unknown"]) == (200_000, 300_000)
 
 
 def test_a_device_that_fails_is_broken_until_it_recovers(ledger: Ledger, world: World) -> None:
@@ -101,7 +100,7 @@ def test_a_device_that_fails_is_broken_until_it_recovers(ledger: Ledger, world: 
     world.pass_ms(50)
     world.journal("NODES", agent.describe())
     spent = clean(ledger, world).milli_ms
-    assert (spent["broken"], spent["free"]) == (50_000, 250_000)
+    assert (spent["broken"], spent["free_no_demand"]) == (50_000, 250_000)
 
 
 def test_work_on_a_broken_or_lost_device_is_still_sold(ledger: Ledger, world: World) -> None:

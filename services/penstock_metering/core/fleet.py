@@ -24,9 +24,12 @@ from penstock_contracts.nodes import (
 from penstock_metering.core.history import NS_PER_MS
 from penstock_metering.core.rows import NodeChange
 
+SITE = "site"
+"""The label that says where a node stands."""
+
 
 class NodeState(msgspec.Struct, kw_only=True):
-    """A node now. `devices` maps UUID to model."""
+    """A node now. `devices` maps UUID to model; `site` is what its label says."""
 
     node: str
     boot_id: str
@@ -34,6 +37,7 @@ class NodeState(msgspec.Struct, kw_only=True):
     devices: dict[str, str]
     broken: tuple[str, ...]
     liveness: str = ALIVE
+    site: str = ""
 
     @property
     def answers(self) -> bool:
@@ -89,10 +93,12 @@ class Fleet:
             devices=devices,
             broken=broken,
             liveness=ALIVE if before is None else before.liveness,
+            site=said.labels.get(SITE, ""),
         )
         if before is None or before.boot_id != now.boot_id:
             self._note(seq, at_ms, now, "boot")
-        if before is None or (before.devices, before.broken) != (devices, broken):
+        as_it_was = before and (before.devices, before.broken, before.site)
+        if as_it_was != (devices, broken, now.site):
             self._note(seq, at_ms, now, "devices")
         self.nodes[said.node] = self._changed_nodes[said.node] = now
 
@@ -129,6 +135,7 @@ class Fleet:
                 liveness=node.liveness,
                 devices=tuple(node.devices),
                 broken=node.broken,
+                site=node.site,
             )
         )
 

@@ -90,6 +90,7 @@ class NodeChange(msgspec.Struct, frozen=True, kw_only=True):
     liveness: str = ""
     devices: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    site: str = ""
 
 
 class Anomaly(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
-from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
+from penstock_contracts.usage import DeviceCounter, DeviceSlice, Segment, UsageBatch
 from penstock_metering.core.accounts import Counter
 
 _encode = msgspec.json.Encoder().encode
@@ -59,6 +59,7 @@ class UsageMessage(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     postings: tuple[Posting, ...]
     counters: tuple[Counter, ...]
+    slices: tuple[DeviceSlice, ...] = ()
 
 
 def read_usage(
@@ -71,6 +72,8 @@ def read_usage(
         return None, (_reject(seq, "boot id or batch out of range", said),)
     if not all(map(_is_sound, said.counters)):
         return None, (_reject(seq, "counter out of range", said),)
+    if not all(map(_is_possible, said.slices)):
+        return None, (_reject(seq, "slice out of range", said),)
     postings, rejected = [], []
     for segment in said.segments:
         fault = _fault(segment)
@@ -96,6 +99,7 @@ def read_usage(
             )
             for counter in said.counters
         ),
+        slices=said.slices,
     )
     return message, tuple(rejected)
 
@@ -144,6 +148,12 @@ def _is_ulid(text: str) -> bool:
 def _is_sound(counter: DeviceCounter) -> bool:
     in_order = 0 <= counter.since_ms <= counter.upto_ms < _MS_MAX
     return in_order and 0 <= counter.running_milli_ms <= _NUMBER_MAX and _is_name(counter.uuid)
+
+
+def _is_possible(slice_: DeviceSlice) -> bool:
+    in_order = 0 <= slice_.t0_ms < slice_.t1_ms < _MS_MAX
+    numbers = (slice_.seq, slice_.energy_mj or 0, slice_.used_milli_ms or 0)
+    return in_order and all(0 <= n <= _NUMBER_MAX for n in numbers) and _is_name(slice_.uuid)
 
 
 def _is_name(text: str) -> bool:
