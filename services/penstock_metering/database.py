@@ -24,6 +24,10 @@ from penstock_metering.statements import Lookup, Row, Writing, WritingColumns
 __all__ = ["Row"]
 
 BUSY_TIMEOUT_MS = 5_000
+CACHE_KIB = 32_768
+"""Segments of a fleet lie all over the file, by lease: what one transaction changes should fit."""
+CHECKPOINT_PAGES = 4_000
+"""Pages in the log before they are copied into the file: each once, however often it changed."""
 POSTGRESQL_SETTINGS = (
     "idle_in_transaction_session_timeout = '10s'",
     "lock_timeout = '5s'",
@@ -137,6 +141,8 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
 
 def _prepare_postgresql(connection: Any, record: object) -> None:

@@ -6,6 +6,7 @@ are, and rates in between; it ends when all is in. Tests kill it. It does not kn
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -21,8 +22,8 @@ RATED_AT_ONCE = 50
 Streams = Mapping[str, Sequence[StoredMessage]]
 
 
-def ingest_streams(url: str, streams: Streams) -> None:
-    """The whole life of a process."""
+def ingest_streams(url: str, streams: Streams, said: int) -> None:
+    """The whole life of a process; a byte into the pipe `said` tells of each commit."""
     database = Database(url)
     ingest = open_ledger(database, Writer(name="ingesting"))
     while True:
@@ -33,6 +34,7 @@ def ingest_streams(url: str, streams: Streams) -> None:
         if not any(batch.values()):
             break
         ingest.commit(batch)
+        os.write(said, b".")
         ingest.change(partial(rate_some, limit=RATED_AT_ONCE))
     ingest.change(rate_all)
     database.close()

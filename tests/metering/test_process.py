@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,32 @@ async def test_kills_at_any_time_lose_and_double_nothing(
     assert 'penstock_metering_lag_messages{stream="JOBS"} 0' in page
     instance.send(signal.SIGTERM)
     assert instance.process.wait(timeout=15) == 0
+
+
+@pytest.mark.long
+@pytest.mark.lesson(21)
+async def test_two_hundred_kills_while_it_reads_lose_and_double_nothing(
+    bus: Bus, start: Start, eventually: Any
+) -> None:
+    await prepare(bus)
+    world, sold = a_long_story(3_000)
+    said = [message for name in ("NODES", "JOBS", "USAGE") for message in world.streams[name]]
+    kills, chance = 200, random.Random(200)
+    instance = start(quick=True)
+    for life in range(kills):
+        await eventually(lambda: instance.is_ready, timeout_s=30)
+        told = said[life * len(said) // kills : (life + 1) * len(said) // kills]
+        moment = chance.randrange(len(told))
+        for place, message in enumerate(told):
+            if place == moment:
+                instance.kill()
+            await bus.append(message.subject, message.payload)
+        instance.restart()
+    await eventually(lambda: instance.is_ready, timeout_s=30)
+    audited = await audit_when_sold(bus, world, sold)
+    assert (audited.unaccounted_ms, audited.findings) == (0, ())
+    assert (audited.accepted, audited.finished) == (3_000, {"succeeded": 3_000})
+    assert audited.device_milli_ms["sold"] == sold
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
