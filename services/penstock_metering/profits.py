@@ -88,7 +88,7 @@ def answer_profit(
         tally = _by_place(books, query.by)
     if query.by == "job":
         tally = _by_job(connection, books, tally, query.limit)
-        lines, others = job_lines(tally, query.limit)
+        lines, others = job_lines(tally)
     else:
         lines, others = lines_of(tally, query.limit)
     owed = sorted(books.made.payouts.items())

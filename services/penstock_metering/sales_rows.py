@@ -1,13 +1,13 @@
 """Which sales does a month have, as arrays?
 
-Reads what was sold per tenant or per job, with the lines that bill it. Whatever a line asks for
+Reads what was sold per tenant, with the lines that bill it. Whatever a line asks for
 beside any sale (a rounding, a credit note, an allowance that moved) becomes a sale on no device. It
 does not know costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,16 +21,15 @@ from penstock_metering.bills import read_lines, read_prices
 from penstock_metering.core.billing import USAGE
 from penstock_metering.core.device_days import DeviceDays, as_integers
 from penstock_metering.core.months import month_days, month_of_day
-from penstock_metering.core.sales import Billed, Sales
+from penstock_metering.core.sales import Billed, LineKey, Sales
 from penstock_metering.core.spread import Integers
+from penstock_metering.statements import Row
 
-ROWS_AT_ONCE = 50_000
-NO_JOB = "(no job)"
-_sold, _rated = tables.device_sales, tables.rated
+ROWS_AT_ONCE = 100_000
+BREAK = "\n"
+"""Between names in one text: none of them holds it."""
+_COLUMNS = 5
 K = TypeVar("K")
-
-_Line = tuple[str, str, int, str]
-"""(tenant, SKU, price version, month that is corrected)"""
 
 
 class _Numbered(dict[K, int]):
@@ -42,119 +41,118 @@ class _Numbered(dict[K, int]):
 
 
 def read_sales(
-    connection: sa.Connection, month: str, days: DeviceDays, *, by_job: bool = False
+    connection: sa.Connection,
+    month: str,
+    days: DeviceDays,
+    *,
+    split_on: Iterable[int] = (),
 ) -> Sales:
-    """By tenant from the rollup, or by job from what was rated."""
+    """By tenant, from the rollup. Sales before and after a day of `split_on` are told apart."""
     lines, line_of, beside = _read_lines(connection, month)
     gathered = _Gathered(month, days, line_of)
-    statement = _rated_statement(month) if by_job else _sold_statement(month)
-    result = connection.execute(statement, execution_options={"yield_per": ROWS_AT_ONCE})
-    for page in result.partitions(ROWS_AT_ONCE):
+    for page in _pages(connection, _statement(month, sorted(split_on))):
         gathered.take(page)
     used = set(gathered.lines_used())
     for key, at in line_of.items():
         if at not in used and lines[at].amount_micro:
-            gathered.add_beside(NO_JOB if by_job else key[0], at)
+            gathered.add_beside(key[0], at)
     for tenant, billed in beside:
         lines.append(billed)
-        gathered.add_beside(NO_JOB if by_job else tenant, len(lines) - 1)
+        gathered.add_beside(tenant, len(lines) - 1)
     return gathered.sales(lines)
 
 
 class _Gathered:
     """Columns of sales as they are read."""
 
-    def __init__(self, month: str, days: DeviceDays, line_of: dict[_Line, int]) -> None:
+    def __init__(self, month: str, days: DeviceDays, line_of: dict[LineKey, int]) -> None:
         self._month = month
         self._first_day = month_days(month)[0]
         self._line_of = line_of
+        self._days = days
         self._columns: list[list[Integers]] = []
         self._owners: _Numbered[str] = _Numbered()
-        self._keys: _Numbered[tuple[Any, ...]] = _Numbered()
-        self._sold_as: _Numbered[tuple[Any, ...]] = _Numbered()
-        self._days = days
+        self._where: _Numbered[str] = _Numbered()
+        self._sold_as: _Numbered[str] = _Numbered()
 
-    def take(self, rows: Iterable[sa.Row[Any]]) -> None:
-        """Rows of (owner, node, device, day, tenant, SKU, version, ran, billed)."""
-        owners, nodes, devices, on, tenants, skus, versions, ran, billed = zip(*rows, strict=True)
-        self._columns.append(
-            [
-                as_integers([self._owners[owner] for owner in owners]),
-                as_integers([self._keys[k] for k in zip(nodes, devices, on, skus, strict=True)]),
-                as_integers(
-                    [self._sold_as[k] for k in zip(tenants, skus, versions, on, strict=True)]
-                ),
-                as_integers(ran),
-                as_integers(billed),
-            ]
+    def take(self, rows: Sequence[Row]) -> None:
+        """Rows as `_statement` has them."""
+        owners, wheres, sold_as, ran, billed = zip(*rows, strict=True)
+        numbers = (
+            map(self._owners.__getitem__, owners),
+            map(self._where.__getitem__, wheres),
+            map(self._sold_as.__getitem__, sold_as),
         )
+        self._add([*map(list, numbers), ran, billed])
 
     def add_beside(self, owner: str, line: int) -> None:
-        key = self._keys["", "", self._first_day, ""]
-        sold_as = self._sold_as[None, line]
-        row = (self._owners[owner], key, sold_as, 0, 0)
-        self._columns.append([as_integers([value]) for value in row])
+        """A line that no sale stands for."""
+        where = self._where[BREAK.join(("", "", str(self._first_day)))]
+        self._add([[self._owners[owner]], [where], [self._sold_as[str(line)]], [0], [0]])
 
     def lines_used(self) -> Iterable[int]:
-        return (self._line(key) for key in self._sold_as)
+        return map(self._line, self._sold_as)
 
     def sales(self, lines: list[Billed]) -> Sales:
-        empty = np.zeros(0, dtype=np.int64)
-        columns = [
-            np.concatenate([page[at] for page in self._columns]) if self._columns else empty
-            for at in range(5)
-        ]
-        owner, key, sold_as, ran, billed = columns
-        places, place, day, day_row, is_gpu = self._placed()
-        line = as_integers([self._line(one) for one in self._sold_as])
+        pages = self._columns or [[as_integers([])] * _COLUMNS]
+        owner, where, sold_as, ran, billed = map(np.concatenate, zip(*pages, strict=True))
+        line = as_integers([*map(self._line, self._sold_as)])
+        is_gpu = as_integers([*map(_is_device_time, self._sold_as)])
+        places, table = self._places()
+        place, device, day = (column[where] for column in table)
         return Sales(
             places=places,
             owners=list(self._owners),
             lines=lines,
-            place=place[key],
+            line_of=self._line_of,
+            place=place,
             owner=owner,
-            line=line[sold_as] if len(line) else empty,
-            day=day[key],
-            day_row=day_row[key],
-            ran=np.where(is_gpu[key] > 0, ran, 0),
+            line=line[sold_as],
+            day=day,
+            device=device,
+            ran=ran * is_gpu[sold_as],
             billed=billed,
         )
 
-    def _line(self, sold_as: tuple[Any, ...]) -> int:
-        if sold_as[0] is None:
-            return int(sold_as[1])
-        tenant, sku, version, day = sold_as
-        used_in = month_of_day(day)
-        corrects = "" if used_in == self._month else used_in
-        return self._line_of.get((tenant, sku, version, corrects), -1)
+    def _add(self, columns: Sequence[Sequence[Any]]) -> None:
+        self._columns.append([*map(as_integers, columns)])
 
-    def _placed(self) -> tuple[list[Place], Integers, Integers, Integers, Integers]:
-        """Of each (node, device, day, SKU): where, when, in which row of the device days, and
-        whether its quantity is device time."""
-        rows = self._days.index()
+    def _line(self, sold_as: str) -> int:
+        tenant, *rest = sold_as.split(BREAK)
+        if not rest:
+            return int(tenant)
+        sku, version, day = rest
+        used_in = self._month if not int(day) else month_of_day(int(day))
+        corrects = "" if used_in == self._month else used_in
+        return self._line_of.get((tenant, sku, int(version), corrects), -1)
+
+    def _places(self) -> tuple[list[Place], tuple[Integers, Integers, Integers]]:
+        """Where, on which device and when, of each text that said so."""
+        newest = {(place.node, place.device): place for place in self._days.places}
+        devices = {key: at for at, key in enumerate(self._days.devices)}
         sites = {place.node: place.site for place in self._days.places}
         places: _Numbered[Place] = _Numbered()
-        for place in self._days.places:
-            places[place]
         found = []
-        for node, device, day, sku in self._keys:
-            row = rows.get((node, device, day), -1)
-            model = sku.removeprefix(GPU_PREFIX) if sku.startswith(GPU_PREFIX) else ""
-            place = Place(node, device, model, sites.get(node, ""))
-            if row >= 0:
-                place = self._days.places[self._days.place[row]]
-            is_gpu = sku == GPU or sku.startswith(GPU_PREFIX)
-            found.append((places[place], day, row, int(is_gpu)))
-        columns = as_integers(found).reshape(-1, 4)
-        return list(places), columns[:, 0], columns[:, 1], columns[:, 2], columns[:, 3]
+        for where in self._where:
+            node, device, day = where.split(BREAK)
+            key = node, device
+            place = newest.get(key) or Place(node, device, "", sites.get(node, ""))
+            found.append((places[place], devices.get(key, -1), int(day)))
+        columns = as_integers(found).reshape(-1, 3)
+        return list(places), (columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+def _is_device_time(sold_as: str) -> int:
+    _, *rest = sold_as.split(BREAK)
+    return int(bool(rest) and (rest[0] == GPU or rest[0].startswith(GPU_PREFIX)))
 
 
 def _read_lines(
     connection: sa.Connection, month: str
-) -> tuple[list[Billed], dict[_Line, int], Sequence[tuple[str, Billed]]]:
+) -> tuple[list[Billed], dict[LineKey, int], Sequence[tuple[str, Billed]]]:
     """The month's lines of use, where each stands, and what else its documents ask of whom."""
     prices = read_prices(connection)
-    amounts: dict[_Line, int] = {}
+    amounts: dict[LineKey, int] = {}
     for line in read_lines(connection, month):
         key = line.tenant, line.sku, line.price_version, line.corrects
         amounts[key] = amounts.get(key, 0) + line.amount_micro
@@ -178,26 +176,50 @@ def _read_lines(
     return lines, line_of, beside
 
 
-def _sold_statement(month: str) -> sa.Select[Any]:
-    c = _sold.c
-    return (
-        sa.select(
-            c.tenant.label("owner"), c.node, c.device, c.day, c.tenant, c.sku, c.price_version,
-            c.quantity, c.billed_quantity,
-        )
-        .where(c.period == month)
-        .order_by(*_sold.primary_key.columns)
-    )  # fmt: skip
+def _statement(month: str, split_on: Sequence[int]) -> sa.Select[Any]:
+    """(tenant, node + device + day, tenant + SKU + version + day of use in another month, ran,
+    billed): texts of many parts are made by the database, which does it sooner. Days within the
+    month that need not be told apart are one."""
+    c = tables.device_sales.c
+    span = month_days(month)
+    own = sa.and_(c.day >= span.start, c.day < span.stop)
+    starts = [day for day in split_on if span.start < day < span.stop]
+    stretch: Any = sa.literal(span.start)
+    if starts:
+        later = ((c.day >= day, sa.literal(day)) for day in reversed(starts))
+        stretch = sa.case(*later, else_=stretch)
+    keys = [
+        c.node,
+        c.device,
+        c.tenant,
+        c.sku,
+        c.price_version,
+        sa.case((own, stretch), else_=c.day).label("stretch"),
+        sa.case((own, 0), else_=c.day).label("elsewhen"),
+    ]
+    sums = (
+        sa.cast(sa.func.sum(one), sa.BigInteger).label(name)
+        for one, name in ((c.quantity, "ran"), (c.billed_quantity, "billed"))
+    )
+    rows = sa.select(*keys, *sums).where(c.period == month).group_by(*keys).order_by(*keys)
+    n = rows.subquery().c
+    where = _joined(n.node, n.device, n.stretch)
+    sold_as = _joined(n.tenant, n.sku, n.price_version, n.elsewhen)
+    return sa.select(n.tenant, where, sold_as, n.ran, n.billed)
 
 
-def _rated_statement(month: str) -> sa.Select[Any]:
-    c = _rated.c
-    ran = sa.case((c.state == "running", c.quantity), else_=0)
-    return (
-        sa.select(
-            c.job_id, c.node, c.device, c.day, c.tenant, c.sku, c.price_version, ran,
-            c.billed_quantity,
-        )
-        .where(c.period == month)
-        .order_by(*_rated.primary_key.columns)
-    )  # fmt: skip
+def _joined(*parts: Any) -> Any:
+    texts = [sa.cast(part, sa.Text) for part in parts]
+    joined: Any = texts[0]
+    for one in texts[1:]:
+        joined = joined + sa.literal(BREAK) + one
+    return joined
+
+
+def _pages(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[list[Row]]:
+    """As the driver has them: a million rows are not worth an object each."""
+    result = connection.execute(statement)
+    cursor: Any = result.cursor
+    while page := cursor.fetchmany(ROWS_AT_ONCE):
+        yield page
+    result.close()

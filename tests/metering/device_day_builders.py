@@ -49,7 +49,7 @@ def some_sales(
         owner=as_integers([owners.index(owner) for _, owner, *_ in rows]),
         line=as_integers([line for _, _, line, _, _ in rows]),
         day=as_integers([days.day[row] for row, *_ in rows]),
-        day_row=as_integers([row for row, *_ in rows]),
+        device=as_integers([days.device[row] for row, *_ in rows]),
         ran=as_integers([ran for *_, ran, _ in rows]),
         billed=as_integers([billed for *_, billed in rows]),
     )

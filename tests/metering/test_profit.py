@@ -53,7 +53,7 @@ def test_a_device_earns_what_it_sold_less_what_all_its_time_cost() -> None:
 
 
 def test_tenants_bear_the_cost_of_sold_time_by_time_and_nobody_that_of_the_rest() -> None:
-    days = DeviceDays([a_day(sold_used=12, draining=4), a_day(FIRST + 1, sold=2)])
+    days = DeviceDays([a_day(sold_used=12, draining=4), a_day(device="g1", sold=2)])
     sales = some_sales(
         days,
         [a_line(20 * USD), a_line(4 * USD)],

@@ -154,28 +154,33 @@ def _add_energy(
     _divide(found, ENERGY, days, rows, groups, amounts, currencies, weights)
 
 
-def _tariff(cost: CostVersion) -> tuple[int, ...]:
-    """Micro per kWh in each quarter of an hour of the UTC day; one number when it never changes."""
+def _tariff(cost: CostVersion) -> list[tuple[int, int, int]]:
+    """(from, to, micro per kWh) in quarters of an hour of the UTC day."""
     if not cost.bands:
-        return (cost.micro,)
-    found = []
+        return [(0, QUARTERS_PER_DAY, cost.micro)]
+    found: list[tuple[int, int, int]] = []
     for quarter in range(QUARTERS_PER_DAY):
         minute = (quarter * _MINUTES_PER_QUARTER + cost.utc_offset_minutes) % 1_440
-        found.append([band.micro for band in cost.bands if band.from_minute <= minute][-1])
-    return tuple(found)
+        micro = [band.micro for band in cost.bands if band.from_minute <= minute][-1]
+        if found and found[-1][2] == micro:
+            found[-1] = found[-1][0], quarter + 1, micro
+        else:
+            found.append((quarter, quarter + 1, micro))
+    return found
 
 
-def _energy_price(row: DeviceDay, tariff: tuple[int, ...]) -> int:
+def _energy_price(row: DeviceDay, tariff: list[tuple[int, int, int]]) -> int:
     """mJ times micro per kWh. Energy whose quarter is not known costs the day's mean price."""
     energy_mj = row.energy_mj or 0
     if len(tariff) == 1 or not energy_mj:
-        return energy_mj * tariff[0]
+        return energy_mj * tariff[0][2]
     placed_mj = total = 0
-    for drawn_mj, micro in zip(row.quarters_mj, tariff, strict=False):
-        if drawn_mj:
-            placed_mj += drawn_mj
-            total += drawn_mj * micro
-    return total + (energy_mj - placed_mj) * rounded(sum(tariff), len(tariff))
+    for first, last, micro in tariff:
+        drawn_mj = sum(filter(None, row.quarters_mj[first:last]))
+        placed_mj += drawn_mj
+        total += drawn_mj * micro
+    mean = rounded(sum((last - first) * micro for first, last, micro in tariff), QUARTERS_PER_DAY)
+    return total + (energy_mj - placed_mj) * mean
 
 
 def _energy_weights(days: DeviceDays, rows: Integers, owed: Integers) -> Integers:

@@ -47,7 +47,8 @@ class DeviceDay(NamedTuple):
 
 
 class DeviceDays:
-    """`place` is each row's index into `places`; `nodes` and `node_of` the same for nodes."""
+    """`place`, `device` and `node` are each row's indexes into `places`, `devices` (as node and
+    UUID) and `nodes`. A device that moves or changes is one device in several places."""
 
     def __init__(self, rows: Sequence[DeviceDay]) -> None:
         self.rows = rows = sorted(rows)
@@ -59,8 +60,12 @@ class DeviceDays:
             [indexes[Place(row.node, row.device, row.model, row.site)] for row in rows]
         )
         nodes: dict[str, int] = {}
+        devices: dict[tuple[str, str], int] = {}
         for place in self.places:
             nodes.setdefault(place.node, len(nodes))
+            devices.setdefault((place.node, place.device), len(devices))
+        self.devices = list(devices)
+        self.device = as_integers([devices[row.node, row.device] for row in rows])
         self.nodes = list(nodes)
         self.node = as_integers([nodes[row.node] for row in rows])
         self.day = as_integers([row.day for row in rows])
@@ -75,10 +80,6 @@ class DeviceDays:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def index(self) -> dict[tuple[str, str, int], int]:
-        """The row of each (node, device, day)."""
-        return {(row.node, row.device, row.day): at for at, row in enumerate(self.rows)}
 
 
 def as_integers(values: object) -> Integers:

@@ -1,8 +1,9 @@
 """What remained of what devices, nodes, models, sites, tenants and jobs brought?
 
-Adds up what sales brought and what time cost under the keys asked for. Of a device's sold time each
-buyer bears its share by time; what time that nobody bought cost stands under a key of its own. It
-does not know where the figures come from, nor in which words they are told.
+Adds up what sales brought and what time cost under the keys asked for. Of the cost of a device's
+sold time in the month each buyer bears its share by time; what time that nobody bought cost stands
+under a key of its own. It does not know where the figures come from, nor in which words they are
+told.
 """
 
 from __future__ import annotations
@@ -89,14 +90,15 @@ def tally_by_owner(days: DeviceDays, cells: Cells, sales: Sales, made: Earnings)
     _add_earnings(tally, made, sales.owner)
     not_sold = np.full(len(days), count, dtype=np.int64)
     _add_time(tally, days, not_sold)
-    placed = np.flatnonzero((sales.day_row >= 0) & (sales.ran > 0))
-    bought = np.zeros(len(days), dtype=bool)
-    bought[sales.day_row[placed]] = True
-    rest = np.flatnonzero(~bought)
+    placed = np.flatnonzero((sales.device >= 0) & (sales.ran > 0))
+    buyers, devices = sales.owner[placed], sales.device[placed]
+    unbought = np.ones(len(days.devices), dtype=bool)
+    unbought[devices] = False
+    rest = np.flatnonzero(unbought)
     for (component, currency), micro in cells.items():
         sold = micro[:, :SOLD_COUNT].sum(axis=1)
-        parts = spread(sold, sales.day_row[placed], sales.ran[placed])
-        tally.add(component, currency, sales.owner[placed], parts)
+        sold = sums_by_group(sold, days.device, len(days.devices))
+        tally.add(component, currency, buyers, spread(sold, devices, sales.ran[placed]))
         tally.add(component, currency, np.full(len(rest), count + 1), sold[rest])
         tally.add(component, currency, not_sold, micro[:, SOLD_COUNT:].sum(axis=1))
         _add_idle(tally, component, currency, not_sold, micro)

@@ -1,8 +1,8 @@
 """What did each sale bring, and what of it is paid out to owners of borrowed hosts?
 
-A sale is what one tenant (or job) bought of one SKU on one device and day. The amounts of a month's
-lines are divided over their sales, so that these sum to what is billed. It does not know the
-provider's other costs.
+A sale is what one tenant (or job) bought of one SKU on one device in a month. The amounts of the
+month's lines are divided over their sales, so that these sum to what is billed. It does not know
+the provider's other costs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from penstock_metering.core.spread import Integers, spread, sums_by_group
 _PER_GPU_HOUR = QUANTITY_PER_UNIT["gpu_hour"]
 
 
+LineKey = tuple[str, str, int, str]
+"""(tenant, SKU, price version, month that is corrected)"""
+
+
 class Billed(msgspec.Struct, frozen=True):
     """One line of the month: its amount, and what its price asks per quantity."""
 
@@ -33,18 +37,20 @@ class Billed(msgspec.Struct, frozen=True):
 
 class Sales(msgspec.Struct, kw_only=True):
     """Parallel arrays, one entry a sale. `place`, `owner` and `line` are indexes into `places`,
-    `owners` (tenants or jobs) and `lines`; `day_row` is the row of `DeviceDays`, −1 = none; `line`
-    −1 = nothing bills it. `ran`: milli-GPU·ms that ran; `billed`: quantity on the line, negative
-    where a correction takes back."""
+    `owners` (tenants or jobs) and `lines`, `device` into the devices of `DeviceDays`; −1 = there
+    is none. `day`: one by which the payout is found. `ran`: milli-GPU·ms that ran; `billed`:
+    quantity on the line, negative where a correction takes back.
+    """
 
     places: list[Place]
     owners: list[str]
     lines: list[Billed]
+    line_of: dict[LineKey, int] = {}
     place: Integers
     owner: Integers
     line: Integers
     day: Integers
-    day_row: Integers
+    device: Integers
     ran: Integers
     billed: Integers
 

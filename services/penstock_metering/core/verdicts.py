@@ -53,6 +53,14 @@ def lines_of(tally: Tally, limit: int) -> tuple[list[ProfitLine], list[ProfitLin
     return lines, others
 
 
+def job_lines(tally: Tally) -> tuple[list[ProfitLine], list[ProfitLine]]:
+    """All lines of a tally of jobs, worst first, and its last key, all other jobs, for itself."""
+    lines, _ = lines_of(tally, len(tally.names) * max(1, len(tally.currencies)))
+    rest = tally.names[-1]
+    others = [line for line in lines if line.key == rest and line.sold_milli_ms]
+    return [line for line in lines if line.key != rest], others
+
+
 def totals_of(tally: Tally) -> list[ProfitLine]:
     """One line a currency over all keys."""
     everything = np.ones(len(tally.names), dtype=bool)
