@@ -24,6 +24,7 @@ from penstock_contracts.bills import (
     SetParty,
 )
 from penstock_contracts.budgets import AddCredit
+from penstock_contracts.costs import CostVersion, SetCost
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
 from penstock_metering import rater, schema_bills
@@ -31,6 +32,7 @@ from penstock_metering.bill_views import answer_accounts, answer_bills
 from penstock_metering.budget_book import add_credit
 from penstock_metering.closing import close_period, credit_invoice, set_party
 from penstock_metering.core.months import month_bounds_ms, month_of
+from penstock_metering.cost_book import set_cost
 from penstock_metering.job_accounts import answer_job_account
 
 HOUR_MS = 3_600_000
@@ -326,4 +328,22 @@ def test_an_invoice_is_paid_from_prepaid_credit_as_far_as_it_goes(
     assert balances["credit/bolt"] == 570_000 - 3_000_000
     close(ledger, FEBRUARY)
     assert _asked(ledger, answer_accounts, AccountsQuery(FEBRUARY), 0).accounts == ()
+    assert imbalances(ledger) == []
+
+
+def test_what_devices_cost_is_posted_by_what_became_of_their_time(
+    ledger: Ledger, month: World
+) -> None:
+    month.agents["n1"].send()
+    ledger.take_all(month)
+    cost = CostVersion(kind="rent", micro=1_000_000, every="hour", effective_from_ms=0)
+    wish = SetCost(key=ulid(1, 1), cost=cost)
+    assert not isinstance(_changed(ledger, set_cost, wish, month.now_ms), Refusal)
+    close(ledger, JANUARY)
+    posted = _asked(ledger, answer_accounts, AccountsQuery(JANUARY), 0)
+    balances = {account.account: account.balance_micro for account in posted.accounts}
+    assert balances["rent"] > 0
+    assert balances["idle/free_no_demand"] > 0
+    assert balances["payable/rent"] < 0
+    assert sum(balances.values()) == 0
     assert imbalances(ledger) == []

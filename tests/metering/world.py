@@ -27,7 +27,7 @@ from penstock_contracts.journal import (
     RankStarted,
 )
 from penstock_contracts.nodes import Device, NodeDescription, NodeRegistered
-from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
+from penstock_contracts.usage import DeviceCounter, DeviceSlice, Segment, UsageBatch
 
 START_MS = 1_800_000_000_000
 SUBJECTS = {"JOBS": "penstock.v1.journal.jobs", "NODES": "penstock.v1.journal.nodes"}
@@ -46,6 +46,8 @@ class ScriptedAgent:
         self.running = dict.fromkeys(self.devices, 0)
         self.owed: list[Segment] = []
         self.ended_ms: int | None = None
+        self.sliced_ms = self.joined_ms
+        self.slices = 0
 
     def describe(self, unhealthy: tuple[str, ...] = ()) -> NodeRegistered:
         devices = tuple(
@@ -69,6 +71,23 @@ class ScriptedAgent:
         for uuid in segment.devices:
             self.running[uuid] += segment.gpu_milli * (segment.t1_ms - segment.t0_ms)
 
+    def _slice(self, upto_ms: int) -> tuple[DeviceSlice, ...]:
+        """What each device did since it was told last: 100 W at rest, and all of it used."""
+        begun_ms, self.sliced_ms = self.sliced_ms, upto_ms
+        ran_ms = upto_ms - begun_ms
+        seq, self.slices = self.slices, self.slices + 1
+        return tuple(
+            DeviceSlice(
+                uuid=uuid,
+                seq=seq,
+                t0_ms=begun_ms,
+                t1_ms=upto_ms,
+                energy_mj=100 * ran_ms,
+                used_milli_ms=1_000 * ran_ms,
+            )
+            for uuid in self.devices
+        )
+
     def send(self) -> int:
         """Everything owed, with counters up to now; returns its place in USAGE."""
         self.batch += 1
@@ -77,7 +96,8 @@ class ScriptedAgent:
         counters = tuple(
             DeviceCounter(uuid, self.joined_ms, upto_ms, ran) for uuid, ran in self.running.items()
         )
-        said = UsageBatch(self.name, self.boot_id, self.batch, tuple(self.owed), counters)
+        slices = self._slice(upto_ms) if self.world.is_measured else ()
+        said = UsageBatch(self.name, self.boot_id, self.batch, tuple(self.owed), counters, slices)
         self.owed = []
         return self.world.store("USAGE", f"penstock.v1.usage.{self.name}", said)
 
@@ -101,6 +121,8 @@ class World:
         self.streams: dict[str, list[StoredMessage]] = {"JOBS": [], "NODES": [], "USAGE": []}
         self.agents: dict[str, ScriptedAgent] = {}
         self.jobs_made = 0
+        self.is_measured = False
+        """Whether agents tell what devices did and drew."""
 
     # -- streams ------------------------------------------------------------------------------
     def store(self, stream: str, subject: str, content: Any) -> int:
@@ -180,6 +202,8 @@ class World:
                 job.placement,
                 gpu_milli=job.spec.gpu_milli,
                 cpu_milli=job.spec.cpu_milli or 100,
+                project=job.spec.project,
+                tier=job.spec.tier,
             ),
         )
 
@@ -209,10 +233,19 @@ class World:
                 gpu_milli=job.spec.gpu_milli,
                 cpu_milli=job.spec.cpu_milli or 100,
                 last=last,
+                **self._measured(job, len(place.devices)),
             )
             self.agents[place.node].meter(segment)
         job.segments += 1
         job.cut_ms = self.now_ms
+
+    def _measured(self, job: Job, devices: int) -> dict[str, tuple[int, ...]]:
+        """Half of the time used, 300 W drawn, on every device; or nothing."""
+        if not self.is_measured or not devices:
+            return {}
+        ran_ms = self.now_ms - job.cut_ms
+        used = (job.spec.gpu_milli * ran_ms // 2,) * devices
+        return {"used_milli_ms": used, "device_energy_mj": (300 * ran_ms,) * devices}
 
     def exit(self, job: Job, code: int = 0) -> None:
         self.cut(job, last=True)
