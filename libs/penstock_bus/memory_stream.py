@@ -18,6 +18,7 @@ ERROR_STORAGE_CHANGED = 10052
 RECORD_BYTES = 30  # what the broker's file store adds to each message
 HEADER_BYTES = 4
 NANOSECONDS = 1_000_000_000
+FILTERS_REMEMBERED = 10_000
 
 
 class MemoryStream:
@@ -31,6 +32,7 @@ class MemoryStream:
         self._seqs: list[int] = []  # sorted
         self._by_subject: dict[str, list[int]] = {}  # sorted
         self._known_ids: dict[str, tuple[int, int]] = {}  # id -> (seq, time_ns), oldest first
+        self._without: dict[str, tuple[int, int]] = {}  # filter -> from where to where it has none
 
     def reconfigure(self, config: StreamConfig) -> None:
         if config.memory != self.config.memory:
@@ -128,6 +130,7 @@ class MemoryStream:
         for seq in [seq for seq in self._seqs if seq > self.synced_seq]:
             self._remove(seq)
         self.last_seq = min(self.last_seq, self.synced_seq)
+        self._without.clear()
         self._known_ids = {k: v for k, v in self._known_ids.items() if v[0] <= self.last_seq}
 
     def _remove(self, seq: int) -> None:
@@ -157,11 +160,22 @@ class MemoryStream:
         return None
 
     def scan(self, from_seq: int, subject: str) -> Iterator[StoredMessage]:
-        """Messages from `from_seq` on, in order, of one subject filter ("" = all)."""
+        """Messages from `from_seq` on, in order, of one subject filter ("" = all). Where one was
+        looked for in vain is not looked again: many ask again and again for what comes next."""
+        none_from, none_to = self._without.get(subject, (0, -1))
+        if none_from <= from_seq <= none_to:
+            from_seq = none_to + 1
+        else:
+            none_from = from_seq
         for index in range(bisect_left(self._seqs, from_seq), len(self._seqs)):
             message = self._messages[self._seqs[index]]
             if not subject or matches(subject, message.subject):
+                none_from = message.seq + 1
                 yield message
+        if subject and none_from <= self.last_seq:
+            if len(self._without) >= FILTERS_REMEMBERED:
+                self._without.clear()
+            self._without[subject] = (none_from, self.last_seq)
 
 
 def _full(subject: str, reason: str) -> BusRefusal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 
 TOKENS_CACHED = 65_536
+MATCHES_CACHED = 262_144
 
 
 @functools.lru_cache(maxsize=TOKENS_CACHED)
@@ -19,6 +20,7 @@ def is_pattern(subject: str) -> bool:
     return "*" in subject or ">" in subject
 
 
+@functools.lru_cache(maxsize=MATCHES_CACHED)
 def matches(pattern: str, subject: str) -> bool:
     """Does the pattern cover this plain subject?"""
     if pattern == subject:

@@ -15,8 +15,8 @@ import msgspec
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.public import JobEvent, RequestRefusal
 from penstock_contracts.queries import InventoryAudit, MeteringAudit, SchedulerAudit
-from penstock_metering.core.accounts import Line
 from penstock_runtime.entries import Committed
+from tests.checkers.books import Books, BudgetSaid, Line, MoneyOrder
 
 __all__ = [
     "AgentEnding",
@@ -281,4 +281,7 @@ class History(msgspec.Struct, kw_only=True):
     orders: list[OrderSeen] = []
     ledger: list[Line] = []
     logs: dict[LogKey, list[LogChunk]] = {}
+    money_orders: list[MoneyOrder] = []
+    budgets_said: list[BudgetSaid] = []
+    books: Books | None = None
     ending: Ending | None = None

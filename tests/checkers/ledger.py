@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from penstock_contracts.journal import JobSubmitted
+from penstock_contracts.journal import JobFinished, JobRejected, JobSubmitted
 from tests.checkers.history import History, Line, Run, Violation
 from tests.checkers.leases import Journaled, Lease, RankId, facts_of, fold_journal
 
@@ -169,9 +169,8 @@ def _counted(
         if seq > upto_seq:
             break
         taken += isinstance(fact, JobSubmitted)
-        state = {"JobRejected": "rejected"}.get(type(fact).__name__, getattr(fact, "state", None))
-        if state is not None:
-            really[state] += 1
+        if isinstance(fact, JobRejected | JobFinished):
+            really["rejected" if isinstance(fact, JobRejected) else fact.state] += 1
     if (taken, dict(really)) == (accepted, finished):
         return []
     sentence = f"metering counts {accepted} jobs, {finished}; there were {taken}, {dict(really)}"

@@ -40,6 +40,7 @@ OWN_ENDS = ("exited", "signalled", "out_of_memory")
 """Reasons of a failure that lie with the program, not with the mesh."""
 ENDS_OF_THE_MESH = (
     "lost", "disconnected", "declined", "spawn_failed", "prepare_failed", "device_failed",
+    "budget",
 )  # fmt: skip
 """Other reasons for which an attempt may fail."""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from tests.checkers.budgets import check_budgets
+from tests.checkers.charges import check_charges
 from tests.checkers.choices import check_choices
 from tests.checkers.containers import check_containers
 from tests.checkers.cursors import check_cursors
@@ -23,6 +25,7 @@ from tests.checkers.ledger import check_ledger
 from tests.checkers.logs import check_logs
 from tests.checkers.losses import check_losses
 from tests.checkers.members import check_members
+from tests.checkers.money import check_money
 from tests.checkers.once import check_once
 from tests.checkers.outlooks import check_outlooks
 from tests.checkers.progress import check_progress
@@ -43,6 +46,9 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "rejections": check_rejections,
     "cursors": check_cursors,
     "ledger": check_ledger,
+    "budgets": check_budgets,
+    "charges": check_charges,
+    "money": check_money,
     "logs": check_logs,
     "public": check_public,
     "progress": check_progress,

@@ -20,6 +20,7 @@ from typing import IO
 import msgspec
 
 from penstock_inventory import reception
+from penstock_metering import budget_keeper, deriving
 from penstock_node_agent import idle_tests
 from penstock_scheduler.core.packing.policies import DEFAULT
 from penstock_scheduler.warming import load_machine_code
@@ -29,7 +30,7 @@ from tests.simulation.run import Result, run_seed
 from tests.simulation.world import Size
 
 SEED_S_MAX = 600
-PUSH_AGAIN_S, HELD_AGAIN_S = 45.0, 20.0
+PUSH_AGAIN_S, HELD_AGAIN_S, SETTLE_S, DERIVE_S = 45.0, 20.0, 12.0, 60.0
 """Slower than production's, which hardly ever have anything to do: an hour is long."""
 SEED_BYTES_MAX = 6 * 1024**3
 """A world that grows without end fails alone: it would take the machine with it."""
@@ -90,6 +91,7 @@ class Campaign:
         """Never returns: what a killed process of the world had suspended must not be unwound."""
         signal.alarm(SEED_S_MAX)
         reception.PUSH_AGAIN_S, idle_tests.HELD_AGAIN_S = PUSH_AGAIN_S, HELD_AGAIN_S
+        budget_keeper.SETTLE_S, deriving.PACE_S = SETTLE_S, DERIVE_S
         resource.setrlimit(resource.RLIMIT_AS, (SEED_BYTES_MAX, resource.RLIM_INFINITY))
         logging.disable(logging.CRITICAL)
         gc.disable()

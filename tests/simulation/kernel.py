@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.simulation.loop import PROCESS, Handle, Task, VirtualLoop
 
-EPOCH_NS = 1_767_225_600_000_000_000
-"""The world's true time when it begins (2026-01-01)."""
+EPOCH_NS = 1_767_224_100_000_000_000
+"""The world's true time when it begins: 25 minutes before 2026, so that a month ends meanwhile."""
 EXIT_KILLED = -9
 EXIT_CRASHED = 1
 CRASHES_MAX = 10

@@ -15,11 +15,26 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from penstock_metering.core.accounts import Line
+from penstock_metering import rater, schema
 from penstock_metering.database import Database
+from penstock_metering.deriving import derive_all
+from tests.checkers.books import Books, Line, Row
 from tests.checkers.observation import ledger_lines
 
 MEMORY = Path("/dev/shm")
+FACTS = (
+    "price_versions",
+    "commands_done",
+    "periods",
+    "invoices",
+    "invoice_lines",
+    "postings",
+    "credits",
+    "budgets",
+    "budget_accounts",
+    "budget_grants",
+)
+DERIVED = ("rated", "usage_days", "device_sales")
 
 
 def empty_ledger() -> Path:
@@ -56,6 +71,21 @@ class Ledger:
         """Every line there is."""
         return ledger_lines(Database(f"sqlite:///{self._path}"))
 
+    def books(self, now_ms: int) -> Books:
+        """All rows about money; and whether those that are derived come out the same anew."""
+        database = Database(f"sqlite:///{self._path}")
+        try:
+            with database.writing.begin() as connection:
+                rows = {name: _rows(connection, name) for name in (*FACTS, *DERIVED)}
+                rater.forget_open(connection)
+                derive_all(connection, now_ms)
+                anew = {name: _rows(connection, name) for name in DERIVED}
+                connection.rollback()
+        finally:
+            database.close()
+        other = tuple(name for name in DERIVED if rows[name] != anew[name])
+        return Books(rows=rows, rebuilt=other)
+
     def remove(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -68,6 +98,12 @@ class Ledger:
     def _before_commit(self, connection: Any) -> None:
         if self.full:
             raise _full("COMMIT")
+
+
+def _rows(connection: sa.Connection, name: str) -> list[Row]:
+    table = schema.metadata.tables[name]
+    found = connection.execute(sa.select(table).order_by(*table.primary_key.columns))
+    return [dict(row) for row in found.mappings()]
 
 
 def _full(statement: str) -> OperationalError:

@@ -127,4 +127,5 @@ def _ending(world: World, faults_stopped_ns: int, drained_ns: int | None) -> End
             if report.ok:
                 break
     world.history.ledger = world.ledger.lines()
+    world.history.books = world.ledger.books(world.kernel.now_ns // 1_000_000)
     return ending

@@ -21,7 +21,9 @@ from tests.checkers.history import Cancel, History, Submission
 from tests.simulation.broker import ObservedBroker
 from tests.simulation.http import Door, Unreachable
 from tests.simulation.kernel import Kernel
+from tests.simulation.purses import draw_purse
 from tests.simulation.surroundings import draw_surroundings
+from tests.simulation.treasury import Treasury
 from tests.simulation.wishes import draw_wishes
 from tests.simulation.workload import draw_job
 
@@ -44,6 +46,7 @@ class Tenant:
         jobs: int,
         gpus_max: int,
         until_s: float,
+        treasury: Treasury,
     ) -> None:
         self.name = name
         self.done = False
@@ -52,6 +55,8 @@ class Tenant:
         self._rng = random.Random(own)
         self._wishes = random.Random(f"wishes {own}")
         self._surroundings = random.Random(f"surroundings {own}")
+        self._purse = random.Random(f"purse {own}") if treasury.cares else None
+        self._prepaid = name in treasury.prepaid
         self._jobs, self._gpus_max, self._until_s = jobs, gpus_max, until_s
         self._pace = self._rng.choice(PACES)
         self._asked: list[JobSpec] = []
@@ -87,6 +92,8 @@ class Tenant:
         spec = draw_job(self._rng, now_ns, gpus_max=self._gpus_max, pace=self._pace)
         spec = draw_wishes(self._wishes, spec, gpus_max=self._gpus_max)
         spec = draw_surroundings(self._surroundings, spec)
+        if self._purse is not None:
+            spec = draw_purse(self._purse, spec, prepaid=self._prepaid)
         self._asked.append(spec)
         return spec
 

@@ -35,6 +35,7 @@ from tests.simulation.outlook import outlooks
 from tests.simulation.services import Slot
 from tests.simulation.tenants import Tenant
 from tests.simulation.terrain import MODELS, draw_ground
+from tests.simulation.treasury import Treasury
 from tests.simulation.workload import UNKNOWN_IMAGE
 
 SYNC_S = 10.0
@@ -45,6 +46,7 @@ OPERATOR_S = 5.0
 GUESTS = (0, 0, 1, 2, 4)
 """How many of the hosts join only when the world has begun, within:"""
 GUESTS_S = 600.0
+TENANTS = ("ada", "bo", "cy", "dee")
 HOST_SIZES = ((1, 2, 4, 4, 8), (1, 1, 2, 2))
 """GPUs of a host; in a world of small ones there is little room."""
 
@@ -84,12 +86,16 @@ class World:
             for host in coming.sample(self.hosts, min(len(self.hosts) // 4, coming.choice(GUESTS)))
         ]
         gpus_max = max(host.gpus for host in self.hosts)
+        names = TENANTS[: size.tenants]
+        self.treasury = Treasury(
+            self.kernel, self.broker, self.history, names, seed=seed, until_s=size.submitting_s
+        )
         self.tenants = [
             Tenant(
-                self.kernel, self.broker, self.door, self.history, name,
+                self.kernel, self.broker, self.door, self.history, name, treasury=self.treasury,
                 jobs=size.jobs // size.tenants, gpus_max=gpus_max, until_s=size.submitting_s,
             )
-            for name in ("ada", "bo", "cy", "dee")[: size.tenants]
+            for name in names
         ]  # fmt: skip
         self._closed: dict[str, None] = {}
 
@@ -128,6 +134,7 @@ class World:
         loop = self.kernel.loop
         for guest in self.guests:
             loop.call_later(self.kernel.rng.uniform(0.0, GUESTS_S), guest.come)
+        self.kernel.spawn("treasurer", self.treasury.live)
         for tenant in self.tenants:
             self.kernel.spawn(tenant.name, tenant.live)
         if self.lossy:
@@ -194,12 +201,13 @@ class World:
                 if life.process is not None:
                     life.process.spare()
             host.look_again()
+        self.treasury.settle()
         for node in self._closed:
             self.command_node(node, "uncordon", NodeCommand())
 
     def drained(self) -> bool:
         """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
-        if not all(tenant.done for tenant in self.tenants):
+        if not (self.treasury.done and all(tenant.done for tenant in self.tenants)):
             return False
         if not all(guest.joined for guest in self.guests):
             return False

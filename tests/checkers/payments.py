@@ -1,0 +1,122 @@
+"""What was set aside and paid for, according to the JOBS journal?
+
+Folds what it says of money: budgets as they were noted, what each attempt had reserved of them, how
+long it might run. It takes every fact as it stands and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from penstock_contracts.allowances import BudgetNoted, LeasesPaid
+from penstock_contracts.budgets import BudgetState, grant_key
+from penstock_contracts.journal import LeaseGranted
+from tests.checkers.history import History
+from tests.checkers.leases import facts_of
+
+AttemptId = tuple[str, int]
+"""(job id, attempt)."""
+
+
+class Paid(msgspec.Struct, kw_only=True):
+    """For how long every rank of an attempt may run (None = for ever), and what of which budgets
+    was set aside for it, since its grant."""
+
+    key: str
+    paid_ms: int | None
+    reserved: dict[str, int]
+
+
+class Purse(msgspec.Struct, kw_only=True):
+    """One budget: what it may come to, and of each attempt how much was reserved and settled."""
+
+    state: BudgetState
+    limit: int
+    limit_max: int
+    reserved: dict[str, int] = {}
+    settled: dict[str, int] = {}
+
+    @property
+    def open(self) -> int:
+        """What may still be spent of what was set aside."""
+        return sum(
+            max(0, amount - self.settled.get(key, 0)) for key, amount in self.reserved.items()
+        )
+
+    def note(self, state: BudgetState, limit: int) -> None:
+        self.state, self.limit = state, limit
+        self.limit_max = max(self.limit_max, limit)
+        for key, amount in state.settled.items():
+            self.settled[key] = max(amount, self.settled.get(key, 0))
+        over = list(state.over)
+        if state.full:
+            before = [k for k in self.reserved if int(k.split("/")[0]) <= state.jobs_seq]
+            over += [key for key in before if key not in state.settled]
+        for key in over:
+            self.reserved.pop(key, None)
+            self.settled.pop(key, None)
+
+
+class Payments(msgspec.Struct, kw_only=True):
+    """By budget id, and by attempt. `ever`: the highest limit that a budget ever had. `counted`:
+    tenants who ever had one."""
+
+    purses: dict[str, Purse] = {}
+    attempts: dict[AttemptId, Paid] = {}
+    ever: dict[str, int] = {}
+    counted: set[str] = set()
+
+
+def fold_payments(history: History) -> Payments:
+    """What they are in the end."""
+    payments = Payments()
+    for _, payments in follow_payments(history):  # noqa: B007 - the last is wanted
+        pass
+    return payments
+
+
+def follow_payments(history: History) -> Iterator[tuple[int, Payments]]:
+    """(world time, what they are) after each fact about money; the same object every time."""
+    payments = Payments()
+    for at_ns, seq, fact in facts_of(history.jobs_entries):
+        if isinstance(fact, BudgetNoted):
+            _note(payments, fact)
+        elif isinstance(fact, LeaseGranted):
+            key = grant_key(seq, fact.job_id)
+            paid = Paid(key=key, paid_ms=fact.paid_ms, reserved=dict(fact.reserved))
+            payments.attempts[fact.job_id, fact.attempt] = paid
+            _reserve(payments, paid)
+        elif isinstance(fact, LeasesPaid):
+            for more in fact.leases:
+                held = payments.attempts.get((more.job_id, more.attempt))
+                if held is not None:
+                    held.paid_ms = more.paid_ms
+                    held.reserved |= more.reserved
+                    _reserve(payments, held)
+        else:
+            continue
+        yield at_ns, payments
+
+
+def _note(payments: Payments, fact: BudgetNoted) -> None:
+    state = fact.state
+    payments.counted.add(state.tenant)
+    purse = payments.purses.get(state.budget_id)
+    if state.gone:
+        payments.purses.pop(state.budget_id, None)
+        return
+    if purse is None or purse.state.tenant != state.tenant:
+        purse = Purse(state=state, limit=fact.limit, limit_max=fact.limit)
+        payments.purses[state.budget_id] = purse
+    purse.note(state, fact.limit)
+    ever = payments.ever.get(state.budget_id, 0)
+    payments.ever[state.budget_id] = max(ever, fact.limit)
+
+
+def _reserve(payments: Payments, paid: Paid) -> None:
+    for budget_id, amount in paid.reserved.items():
+        purse = payments.purses.get(budget_id)
+        if purse is not None:
+            purse.reserved[paid.key] = max(amount, purse.reserved.get(paid.key, 0))

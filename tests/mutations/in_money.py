@@ -1,0 +1,51 @@
+"""Which bugs can be planted where money is concerned?
+
+In the reaper, the agent, the scheduler and the ledger. It does not know prices.
+"""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_AGENT = "services/penstock_node_agent"
+_SCHEDULER = "services/penstock_scheduler/core"
+_METERING = "services/penstock_metering"
+
+IN_MONEY = (
+    Mutation(
+        name="paid time counts from the order's end",
+        file=f"{_AGENT}/reaper/attempts.py",
+        old="        last_ns = self.began_ns + paid_ns - min(",
+        new="        last_ns = self.began_ns + paid_ns + min(",
+        breaks="work runs on unpaid",
+    ),
+    Mutation(
+        name="work that is asked to end is not killed when its paid time is used up",
+        file=f"{_AGENT}/reaper/attempts.py",
+        old="        dues = (self.kill_ns or self._limit_or_lease_ns(), self.paid_due_ns)\n",
+        new="        dues = (self.kill_ns or self._limit_or_lease_ns(),\n"
+        "                None if self.kill_ns else self.paid_due_ns)\n",
+        breaks="a long grace outlasts what is paid",
+    ),
+    Mutation(
+        name="spawn request without paid time",
+        file=f"{_AGENT}/spawn_request.py",
+        old='        limits["paid_ms"] = order.paid_ms\n',
+        new="        pass\n",
+        breaks="nothing ends what nobody pays for",
+    ),
+    Mutation(
+        name="a new grant reserves nothing",
+        file=f"{_SCHEDULER}/budget_folds.py",
+        old="    if fact.reserved:\n",
+        new="    if not fact.reserved:\n",
+        breaks="a budget is promised twice",
+    ),
+    Mutation(
+        name="what is paid ahead is not reserved",
+        file=f"{_SCHEDULER}/budget_folds.py",
+        old="        state.budgets.reserve(grant_key(job.lease_seq, paid.job_id), ",
+        new="        grant_key(job.lease_seq, paid.job_id) and (",
+        breaks="a budget is promised twice",
+    ),
+)
