@@ -76,14 +76,22 @@ def _uses(connection: sa.Connection, month: str, tenant: str) -> Iterator[UseOfD
 
 
 def _documents(connection: sa.Connection, month: str, tenant: str) -> list[Any]:
+    """Every line of every document of the month; `refers_period` is the month of the invoice that
+    a credit note takes back from."""
+    referred = _invoices.alias("referred")
     statement = (
         sa.select(
-            _lines, _invoices.c.number.label("document"), _invoices.c.currency, _invoices.c.reason,
+            _lines,
+            _invoices.c.number.label("document"),
+            _invoices.c.currency,
+            _invoices.c.reason,
+            referred.c.period.label("refers_period"),
         )
         .join(_invoices, _invoices.c.invoice_id == _lines.c.invoice_id)
+        .outerjoin(referred, referred.c.number == _invoices.c.refers)
         .where(_invoices.c.period == month, *([_invoices.c.tenant == tenant] if tenant else []))
         .order_by(_lines.c.invoice_id, _lines.c.number)
-    )  # fmt: skip
+    )
     return list(connection.execute(statement))
 
 
@@ -94,7 +102,7 @@ def _beside_use(row: Any) -> Charge:
         currency=row.currency,
         billed_micro=row.amount_micro,
         tenant=row.tenant,
-        corrects=row.corrects,
+        corrects=row.corrects or row.refers_period or "",
         invoice=row.document,
         invoice_line=row.number,
         text="" if is_rounding else row.reason or "Credit note",

@@ -12,7 +12,13 @@ import sqlalchemy as sa
 
 from penstock_contracts.exports import Charge
 from penstock_metering.core.device_days import SOLD_COUNT, UNSOLD_STATES
-from penstock_metering.core.provider_charges import DayCost, DeviceDayKey, with_costs
+from penstock_metering.core.provider_charges import (
+    DayCost,
+    DeviceDayKey,
+    DeviceOf,
+    Owed,
+    with_costs,
+)
 from penstock_metering.profits import Books, read_books
 
 
@@ -52,14 +58,23 @@ def _first_currency(books: Books) -> str:
     return min((own for _, own in books.cells), default="")
 
 
-def _payouts(books: Books) -> dict[tuple[DeviceDayKey, str], dict[str, int]]:
+def _payouts(books: Books) -> dict[DeviceOf, list[Owed]]:
+    """By tenant and device over the month."""
     sales = books.sales
-    found: dict[tuple[DeviceDayKey, str], dict[str, int]] = {}
-    for owed in (books.made.shares, books.made.hours):
-        for currency, parts in owed.items():
-            for at in parts.nonzero()[0].tolist():
-                place = sales.places[sales.place[at]]
-                key = DeviceDayKey(int(sales.day[at]), place.node, place.device)
-                own = found.setdefault((key, sales.owners[sales.owner[at]]), {})
-                own[currency] = own.get(currency, 0) + int(parts[at])
+    owners, places, ran = sales.owner.tolist(), sales.place.tolist(), sales.ran.tolist()
+    keys = [
+        DeviceOf(sales.owners[owner], sales.places[place].node, sales.places[place].device)
+        for owner, place in zip(owners, places, strict=True)
+    ]
+    time: dict[DeviceOf, int] = {}
+    for key, milli_ms in zip(keys, ran, strict=True):
+        time[key] = time.get(key, 0) + milli_ms
+    owed: dict[tuple[DeviceOf, str], int] = {}
+    for parts in (books.made.shares, books.made.hours):
+        for currency, micro in parts.items():
+            for at in micro.nonzero()[0].tolist():
+                owed[keys[at], currency] = owed.get((keys[at], currency), 0) + int(micro[at])
+    found: dict[DeviceOf, list[Owed]] = {}
+    for (key, currency), amount in owed.items():
+        found.setdefault(key, []).append(Owed(currency, amount, time[key]))
     return found

@@ -39,8 +39,24 @@ class DayCost(NamedTuple):
     site: str
 
 
-Payouts = Mapping[tuple[DeviceDayKey, str], Mapping[str, int]]
-"""What is owed to the owner of a borrowed host for a tenant's use, by currency."""
+class Owed(NamedTuple):
+    """To the owner of a borrowed host, for one tenant's use of a device in the month: `micro` of
+    `currency`, for `ran` milli-GPU·ms."""
+
+    currency: str
+    micro: int
+    ran: int
+
+
+class DeviceOf(NamedTuple):
+    """Whose use of which device."""
+
+    tenant: str
+    node: str
+    device: str
+
+
+Payouts = Mapping[DeviceOf, Iterable[Owed]]
 
 
 def with_costs(
@@ -50,6 +66,7 @@ def with_costs(
 ) -> Iterator[Charge]:
     """The same charges with their costs, and those of unsold time behind each device's day."""
     seen = set()
+    owed = _Owing(payouts)
     for key, found in groupby(charges, key=_key):
         group = list(found)
         if key is None or key in seen:
@@ -57,14 +74,51 @@ def with_costs(
             continue
         seen.add(key)
         costs = days.get(key, [])
-        owed = {own.tenant: payouts.get((key, own.tenant), {}) for own in group}
-        currency = _currency(costs, owed)
+        currency = _currency(group, costs)
         yield from _bear(group, key, costs, owed, currency)
         yield from _unsold(key, costs)
-        yield from _in_other_currencies(key, costs, owed, currency)
+        yield from _sold_in_other_currencies(key, costs, currency)
     for key in sorted(set(days) - seen):
         yield from _unsold(key, days[key])
-        yield from _in_other_currencies(key, days[key], {}, "")
+        yield from _sold_in_other_currencies(key, days[key], "")
+    yield from owed.rest()
+
+
+class _Owing:
+    """Deals payouts out along use."""
+
+    def __init__(self, payouts: Payouts) -> None:
+        self._owed = {key: list(owed) for key, owed in payouts.items()}
+        self._ran = dict.fromkeys(self._owed, 0)
+        self._given: dict[tuple[DeviceOf, str], int] = {}
+
+    def part(self, charge: Charge, ran: int, currency: str) -> int:
+        """Of what is owed in that currency, for use that ran so long."""
+        key = DeviceOf(charge.tenant, charge.node, charge.device)
+        if not ran or key not in self._owed:
+            return 0
+        self._ran[key] += ran
+        dealt = 0
+        for owed in self._owed[key]:
+            if owed.currency == currency and owed.ran:
+                whole = owed.micro * min(self._ran[key], owed.ran) // owed.ran
+                dealt += whole - self._given.get((key, currency), 0)
+                self._given[key, currency] = whole
+        return dealt
+
+    def rest(self) -> Iterator[Charge]:
+        """What is owed beside what ran, or in another currency than the use was billed in."""
+        for key, found in self._owed.items():
+            for owed in found:
+                micro = owed.micro - self._given.get((key, owed.currency), 0)
+                if micro:
+                    place = DeviceDayKey(0, key.node, key.device)
+                    beside = _beside(place, _plain(owed.currency), SOLD, 0, {PAYOUT: micro})
+                    yield msgspec.structs.replace(beside, tenant=key.tenant, day=None)
+
+
+def _plain(currency: str) -> DayCost:
+    return DayCost(currency, {}, {}, "", "")
 
 
 def _key(charge: Charge) -> DeviceDayKey | None:
@@ -73,19 +127,16 @@ def _key(charge: Charge) -> DeviceDayKey | None:
     return DeviceDayKey(charge.day, charge.node, charge.device)
 
 
-def _currency(costs: list[DayCost], owed: Mapping[str, Mapping[str, int]]) -> str:
-    """The one that charges bear their share in; others stand by themselves."""
-    known = [own.currency for own in costs]
-    known += [currency for by_currency in owed.values() for currency in by_currency]
-    return known[0] if known else ""
+def _currency(group: list[Charge], costs: list[DayCost]) -> str:
+    """The one that charges bear their share in, theirs where costs are in it; others stand by
+    themselves."""
+    known = [own.currency for own in costs if own.currency]
+    billed = [charge.currency for charge in group]
+    return next((own for own in billed if own in known), (known + billed)[0])
 
 
 def _bear(
-    group: list[Charge],
-    key: DeviceDayKey,
-    costs: list[DayCost],
-    owed: Mapping[str, Mapping[str, int]],
-    currency: str,
+    group: list[Charge], key: DeviceDayKey, costs: list[DayCost], owed: _Owing, currency: str
 ) -> Iterator[Charge]:
     ran = [_ran(charge) for charge in group]
     shares: list[Costs] = [{} for _ in group]
@@ -97,13 +148,9 @@ def _bear(
                         share[component] = part
         elif cost.currency == currency and any(cost.sold.values()):
             yield _beside(key, cost, SOLD, 0, cost.sold)
-    for tenant, by_currency in owed.items():
-        mine = [at for at, charge in enumerate(group) if charge.tenant == tenant]
-        weights = [ran[at] for at in mine]
-        for at, part in zip(mine, allocate(by_currency.get(currency, 0), weights), strict=True):
-            if part:
-                shares[at][PAYOUT] = part
-    for charge, share in zip(group, shares, strict=True):
+    for charge, weight, share in zip(group, ran, shares, strict=True):
+        if part := owed.part(charge, weight, currency):
+            share[PAYOUT] = part
         if share:
             yield msgspec.structs.replace(charge, costs=share, cost_currency=currency)
         else:
@@ -123,21 +170,12 @@ def _unsold(key: DeviceDayKey, costs: list[DayCost]) -> Iterator[Charge]:
                 yield _beside(key, cost, reason, milli_ms, micro)
 
 
-def _in_other_currencies(
-    key: DeviceDayKey,
-    costs: list[DayCost],
-    owed: Mapping[str, Mapping[str, int]],
-    currency: str,
+def _sold_in_other_currencies(
+    key: DeviceDayKey, costs: list[DayCost], currency: str
 ) -> Iterator[Charge]:
     for cost in costs:
         if cost.currency != currency and any(cost.sold.values()):
             yield _beside(key, cost, SOLD, 0, cost.sold)
-    for tenant, by_currency in owed.items():
-        for other, micro in by_currency.items():
-            if other != currency:
-                plain = DayCost(other, {}, {}, "", "")
-                owing = _beside(key, plain, SOLD, 0, {PAYOUT: micro})
-                yield msgspec.structs.replace(owing, tenant=tenant)
 
 
 def _beside(key: DeviceDayKey, cost: DayCost, reason: str, milli_ms: int, micro: Costs) -> Charge:
