@@ -86,6 +86,8 @@ def _why_not(month: str, due: str, closed: str, now_ms: int) -> Refusal | None:
         return Refusal("period_not_over", f"{month} is not over yet (UTC)", "month")
     if month > due:
         return Refusal("period_before_open", f"{due} is to be closed first", "month")
+    if month < due:
+        return Refusal("period_closed", f"there is no use before {due}", "month")
     return None
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from metering.closed_months import bills, facts, imbalances
 from metering.conftest import Ledger, LedgerFactory
-from metering.test_closing import bills, facts, imbalances
 from metering.world import Job, World
 from penstock_contracts.bills import ClosePeriod, PeriodClosed
 from penstock_contracts.errors import Refusal
