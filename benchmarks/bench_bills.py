@@ -20,7 +20,7 @@ from measure.month import DAY_MS, DAYS, MONTH, START_MS, fill
 from measure.report import emit, say
 
 from penstock_contracts.bills import BillsQuery, ClosePeriod
-from penstock_contracts.profits import ProfitQuery
+from penstock_contracts.profits import By, ProfitQuery
 from penstock_contracts.queries import UsageQuery
 from penstock_metering.bill_views import answer_bills
 from penstock_metering.closing import close_period
@@ -33,7 +33,7 @@ from penstock_metering.reading import Library
 
 NOW_MS = START_MS + DAYS * DAY_MS
 REPEATS = 3
-VIEWS = ("device", "node", "model", "tenant", "site", "job")
+VIEWS: tuple[By, ...] = ("device", "node", "model", "tenant", "site", "job")
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
@@ -100,7 +100,7 @@ def main() -> None:
             begin = time.perf_counter()
             leases = fill(database, asked.gpus, asked.jobs)
             say(f"{leases} leases written in {time.perf_counter() - begin:.1f} s")
-            derive(database, leases)
+        derive(database, asked.jobs)
         ask(database)
         if not asked.keep:
             close(database)

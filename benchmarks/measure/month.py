@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from penstock_contracts.ids import ulid
-from penstock_contracts.prices import PriceVersion
+from penstock_contracts.prices import PriceVersion, Tier
 from penstock_metering import schema, schema_device_time, schema_rating
 from penstock_metering.core.rows import LeaseRow, NodeChange
 from penstock_metering.database import Database
@@ -194,7 +194,8 @@ def _prices() -> Iterator[PriceVersion]:
     tenants have discounts."""
     number = 2
     for index, model in enumerate(MODELS):
-        for tier, part in (("", 100), ("spot", 45)):
+        tiers: tuple[tuple[Tier, int], ...] = (("", 100), ("spot", 45))
+        for tier, part in tiers:
             number += 1
             yield PriceVersion(
                 sku=f"gpu/{model}", version=number, effective_from_ms=0, unit="gpu_hour",

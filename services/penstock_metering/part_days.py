@@ -16,13 +16,12 @@ from penstock_metering import schema
 from penstock_metering.core.book import PriceBook
 from penstock_metering.core.parts import Part
 from penstock_metering.core.rating import UsageLine, rate_whole
-from penstock_metering.core.rows import LeaseKey, LeaseRow
+from penstock_metering.core.rows import LeaseRow
 from penstock_metering.price_book import read_book
-from penstock_metering.rated_lines import read_lines, read_models
+from penstock_metering.rated_lines import read_lines_within, read_models
 from penstock_metering.records import read_lease
 
 _leases = schema.leases
-LEASES_AT_ONCE = 500
 
 
 def read_part_day(
@@ -39,14 +38,12 @@ def read_part_day(
     ordered = sa.select(_leases).where(*there).order_by(*_leases.primary_key.columns)
     leases = [read_lease(row) for row in connection.execute(ordered)]
     models = read_models(connection, leases)
-    for first in range(0, len(leases), LEASES_AT_ONCE):
-        some = {lease.key: lease for lease in leases[first : first + LEASES_AT_ONCE]}
-        lines: dict[LeaseKey, list[UsageLine]] = read_lines(connection, list(some))
-        for key, lease in some.items():
-            own = {device: models.get((lease.node, device), "") for device in lease.devices}
-            within = _Window(lease, own, book, lines.get(key, []))
-            for part in within.parts(from_ms, to_ms):
-                yield lease, part, unit_of(part.sku)
+    lines = read_lines_within(connection, tenant, from_ms, to_ms)
+    for lease in leases:
+        own = {device: models.get((lease.node, device), "") for device in lease.devices}
+        within = _Window(lease, own, book, lines.get(lease.key, []))
+        for part in within.parts(from_ms, to_ms):
+            yield lease, part, unit_of(part.sku)
 
 
 class _Window:

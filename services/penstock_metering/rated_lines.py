@@ -1,6 +1,8 @@
-"""Which segments does rating take, and what are devices called?
+"""What does rating read?
 
-It does not know what is done with them.
+Of leases that are marked: the leases, what stands rated of them, and their segments. A statement
+begins at the marks, which are few, whatever a database thinks of the sizes of tables: `CROSS JOIN`
+is how SQLite is told. It does not know what is done with the rows.
 """
 
 from __future__ import annotations
@@ -11,47 +13,94 @@ from typing import Any
 import sqlalchemy as sa
 
 from penstock_metering import schema
+from penstock_metering import schema_rating as tables
 from penstock_metering.core.rating import UsageLine
 from penstock_metering.core.rows import LeaseKey, LeaseRow
+from penstock_metering.records import read_lease
 
 NODES_AT_ONCE = 500
+FROM_THE_FIRST = -2
+"""Among marks, while they are worked off: read all segments of this lease."""
 
-_lines, _batches, _leases = schema.ledger_lines, schema.usage_batches, schema.leases
-_models = schema.device_models
-_KEY = ("lease_seq", "job_id", "rank")
+_models, _leases = schema.device_models, schema.leases
+_OF_BATCH = "(d.lease_seq, d.job_id, d.rank) <= (:lease_seq, :job_id, :rank)"
+_LINE = ", ".join(f"l.{name}" for name in ("lease_seq", "job_id", "rank", *UsageLine._fields))
+_BY_ITS_NODE = "b.number = l.batch_number AND b.node = s.node"
 
 
-def select_lines() -> sa.Select[Any]:
-    """Lines that the lease's own node sent: key of the lease, then as `UsageLine`."""
-    own = sa.and_(_batches.c.number == _lines.c.batch_number, _batches.c.node == _leases.c.node)
-    return (
-        sa.select(
-            *(_lines.c[name] for name in _KEY),
-            _lines.c.seq,
-            _lines.c.device,
-            _lines.c.milli,
-            _lines.c.t0_ms,
-            _lines.c.t1_ms,
-            _lines.c.energy_mj,
-        )
-        .join(_leases, sa.and_(*(_lines.c[name] == _leases.c[name] for name in _KEY)))
-        .join(_batches, own)
+def _same(one: str, other: str) -> str:
+    names = ("lease_seq", "job_id", "rank")
+    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in names)
+
+
+def _columns(table: sa.Table, alias: str) -> str:
+    return ", ".join(f"{alias}.{column.name}" for column in table.columns)
+
+
+_SELECT_LEASES = sa.text(
+    f"SELECT {_columns(_leases, 's')} FROM dirty_leases d CROSS JOIN leases s "
+    f"WHERE {_OF_BATCH} AND {_same('s', 'd')} ORDER BY s.lease_seq, s.job_id, s.rank"
+)
+_SELECT_RATED = sa.text(
+    f"SELECT {_columns(tables.rated, 'r')} FROM dirty_leases d CROSS JOIN rated r "
+    f"WHERE {_OF_BATCH} AND {_same('r', 'd')} ORDER BY r.lease_seq, r.job_id, r.rank, r.part"
+)
+_SELECT_NEW_LINES = sa.text(
+    f"SELECT {_LINE} FROM dirty_leases d CROSS JOIN leases s CROSS JOIN ledger_lines l "
+    f"CROSS JOIN usage_batches b WHERE {_OF_BATCH} AND {_same('s', 'd')} AND {_same('l', 'd')} "
+    f"AND l.seq >= d.from_seq AND {_BY_ITS_NODE}"
+)
+_SELECT_ALL_LINES = sa.text(f"{_SELECT_NEW_LINES.text} AND d.from_seq = {FROM_THE_FIRST}")
+_MARK_WHOLE = sa.text(
+    f"UPDATE dirty_leases SET from_seq = {FROM_THE_FIRST} "
+    "WHERE lease_seq = :lease_seq AND job_id = :job_id AND rank = :rank"
+)
+
+
+class Marked:
+    """What there is of the leases up to `last`, all of them marked ones."""
+
+    def __init__(self, connection: sa.Connection, last: LeaseKey) -> None:
+        self._connection = connection
+        self._bound = _named(last)
+
+    def leases(self) -> list[LeaseRow]:
+        return [read_lease(row) for row in self._connection.execute(_SELECT_LEASES, self._bound)]
+
+    def rated(self) -> dict[LeaseKey, list[tuple[Any, ...]]]:
+        found: dict[LeaseKey, list[tuple[Any, ...]]] = {}
+        for row in self._connection.execute(_SELECT_RATED, self._bound):
+            found.setdefault((row[0], row[1], row[2]), []).append(tuple(row))
+        return found
+
+    def new_lines(self) -> dict[LeaseKey, list[UsageLine]]:
+        """From the segment on that each mark names."""
+        return _by_lease(self._connection.execute(_SELECT_NEW_LINES, self._bound))
+
+    def all_lines(self, keys: Sequence[LeaseKey]) -> dict[LeaseKey, list[UsageLine]]:
+        """Of these leases, from their first segment on."""
+        if not keys:
+            return {}
+        self._connection.execute(_MARK_WHOLE, [_named(key) for key in keys])
+        return _by_lease(self._connection.execute(_SELECT_ALL_LINES, self._bound))
+
+
+def select_lines_within(of_tenant: bool) -> sa.TextClause:
+    """Lines of leases that were there between `:from_ms` and `:to_ms`."""
+    tenant = " AND s.tenant = :tenant" if of_tenant else ""
+    return sa.text(
+        f"SELECT {_LINE} FROM leases s CROSS JOIN ledger_lines l CROSS JOIN usage_batches b "
+        "WHERE s.granted_ms < :to_ms AND (s.released_ms IS NULL OR s.released_ms > :from_ms)"
+        f"{tenant} AND {_same('l', 's')} AND {_BY_ITS_NODE}"
     )
 
 
-def read_lines(
-    connection: sa.Connection, keys: Sequence[LeaseKey]
+def read_lines_within(
+    connection: sa.Connection, tenant: str, from_ms: int, to_ms: int
 ) -> dict[LeaseKey, list[UsageLine]]:
-    """All lines of these leases."""
-    of_leases = sa.tuple_(*(_leases.c[name] for name in _KEY)).in_(keys)
-    return by_lease(connection.execute(select_lines().where(of_leases)))
-
-
-def by_lease(rows: Iterable[Any]) -> dict[LeaseKey, list[UsageLine]]:
-    found: dict[LeaseKey, list[UsageLine]] = {}
-    for row in rows:
-        found.setdefault((row[0], row[1], row[2]), []).append(UsageLine._make(row[3:]))
-    return found
+    """All lines of those leases, of one tenant or of all."""
+    values = {"from_ms": from_ms, "to_ms": to_ms, **({"tenant": tenant} if tenant else {})}
+    return _by_lease(connection.execute(select_lines_within(bool(tenant)), values))
 
 
 def read_models(
@@ -64,4 +113,15 @@ def read_models(
         asked = _models.c.node.in_(nodes[first : first + NODES_AT_ONCE])
         for row in connection.execute(sa.select(_models).where(asked)):
             found[row.node, row.uuid] = row.model
+    return found
+
+
+def _named(key: LeaseKey) -> dict[str, Any]:
+    return {"lease_seq": key[0], "job_id": key[1], "rank": key[2]}
+
+
+def _by_lease(rows: Iterable[Any]) -> dict[LeaseKey, list[UsageLine]]:
+    found: dict[LeaseKey, list[UsageLine]] = {}
+    for row in rows:
+        found.setdefault((row[0], row[1], row[2]), []).append(UsageLine._make(row[3:]))
     return found

@@ -21,20 +21,15 @@ from penstock_metering.core.rating import Continued, LeaseRating, UsageLine
 from penstock_metering.core.rows import LeaseKey, LeaseRow
 from penstock_metering.lease_marks import AGAIN
 from penstock_metering.price_book import read_book
-from penstock_metering.rated_lines import by_lease, read_lines, read_models, select_lines
+from penstock_metering.rated_lines import Marked, read_models
 from penstock_metering.rated_rows import PART, PERIOD, RatedRow, Sums, rated_row, read_part
 from penstock_metering.rating_statements import statements
-from penstock_metering.records import read_lease
 from penstock_metering.schema_bills import periods
 from penstock_metering.statements import Row
 
 LEASES_AT_ONCE = 500
 """In one transaction, so that what arrives meanwhile does not wait long."""
-LEASES_AGAIN_AT_ONCE = 50
-"""Of those whose every segment is read again."""
-
 _dirty, _rated, _leases = tables.dirty_leases, tables.rated, schema.leases
-_lines = schema.ledger_lines
 _KEY = ("lease_seq", "job_id", "rank")
 
 LISTENERS: tuple[Callable[[sa.Connection, Sequence[LeaseKey]], None], ...] = ()
@@ -90,9 +85,7 @@ class _Rating:
     def __init__(self, connection: sa.Connection, first_new: Mapping[LeaseKey, int]) -> None:
         self._connection = connection
         self._first_new = first_new
-        self._marked = sa.tuple_(*(_dirty.c[n] for n in _KEY)) <= sa.tuple_(
-            *(sa.literal(value) for value in list(first_new)[-1])
-        )
+        self._marked = Marked(connection, list(first_new)[-1])
         self._closed_until = read_closed_until(connection)
         self._book: PriceBook = read_book(connection)
         self._put: list[RatedRow] = []
@@ -100,10 +93,10 @@ class _Rating:
         self._sums = Sums()
 
     def run(self) -> None:
-        leases = {lease.key: lease for lease in self._read_leases()}
+        leases = {lease.key: lease for lease in self._marked.leases()}
         models = read_models(self._connection, leases.values())
-        standing = self._read_rated()
-        lines = self._read_new_lines()
+        standing = self._marked.rated()
+        lines = self._marked.new_lines()
         again: list[LeaseKey] = []
         for key, lease in leases.items():
             rows, from_seq = standing.get(key, []), self._first_new[key]
@@ -117,12 +110,10 @@ class _Rating:
                 again.append(key)
                 continue
             self._replace(lease, rows, parts)
-        for first in range(0, len(again), LEASES_AGAIN_AT_ONCE):
-            keys = again[first : first + LEASES_AGAIN_AT_ONCE]
-            all_lines = read_lines(self._connection, keys)
-            for key in keys:
-                parts = _rate(leases[key], models, self._book, (), all_lines.get(key, ()))
-                self._replace(leases[key], standing.get(key, []), parts)
+        lines = self._marked.all_lines(again)
+        for key in again:
+            parts = _rate(leases[key], models, self._book, (), lines.get(key, ()))
+            self._replace(leases[key], standing.get(key, []), parts)
         self._write()
 
     def _replace(self, lease: LeaseRow, rows: Sequence[RatedRow], parts: Iterable[Part]) -> None:
@@ -149,31 +140,6 @@ class _Rating:
         own.put.run(self._connection, self._put)
         self._sums.write(self._connection)
 
-    def _read_leases(self) -> Iterable[LeaseRow]:
-        rows = self._connection.execute(
-            sa.select(_leases)
-            .join(_dirty, _same(_leases, _dirty))
-            .where(self._marked)
-            .order_by(*_leases.primary_key.columns)
-        )
-        return map(read_lease, rows)
-
-    def _read_rated(self) -> dict[LeaseKey, list[RatedRow]]:
-        found: dict[LeaseKey, list[RatedRow]] = {}
-        for row in self._connection.execute(
-            sa.select(_rated)
-            .join(_dirty, _same(_rated, _dirty))
-            .where(self._marked)
-            .order_by(*_rated.primary_key.columns)
-        ):
-            found.setdefault((row[0], row[1], row[2]), []).append(tuple(row))
-        return found
-
-    def _read_new_lines(self) -> dict[LeaseKey, list[UsageLine]]:
-        statement = select_lines().join(_dirty, _same(_lines, _dirty))
-        since = _lines.c.seq >= _dirty.c.from_seq
-        return by_lease(self._connection.execute(statement.where(self._marked, since)))
-
 
 def _rate(
     lease: LeaseRow,
@@ -186,7 +152,3 @@ def _rate(
     rating = LeaseRating(lease, own, book, map(read_part, prior))
     rating.add(lines)
     return rating.parts()
-
-
-def _same(one: sa.Table, other: sa.Table) -> sa.ColumnElement[bool]:
-    return sa.and_(*(one.c[name] == other.c[name] for name in _KEY))
