@@ -19,8 +19,10 @@ from metering.world import START_MS, World
 from penstock_bus.port import StoredMessage
 from penstock_contracts.prices import PriceVersion
 from penstock_contracts.usage import UsageBatch
+from penstock_metering import device_time
+from penstock_metering.deriving import derive_all
 from penstock_metering.price_book import add_versions, newest_version
-from penstock_metering.rater import rate_all, rate_some
+from penstock_metering.rater import rate_some
 
 Streams = Mapping[str, Sequence[StoredMessage]]
 KILLED_PERCENT = 30
@@ -92,20 +94,20 @@ class Delivery:
         self._chance = chance
         self.kills = 0
 
-    def bring(self, streams: Streams, prices: Sequence[PriceVersion] = ()) -> None:
+    def bring(self, streams: Streams, now_ms: int, prices: Sequence[PriceVersion] = ()) -> None:
         """Everything, at last; `prices` come at any moment, in their order."""
         waiting = list(prices)
         while any(self._cursor(name) < len(messages) for name, messages in streams.items()):
             self._at_risk(partial(self._ledger.take, self._some(streams)))
             if self._chance.random() < 0.3:
-                limit = self._chance.randint(1, 5)
-                rate = partial(rate_some, limit=limit)
-                self._at_risk(partial(self._ledger.ingest.change, rate))
+                rate = partial(rate_some, limit=self._chance.randint(1, 5))
+                derive = self._chance.choice([rate, device_time.step])
+                self._at_risk(partial(self._ledger.ingest.change, derive))
             if waiting and self._chance.random() < 0.3:
                 self._add(waiting.pop(0))
         for price in waiting:
             self._add(price)
-        self._ledger.ingest.change(rate_all)
+        self._ledger.ingest.change(partial(derive_all, now_ms=now_ms))
 
     def _add(self, price: PriceVersion) -> None:
         self._ledger.ingest.change(lambda connection: add_versions(connection, [price], 0))

@@ -19,6 +19,7 @@ class Play:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.world = World()
+        self.world.is_measured = chance.random() < 0.5
         self.free: dict[tuple[str, str], int] = {}
         self.running: list[Job] = []
         self.boots = 0

@@ -17,7 +17,7 @@ from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_contracts.journal import JobFinished
 from penstock_contracts.queries import JobsQuery, UsageQuery
-from penstock_contracts.usage import UsageBatch
+from penstock_contracts.usage import DeviceCounter, DeviceSlice, UsageBatch
 from penstock_metering.ingest import DatabaseBusy
 
 ALL = UsageQuery()
@@ -188,6 +188,27 @@ def test_nonsense_is_kept_aside_and_what_follows_counts(
     ledger.take_all(world)
     assert ledger.balance(world).unaccounted_ms == 0
     assert len(ledger.library.usage(ALL).lines) == 1
+    assert [finding.code for finding in ledger.library.findings()] == ["quarantined"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"counters": (DeviceCounter("SIM-n1-0", 5, 4, 0),)},
+        {"slices": (DeviceSlice(uuid="SIM-n1-0", seq=0, t0_ms=4, t1_ms=4),)},
+        {"slices": (DeviceSlice(uuid="SIM-n1-0", seq=(1 << 62) + 1, t0_ms=4, t1_ms=5),)},
+    ],
+)
+def test_what_cannot_be_in_a_message_costs_no_segment_beside_it(
+    ledger: Ledger, world: World, wrong: dict[str, Any]
+) -> None:
+    agent = world.a_node(gpus=1)
+    world.a_run("n1", agent.devices)
+    seq = agent.send()
+    said = msgspec.json.decode(world.streams["USAGE"][seq - 1].payload, type=UsageBatch)
+    world.replace("USAGE", seq, msgspec.structs.replace(said, **wrong))
+    ledger.take_all(world)
+    assert ledger.library.usage(ALL).lines[0].quantity == 1_000_000
     assert [finding.code for finding in ledger.library.findings()] == ["quarantined"]
 
 

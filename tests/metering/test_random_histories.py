@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,8 +26,9 @@ from metering.play import Play
 from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_contracts.usage import Segment, UsageBatch
-from penstock_metering import schema
-from penstock_metering.rater import forget_open, rate_all
+from penstock_metering import device_time, schema
+from penstock_metering.deriving import derive_all
+from penstock_metering.rater import forget_open
 
 STEPS = 40
 SETTINGS = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
@@ -44,9 +46,10 @@ def a_played_world(chance: random.Random) -> World:
     return play.world
 
 
-def derived_anew(ledger: Ledger) -> None:
+def derive_anew(ledger: Ledger, now_ms: int) -> None:
     ledger.ingest.change(forget_open)
-    ledger.ingest.change(rate_all)
+    ledger.ingest.change(device_time.forget)
+    ledger.ingest.change(partial(derive_all, now_ms=now_ms))
 
 
 @pytest.mark.lesson(4, 18, 21, 23)
@@ -62,14 +65,14 @@ def test_whatever_happens_on_the_way_the_ledger_is_the_same_bytes(
     prices = some_prices(chance, world.now_ms, first_version(plain))
     said = in_line([*world.streams["USAGE"], *later])
     plain.take(world.streams | {"USAGE": said})
-    Delivery(plain, random.Random(0)).bring({}, prices)
+    Delivery(plain, random.Random(0)).bring({}, world.now_ms, prices)
     stirred_up = stirred(world.streams["USAGE"], later, chance)
-    Delivery(stressed, chance).bring(world.streams | {"USAGE": stirred_up}, prices)
+    Delivery(stressed, chance).bring(world.streams | {"USAGE": stirred_up}, world.now_ms, prices)
     expected = canonical(plain)
     assert canonical(stressed) == expected
     assert stressed.balance(world) == plain.balance(world)
     assert stressed.balance(world).unaccounted_milli_ms == 0
-    derived_anew(stressed)
+    derive_anew(stressed, world.now_ms)
     assert canonical(stressed) == expected
 
 
@@ -82,8 +85,8 @@ def test_the_ledger_made_anew_from_its_raw_segments_is_the_same(
     world = a_played_world(chance)
     ledger, anew = make_ledger(), make_ledger()
     prices = some_prices(chance, world.now_ms, first_version(ledger))
-    Delivery(ledger, chance).bring(world.streams, prices)
-    Delivery(anew, chance).bring(world.streams | {"USAGE": replayed(ledger)}, prices)
+    Delivery(ledger, chance).bring(world.streams, world.now_ms, prices)
+    Delivery(anew, chance).bring(world.streams | {"USAGE": replayed(ledger)}, world.now_ms, prices)
     before, after = canonical(ledger), canonical(anew)
     for name in ("raw_segments", "ledger_lines", "rated", "usage_days", "device_sales"):
         assert after[name] == before[name], name

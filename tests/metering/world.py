@@ -75,6 +75,8 @@ class ScriptedAgent:
         """What each device did since it was told last: 100 W at rest, and all of it used."""
         begun_ms, self.sliced_ms = self.sliced_ms, upto_ms
         ran_ms = upto_ms - begun_ms
+        if not ran_ms:
+            return ()
         seq, self.slices = self.slices, self.slices + 1
         return tuple(
             DeviceSlice(

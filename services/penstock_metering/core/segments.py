@@ -65,16 +65,19 @@ class UsageMessage(msgspec.Struct, frozen=True, kw_only=True):
 def read_usage(
     seq: int, node: str, said: UsageBatch
 ) -> tuple[UsageMessage | None, tuple[Rejected, ...]]:
-    """`node` is whose credential wrote it; a message in another's name is rejected whole."""
+    """`node` is whose credential wrote it; a message in another's name is rejected whole. Else
+    only what is wrong in it is: a counter that cannot be leaves segments what they are."""
     if said.node != node:
         return None, (_reject(seq, f"sent by {node}", said),)
     if not (_is_name(said.boot_id) and 0 <= said.batch <= _NUMBER_MAX):
         return None, (_reject(seq, "boot id or batch out of range", said),)
-    if not all(map(_is_sound, said.counters)):
-        return None, (_reject(seq, "counter out of range", said),)
-    if not all(map(_is_possible, said.slices)):
-        return None, (_reject(seq, "slice out of range", said),)
     postings, rejected = [], []
+    counters = [counter for counter in said.counters if _is_sound(counter)]
+    if len(counters) != len(said.counters):
+        rejected.append(_reject(seq, "counter out of range", said))
+    slices = tuple(slice_ for slice_ in said.slices if _is_possible(slice_))
+    if len(slices) != len(said.slices):
+        rejected.append(_reject(seq, "slice out of range", said))
     for segment in said.segments:
         fault = _fault(segment)
         if fault:
@@ -97,9 +100,9 @@ def read_usage(
                 upto_ms=counter.upto_ms,
                 running_milli_ms=counter.running_milli_ms,
             )
-            for counter in said.counters
+            for counter in counters
         ),
-        slices=said.slices,
+        slices=slices,
     )
     return message, tuple(rejected)
 
