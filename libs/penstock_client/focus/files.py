@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -71,31 +71,36 @@ class FocusFile:
 
 class _Csv:
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
-        self._columns = columns
+        self._columns = [(column.name, _FORMATS[column.kind]) for column in columns]
         self._file = path.open("w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow([column.name for column in columns])
 
     def write(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self._writer.writerow([_text(row.get(column.name), column) for column in self._columns])
+        self._writer.writerows(map(self._texts, rows))
+
+    def _texts(self, row: Row) -> list[str | None]:
+        """An empty field where there is nothing."""
+        return [
+            None if (value := row.get(name)) is None else text(value)
+            for name, text in self._columns
+        ]
 
     def close(self) -> None:
         self._file.close()
 
 
-def _text(value: Any, column: Column) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Decimal):
-        return f"{value:.{SCALES[column.kind]}f}"
-    if isinstance(value, datetime):
-        return _instant(value)
-    return str(value)
-
-
+@lru_cache(maxsize=128)
 def _instant(value: datetime) -> str:
     return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    "text": str,
+    "instant": _instant,
+    **{kind: f"{{:.{scale}f}}".format for kind, scale in SCALES.items()},
+}
+"""Of a number all digits, also of a nothing: `0.000000`, never `0E-6`."""
 
 
 class _Parquet:
