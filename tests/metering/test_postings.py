@@ -90,9 +90,17 @@ def test_yen_have_no_cents_and_halves_go_to_the_even_side() -> None:
     assert payable_micro(1_234_500, "KWD") == 1_234_000
 
 
-def an_invoice(**changed: int | None) -> Issued:
-    fields = {"total_micro": 10_000_000, **changed}
-    return Issued(number="INV-000001", tenant="acme", currency="USD", **fields)  # type: ignore[arg-type]
+def an_invoice(
+    *, total_micro: int = 10_000_000, taken_back_micro: int = 0, line_micro: int | None = None
+) -> Issued:
+    return Issued(
+        number="INV-000001",
+        tenant="acme",
+        currency="USD",
+        total_micro=total_micro,
+        taken_back_micro=taken_back_micro,
+        line_micro=line_micro,
+    )
 
 
 def test_a_credit_note_takes_back_no_more_than_was_asked_for() -> None:
