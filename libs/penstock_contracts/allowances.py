@@ -44,7 +44,8 @@ class RatesNoted(msgspec.Struct, frozen=True, tag="rates_noted", tag_field="fact
 
 class DemandNoted(msgspec.Struct, frozen=True, tag="demand_noted", tag_field="fact"):
     """Why jobs wait: milli-GPU that are asked for and not given because nothing free is as asked
-    for (`fit`), a quota is used up (`quota`), or a budget (`budget`). Reasons that hold nobody back
-    are left out; said when another set of reasons is there than before."""
+    for (`fit`), a quota is used up (`quota`), or a budget (`budget`); of jobs that would take
+    certain models only, under `fit/MODEL` and so on, for each of them. Reasons that hold nobody
+    back are left out; said when another set of reasons is there than before."""
 
     blocked: dict[str, Number]

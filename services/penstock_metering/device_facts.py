@@ -28,7 +28,7 @@ LINES_AT_ONCE_MAX = 50_000
 """Of one node: a longer history is worked off in several steps."""
 
 _leases, _lines, _batches = schema.leases, schema.ledger_lines, schema.usage_batches
-_changes, _counters = schema.node_changes, schema.counters
+_changes, _counters, _models = schema.node_changes, schema.counters, schema.device_models
 _LEASE_COLUMNS = (
     "node", "attempt", "devices", "gpu_milli", "granted_ms", "exited_ms", "segments",
     "released_ms", "released_seq",
@@ -73,6 +73,11 @@ _SELECT_LINES = (
     .where(_batches.c.node == sa.bindparam("of"), _batches.c.number >= sa.bindparam("first"))
     .order_by(_batches.c.number)
     .limit(sa.bindparam("at_most"))
+)
+
+
+_SELECT_MODELS = sa.select(_models.c.uuid, _models.c.model).where(
+    _models.c.node == sa.bindparam("of")
 )
 
 
@@ -144,6 +149,7 @@ class FactReader:
             lines=lines,
             counters={(row.boot_id, row.uuid): Counter(**row._mapping) for row in counters},
             demand=background.demand,
+            models=dict(connection.execute(_SELECT_MODELS, {"of": node}).all()),
             usage_to=max((line.number for line in lines), default=base.usage_to),
             leases_to=leases_to,
             jobs_seq=background.jobs_seq,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Index
 
-from penstock_metering.columns import integer, table, text
+from penstock_metering.columns import index_where, integer, table, text
 
 device_slices = table(
     "device_slices",
@@ -29,11 +29,9 @@ demand_changes = table(
     "demand_changes",
     integer("seq", key=True),
     integer("at_ms"),
-    integer("fit"),
-    integer("quota"),
-    integer("budget"),
+    text("blocked"),
 )
-"""From when on how much (milli-GPU) waited for what; `seq` of JOBS."""
+"""From when on how much (milli-GPU) waited for what, as JSON; `seq` of JOBS."""
 
 device_days = table(
     "device_days",
@@ -83,8 +81,10 @@ node_balances = table(
     text("node", key=True),
     integer("upto_ms"),
     integer("slices_to"),
+    integer("unaccounted_milli_ms"),
     text("balance"),
     Index("node_balances_upto", "upto_ms"),
+    index_where("node_balances_wrong", "unaccounted_milli_ms", "unaccounted_milli_ms <> 0"),
 )
 """The two accounts of each node's time up to its newest counters: JSON of
 `core.balances.NodeBalance`. `upto_ms`: up to when; `slices_to`: the batch number up to which

@@ -1,8 +1,8 @@
-"""Why were free devices idle at an instant?
+"""Why were free devices of a model idle at an instant?
 
-Jobs that wait say why: nothing free is as they ask for it, or a quota or budget holds them back.
-From when each set of reasons stood, free time is divided among the reasons. It does not know which
-jobs, nor how many would have fitted.
+Jobs that wait say why (nothing free is as they ask for it, or a quota or budget holds them back),
+and which models they would take. From when each set of reasons stood, free time is divided among
+the reasons. It does not know which jobs, nor how many would have fitted.
 """
 
 from __future__ import annotations
@@ -11,53 +11,40 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from penstock_contracts.journal import DemandNoted
 
 NO_DEMAND, FRAGMENTED, QUOTA = 0, 1, 2
 REASONS = 3
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(dict[str, int]).decode
+
+_Kinds = frozenset[tuple[str, str]]
+"""(what is waited for, the model that is wanted; empty = any)"""
 
 
 class DemandChange(NamedTuple):
-    """milli-GPU that wait for a place as they want it, for quota, and for budget, from `at_ms`."""
+    """What waits from `at_ms` on: `blocked` is JSON, as in `DemandNoted`."""
 
     seq: int
     at_ms: int
-    fit: int
-    quota: int
-    budget: int
-
-    @property
-    def reason(self) -> int:
-        """What could have run but for its shape comes before what was not allowed to."""
-        if self.fit:
-            return FRAGMENTED
-        return QUOTA if self.quota or self.budget else NO_DEMAND
+    blocked: str
 
 
 def read_demand(seq: int, at_ms: int, fact: DemandNoted) -> DemandChange:
-    blocked = fact.blocked
-    return DemandChange(
-        seq, at_ms, blocked.get("fit", 0), blocked.get("quota", 0), blocked.get("budget", 0)
-    )
+    return DemandChange(seq, at_ms, _encode(fact.blocked).decode())
 
 
 class Demand:
     """All that is known of demand; before the first change there was none."""
 
     def __init__(self, changes: Iterable[DemandChange] = ()) -> None:
-        self._instants: list[int] = []
-        self._reasons: list[int] = []
-        self._spent: list[tuple[int, ...]] = []
-        """Up to each instant, how long each reason had stood."""
-        self._seqs: list[int] = []
-        reason, at_ms, spent = NO_DEMAND, 0, [0] * REASONS
-        for change in changes:
-            self._seqs.append(change.seq)
-            spent[reason] += change.at_ms - at_ms
-            at_ms, reason = change.at_ms, change.reason
-            self._instants.append(at_ms)
-            self._reasons.append(reason)
-            self._spent.append(tuple(spent))
+        known = list(changes)
+        self._seqs = [change.seq for change in known]
+        self._instants = [change.at_ms for change in known]
+        self._kinds = [_kinds(change) for change in known]
+        self._by_model: dict[str, Reasons] = {}
 
     @property
     def upto_seq(self) -> int:
@@ -67,6 +54,29 @@ class Demand:
         """Whether what was said behind `after_seq` tells of time before `at_ms`."""
         first = bisect_right(self._seqs, after_seq)
         return first < len(self._instants) and self._instants[first] < at_ms
+
+    def of(self, model: str) -> Reasons:
+        """Why devices of this model were idle; empty = it is not known."""
+        found = self._by_model.get(model)
+        if found is None:
+            reasons = [_reason(kinds, model) for kinds in self._kinds]
+            found = self._by_model[model] = Reasons(self._instants, reasons)
+        return found
+
+
+class Reasons:
+    """Which reason stands from each instant on; before the first there was no demand."""
+
+    def __init__(self, instants: list[int], reasons: list[int]) -> None:
+        self._instants = instants
+        self._reasons = reasons
+        self._spent: list[tuple[int, ...]] = []
+        """Up to each instant, how long each reason had stood."""
+        standing, since_ms, spent = NO_DEMAND, 0, [0] * REASONS
+        for at_ms, reason in zip(instants, reasons, strict=True):
+            spent[standing] += at_ms - since_ms
+            since_ms, standing = at_ms, reason
+            self._spent.append(tuple(spent))
 
     def split(self, from_ms: int, to_ms: int) -> tuple[int, ...]:
         """For how many ms of `[from_ms, to_ms)` each reason stood."""
@@ -87,3 +97,17 @@ class Demand:
         spent = list(self._spent[index])
         spent[self._reasons[index]] += at_ms - self._instants[index]
         return spent
+
+
+def _kinds(change: DemandChange) -> _Kinds:
+    parts = (key.partition("/") for key, milli in _decode(change.blocked).items() if milli)
+    return frozenset((kind, model) for kind, _, model in parts)
+
+
+def _reason(kinds: _Kinds, model: str) -> int:
+    """What could have run but for its shape comes before what was not allowed to. A device whose
+    model is not known may be wanted by all."""
+    own = {kind for kind, wanted in kinds if wanted in ("", model) or not model}
+    if "fit" in own:
+        return FRAGMENTED
+    return QUOTA if own else NO_DEMAND

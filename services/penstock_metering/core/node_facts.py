@@ -63,7 +63,8 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     """`changes` behind the checkpoint's; `lines` of messages from its `usage_from` on, up to
     `usage_to`; `leases` on the node behind its `leases_to`, those it carries, and whatever else the
     new lines name. `jobs_seq`, `jobs_ms`: up to where and when JOBS is read; entries of it up to
-    `unread_to_seq` are missing (0 = none). `is_whole`: there is nothing behind these."""
+    `unread_to_seq` are missing (0 = none). `is_whole`: there is nothing behind these. `models`: of
+    its devices, by UUID."""
 
     node: str
     changes: list[Numbered] = []
@@ -71,6 +72,7 @@ class NodeFacts(msgspec.Struct, kw_only=True):
     lines: list[Line] = []
     counters: dict[tuple[str, str], Counter] = {}
     demand: Demand = msgspec.field(default_factory=Demand)
+    models: dict[str, str] = {}
     usage_to: int = 0
     leases_to: int = 0
     jobs_seq: int = 0

@@ -205,7 +205,8 @@ def _sweep(device: DeviceTime, present: Present, cut_ms: int, cut_in: int) -> No
     )
     standing = base.standing if goes_on else None
     background = boot.background(device.uuid, standing, base.upto_ms)
-    device.parts = sweep(window, background, device.holds, device.runs, present.facts.demand)
+    reasons = present.facts.demand.of(present.facts.models.get(device.uuid, ""))
+    device.parts = sweep(window, background, device.holds, device.runs, reasons)
 
 
 def _balance(present: Present) -> NodeBalance:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import msgspec
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
-from penstock_metering.core.demand import Demand
+from penstock_metering.core.demand import Reasons
 from penstock_metering.core.months import MS_PER_DAY, day_of
 
 STATES = (
@@ -122,7 +122,7 @@ def sweep(
     background: Sequence[Background],
     holds: Iterable[Hold],
     runs: Iterable[Run],
-    demand: Demand,
+    reasons: Reasons,
 ) -> dict[Part, Spent]:
     """Give each milli-GPU·ms of the window behind `from_ms` one state.
 
@@ -167,7 +167,7 @@ def sweep(
         if inside:
             rest = GPU_MILLI_WHOLE - ran
             if rest:
-                _spend_rest(spent, state, instant, following, rest, leased - sold, demand)
+                _spend_rest(spent, state, instant, following, rest, leased - sold, reasons)
         else:
             spent.drifted_milli_ms += ran * span_ms
     return found
@@ -210,7 +210,7 @@ def _share(amount: int, run: Run, from_ms: int, to_ms: int) -> int:
 
 
 def _spend_rest(
-    spent: Spent, state: int, from_ms: int, to_ms: int, rest: int, leased: int, demand: Demand
+    spent: Spent, state: int, from_ms: int, to_ms: int, rest: int, leased: int, reasons: Reasons
 ) -> None:
     """What no work ran on: the background's state, except that leased time is held."""
     span_ms = to_ms - from_ms
@@ -219,7 +219,7 @@ def _spend_rest(
         spent.milli_ms[HELD] += held * span_ms
         rest -= held
     if state == FREE and rest:
-        for reason, reason_ms in enumerate(demand.split(from_ms, to_ms)):
+        for reason, reason_ms in enumerate(reasons.split(from_ms, to_ms)):
             spent.milli_ms[FREE + reason] += rest * reason_ms
     else:
         spent.milli_ms[state] += rest * span_ms

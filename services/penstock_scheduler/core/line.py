@@ -157,7 +157,8 @@ class Line:
             self.reconsider_unpaid(tenant)
 
     def blocked(self) -> dict[str, int]:
-        """Milli-GPU that shapes passed over ask for, by what they wait for."""
+        """Milli-GPU that shapes passed over ask for, by what they wait for, and by model where
+        they would take some only."""
         found: dict[str, int] = {}
         for shape in self._passed_over:
             jobs = self.all.shapes.get(shape, 0)
@@ -167,7 +168,9 @@ class Line:
                     shape.purse.tenant, ()
                 )
                 reason = "budget" if unpaid else "fit"
-                found[reason] = found.get(reason, 0) + asked
+                for model in _wanted_models(shape):
+                    key = f"{reason}/{model}" if model else reason
+                    found[key] = found.get(key, 0) + asked
         return found
 
     def hopes(self, shape: Shape) -> Iterable[str] | None:
@@ -251,3 +254,11 @@ class Line:
         self._passed_over.pop(shape, None)
         self._hopes.pop(shape, None)
         return None
+
+
+def _wanted_models(shape: Shape) -> tuple[str, ...]:
+    """The models on which it could run; one empty name when it takes any."""
+    choices = (shape, *shape.alternatives)
+    if any(not choice.gpu_models for choice in choices):
+        return ("",)
+    return tuple(dict.fromkeys(model for choice in choices for model in choice.gpu_models))

@@ -76,14 +76,15 @@ def _device_time() -> None:
         {
             "device_slices": "node:text:key boot_id:text:key device:text:key seq:int:key t0_ms:int "
             "t1_ms:int energy_mj:int? used_milli_ms:int? batch_number:int",
-            "demand_changes": "seq:int:key at_ms:int fit:int quota:int budget:int",
+            "demand_changes": "seq:int:key at_ms:int blocked:text",
             "device_days": "node:text:key device:text:key day:int:key site:text sold_used:int "
             "sold_idle:int sold:int held:int free_no_demand:int free_fragmented:int "
             "free_quota:int draining:int broken:int unknown:int energy_sold_mj:int?",
             "device_energy": "node:text:key device:text:key day:int:key energy_mj:int "
             "known_ms:int quarters_mj:text",
             "audit_checkpoints": "node:text:key upto_ms:int:key state:text",
-            "node_balances": "node:text:key upto_ms:int slices_to:int balance:text",
+            "node_balances": "node:text:key upto_ms:int slices_to:int "
+            "unaccounted_milli_ms:int balance:text",
             "dirty_device_days": "node:text:key",
         }
     )
@@ -97,6 +98,11 @@ def _device_time() -> None:
         ("leases_node", "leases", "node", "lease_seq"),
     ):
         op.create_index(name, table, columns)
+    wrong = sa.text("unaccounted_milli_ms <> 0")
+    op.create_index(
+        "node_balances_wrong", "node_balances", ["unaccounted_milli_ms"],
+        sqlite_where=wrong, postgresql_where=wrong,
+    )  # fmt: skip
     op.execute("INSERT INTO dirty_device_days SELECT DISTINCT c.node FROM node_changes c")
 
 
