@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock_contracts import budgets, journal, prices
+from penstock_contracts import budgets, journal, metered, prices
 
 JOB = "01MCC5RM000000000000000001"
 
@@ -31,6 +31,15 @@ def budget() -> budgets.BudgetState:
         over=(f"6/{JOB}",),
         jobs_seq=9,
     )
+
+
+def metered_use() -> metered.MeteredUse:
+    return metered.MeteredUse(
+        id="6f1c", batch=812, index=1, tenant="acme", project="vision", tier="spot", job_id=JOB,
+        attempt=2, lease_seq=4711, rank=0, seq=3, node="n7", site="berlin", t0_ms=1_000,
+        t1_ms=4_000, devices=(metered.MeteredDevice("GPU-1", "H100", 5, 9),), gpu_milli=500,
+        gpu_milli_ms=1_500_000,
+    )  # fmt: skip
 
 
 def paid_facts() -> tuple[Any, ...]:

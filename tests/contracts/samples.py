@@ -40,6 +40,8 @@ def samples() -> dict[str, tuple[Any, Any]]:
         found[f"jobs-{type(fact).__name__}-asks"] = (journal.JobFact, fact)
     for fact in money_samples.paid_facts():
         found[f"jobs-{type(fact).__name__}-paid"] = (journal.JobFact, fact)
+    use = money_samples.metered_use()
+    found["MeteredUse"] = (type(use), use)
     for fact in (money_samples.rates(), money_samples.budget()):
         found[f"budget-{type(fact).__name__}"] = (budgets.BudgetFact, fact)
     return found
