@@ -69,6 +69,11 @@ def test_lines_sum_to_the_total_and_postings_to_nothing(lines: list[Line], there
         assert document.total_micro % minor_unit_micro(document.currency) == 0
         assert (document.kind == CREDIT_NOTE) == (document.total_micro < 0)
         assert 0 <= document.credit_micro <= max(there, 0)
+        assert document.due_micro % minor_unit_micro(document.currency) == 0
+        exact = sum(item.amount_micro for item in document.items if item.kind == "usage")
+        assert abs(exact - document.total_micro) < minor_unit_micro(document.currency)
+        if 0 < exact <= there:
+            assert document.due_micro == 0
         postings = post_document(document)
         assert imbalance_micro(postings) == {}
         assert _balance(postings, f"receivable/{document.tenant}") == document.due_micro
@@ -81,6 +86,13 @@ def test_the_rounding_is_a_line_of_its_own_and_less_than_a_cent() -> None:
     assert (document.kind, document.total_micro) == (INVOICE, 1_230_000)
     (even,) = draw_up([a_line(2_500_000)])
     assert [item.kind for item in even.items] == ["usage"]
+
+
+def test_who_has_paid_for_all_in_advance_owes_nothing_for_the_rounding() -> None:
+    (document,) = draw_up([a_line(4_006_000)], {("acme", "USD"): 4_006_001})
+    assert (document.total_micro, document.credit_micro) == (4_000_000, 4_000_000)
+    (owing,) = draw_up([a_line(4_006_000)], {("acme", "USD"): 3_999_999})
+    assert (owing.total_micro, owing.credit_micro) == (4_010_000, 3_990_000)
 
 
 def test_yen_have_no_cents_and_halves_go_to_the_even_side() -> None:

@@ -71,7 +71,8 @@ def draw_up(
     lines: Iterable[Line], credit_micro: Mapping[tuple[str, str], int] | None = None
 ) -> list[Document]:
     """The documents of a period, by tenant and currency. `credit_micro`: prepaid credit that is
-    there, by tenant and currency; an invoice takes as much of it as it asks for."""
+    there, by tenant and currency; an invoice takes as much of it as it asks for, in amounts that
+    can be paid."""
     found: dict[tuple[str, str], list[Item]] = {}
     for line in lines:
         item = Item(kind=USAGE, amount_micro=line.amount_micro, line=line)
@@ -84,8 +85,10 @@ def draw_up(
 
 
 def _document(tenant: str, currency: str, items: list[Item], there_micro: int) -> Document:
-    exact = sum(item.amount_micro for item in items)
+    exact, unit = sum(item.amount_micro for item in items), minor_unit_micro(currency)
     total = payable_micro(exact, currency)
+    if exact <= there_micro < total:
+        total -= unit  # who has paid for all of it in advance owes nothing
     if total != exact:
         items = [*items, Item(kind=ROUNDING, amount_micro=total - exact)]
     return Document(
@@ -94,7 +97,7 @@ def _document(tenant: str, currency: str, items: list[Item], there_micro: int) -
         currency=currency,
         items=tuple(items),
         total_micro=total,
-        credit_micro=max(0, min(total, there_micro)),
+        credit_micro=max(0, min(total, there_micro) // unit * unit),
     )
 
 
