@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from metering.absent import ABSENT
 from penstock_mesh.ports import any_free_port
 
 POLL_S = 0.005
@@ -29,6 +30,13 @@ SERVER_START_TIMEOUT_S = 10.0
 def pytest_collection_finish() -> None:
     """What was imported and collected stays: the collector need not look through it again."""
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A run that could not try half of what it should says so where one looks."""
+    if any(ABSENT in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.section("PostgreSQL")
+        terminalreporter.write_line(ABSENT)
 
 
 class Eventually(Protocol):

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from metering.absent import ABSENT
 from penstock_metering.database import Database
 
-ABSENT = (
-    "PostgreSQL is not installed here: the ledger was tested on SQLite alone "
-    "(Debian: apt-get install postgresql)"
-)
 START_S_MAX = 60.0
 POLL_S = 0.01
 SETTINGS = (
@@ -105,8 +103,7 @@ class Server:
 def postgresql_server() -> Iterator[Server]:
     if not is_installed():
         pytest.skip(ABSENT)
-    directory = Path("/tmp") / f"penstock-pg-{os.getpid()}"
-    directory.mkdir(mode=0o700)
+    directory = Path(tempfile.mkdtemp(prefix="penstock-pg-", dir="/tmp"))
     user = unprivileged_user()
     if user:
         shutil.chown(directory, user)

@@ -31,7 +31,8 @@ from penstock_metering.deriving import derive_all
 from penstock_metering.rater import forget_open
 
 STEPS = 40
-SETTINGS = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(SOME, max_examples=60)
 seeds = given(seed=st.integers(0, 1 << 32))
 
 
@@ -52,12 +53,7 @@ def derive_anew(ledger: Ledger, now_ms: int) -> None:
     ledger.ingest.change(partial(derive_all, now_ms=now_ms))
 
 
-@pytest.mark.lesson(4, 18, 21, 23)
-@SETTINGS
-@seeds
-def test_whatever_happens_on_the_way_the_ledger_is_the_same_bytes(
-    make_ledger: LedgerFactory, seed: int
-) -> None:
+def check_same_bytes(make_ledger: LedgerFactory, seed: int) -> None:
     chance = random.Random(seed)
     world = a_played_world(chance)
     later = contradictions(world, chance, chance.randint(0, 4))
@@ -76,7 +72,25 @@ def test_whatever_happens_on_the_way_the_ledger_is_the_same_bytes(
     assert canonical(stressed) == expected
 
 
-@SETTINGS
+@pytest.mark.lesson(4, 18, 21, 23)
+@SOME
+@seeds
+def test_whatever_happens_on_the_way_the_ledger_is_the_same_bytes(
+    make_ledger: LedgerFactory, seed: int
+) -> None:
+    check_same_bytes(make_ledger, seed)
+
+
+@pytest.mark.long
+@MANY
+@seeds
+def test_in_many_histories_the_ledger_is_the_same_bytes(
+    make_ledger: LedgerFactory, seed: int
+) -> None:
+    check_same_bytes(make_ledger, seed)
+
+
+@SOME
 @seeds
 def test_the_ledger_made_anew_from_its_raw_segments_is_the_same(
     make_ledger: LedgerFactory, seed: int
@@ -123,7 +137,7 @@ def reaching_into_the_next(segment: Segment, by_ms: int) -> tuple[Segment, ...]:
 
 @pytest.mark.lesson(24)
 @pytest.mark.parametrize("plant", [lost, doubled, reaching_into_the_next])
-@SETTINGS
+@SOME
 @seeds
 def test_one_segment_lost_doubled_or_too_long_anywhere_is_unaccounted(
     make_ledger: LedgerFactory, plant: Any, seed: int
