@@ -46,6 +46,7 @@ def test_charges_sum_to_their_lines_to_the_last_micro_and_milli_ms(seed: int) ->
     found = uses(seed, count=300)
     made = lines(found)
     charges = list(Dealer(made, BY_VERSION).deal(found))
+    assert all(charge.corrects for charge in charges if charge.day is None)
     for what, of_use in (("consumed", "consumed"), ("priced", "billed")):
         expected: dict[Key, int] = defaultdict(int)
         for use in found:
