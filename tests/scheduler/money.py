@@ -71,3 +71,8 @@ def a_price(
     fields.setdefault("unit", "gpu_hour")
     fields.setdefault("effective_from_ms", 0)
     return PriceVersion(sku=sku, version=version, micro=micro, **fields)
+
+
+def of(kind: type, facts: list[Any]) -> list[Any]:
+    """Those of a kind."""
+    return [fact for fact in facts if isinstance(fact, kind)]

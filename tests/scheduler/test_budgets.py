@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from penstock_contracts.journal import (
-    AttemptEnded,
     DemandNoted,
-    JobFinished,
-    LeaseGranted,
     RequestRefused,
-    StopRequested,
 )
-from penstock_contracts.leases import Exited, Released, Started
 from penstock_contracts.nodes import NodeRegistered
 from penstock_scheduler.core.desired import orders_of
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.views import findings
 from tests.scheduler.driver import a_job, a_node
-from tests.scheduler.money import GPU_HOUR, USD, Ledger, a_paying_node, a_price
-
-
-def of(kind: type, facts: list[Any]) -> list[Any]:
-    return [fact for fact in facts if isinstance(fact, kind)]
+from tests.scheduler.money import GPU_HOUR, USD, Ledger, a_paying_node, a_price, of
 
 
 def test_a_job_without_a_budget_runs_as_long_as_it_likes() -> None:
@@ -95,64 +84,6 @@ def test_a_job_that_nobody_can_pay_for_holds_up_nobody_else() -> None:
     assert [grant.job_id for grant in ledger.grants()] == [other.job_id]
     ledger.budget(limit=GPU_HOUR)
     assert [grant.job_id for grant in ledger.grants()] == [other.job_id, poor.job_id]
-
-
-def test_more_is_reserved_ahead_of_time_while_it_runs() -> None:
-    ledger = Ledger()
-    ledger.budget(limit=10 * GPU_HOUR)
-    job = a_job(gpus=1)
-    ledger.submit(job)
-    ledger.start(job)
-    ledger.tick(100)
-    assert ledger.paid() == []
-    ledger.tick(25)
-    (paid,) = ledger.paid()
-    assert paid.leases[0].paid_ms == 125_000 + 240_000
-    assert paid.leases[0].reserved == {"b": 365_000_000}
-    (order,) = orders_of(ledger.core.state, "n1").values()
-    assert order.paid_ms == 365_000
-    ledger.tick(1)
-    assert len(ledger.paid()) == 1
-
-
-@pytest.mark.lesson(20)
-def test_ten_gpu_hours_are_reserved_to_the_last_second_and_never_passed() -> None:
-    ledger = Ledger()
-    limit = 10 * GPU_HOUR
-    ledger.budget(limit=limit)
-    job = a_job(gpus=8)
-    ledger.submit(job)
-    ledger.start(job)
-    for _ in range(5_000):
-        ledger.tick(1)
-        state = ledger.core.state
-        held = state.budgets.by_id["b"].holds[ledger.key(job)].reserved
-        assert held <= limit
-        if ledger.core.state.jobs[job.job_id].stop_reason:
-            break
-    (order,) = orders_of(ledger.core.state, "n1").values()
-    assert order.paid_ms == limit // 8_000
-    assert held == limit
-    (stop,) = of(StopRequested, ledger.facts)
-    assert stop.reason == "budget"
-    ran_ms = (ledger.now_ns // 1_000_000) - (ledger.core.state.jobs[job.job_id].started_ms or 0)
-    assert order.paid_ms - 10_000 <= ran_ms <= order.paid_ms - 9_000
-
-
-def test_what_a_lease_did_not_use_is_free_again_once_the_ledger_has_settled_it() -> None:
-    ledger = Ledger()
-    ledger.budget(limit=240_000_000)
-    first, second = a_job(1, gpus=1), a_job(2, gpus=1)
-    ledger.submit(first, second)
-    key = ledger.key(first)
-    ledger.start(first)
-    ledger.now_ns += 10_000_000_000
-    ledger.end(first)
-    assert len(ledger.grants()) == 1
-    ledger.budget(limit=240_000_000, spent=4_000_000, settled={key: 4_000_000})
-    assert len(ledger.grants()) == 1
-    ledger.budget(limit=240_000_000, spent=10_000_000, over=(key,))
-    assert ledger.grants()[1].reserved == {"b": 230_000_000}
 
 
 def test_a_full_account_ends_what_it_does_not_name_up_to_where_it_has_read() -> None:
@@ -228,87 +159,6 @@ def test_of_several_budgets_every_one_is_kept() -> None:
     assert second.reserved == {"all": 240_000_000}
 
 
-def test_a_budget_that_only_warns_or_refuses_bounds_nothing_that_runs() -> None:
-    ledger = Ledger(a_node())
-    ledger.budget("w", acts="warn", limit=0)
-    ledger.budget("r", acts="refuse", limit=5)
-    job, later = a_job(1, gpus=1), a_job(2, gpus=1)
-    ledger.submit(job)
-    assert ledger.grants()[0].paid_ms is None
-    ledger.start(job)
-    ledger.budget("r", acts="refuse", limit=5, spent=5)
-    ledger.tick(1)
-    assert of(StopRequested, ledger.facts) == []
-    (refused,) = ledger.submit(later)
-    assert "budget r of acme is used up" in refused.items[0].refusal.message
-
-
-def test_a_budget_that_ends_preemptible_work_leaves_the_rest_alone() -> None:
-    ledger = Ledger(a_node())
-    ledger.budget(acts="end_preemptible", limit=5)
-    spot, other = a_job(1, gpus=1, tier="spot"), a_job(2, gpus=1)
-    ledger.submit(spot, other)
-    ledger.start(spot)
-    ledger.start(other)
-    ledger.budget(acts="end_preemptible", limit=5, spent=6)
-    stops = of(StopRequested, ledger.tick(1))
-    assert stops == [StopRequested(spot.job_id, 1, "budget")]
-    facts = ledger.end(spot, code=None, signal=15, reason="budget")
-    assert of(AttemptEnded, facts)[0].outcome == "preempted"
-    assert spot.job_id in ledger.core.state.line
-
-
-def test_work_that_its_host_ends_when_its_time_is_used_up_has_failed_for_the_budget() -> None:
-    ledger = Ledger()
-    ledger.budget(limit=60_000_000)
-    job = a_job(gpus=1, retries=3)
-    ledger.submit(job)
-    ledger.start(job)
-    ledger.now_ns += 60_000_000_000
-    facts = ledger.feed(
-        ledger.reported(Exited, job, signal=9, reason="budget"), ledger.reported(Released, job)
-    )
-    (end,) = of(JobFinished, facts)
-    assert (end.state, end.reason) == ("failed", "budget")
-    assert "budget" in end.message
-
-
-def test_work_that_began_before_its_budget_is_paid_for_from_its_start() -> None:
-    ledger = Ledger()
-    job = a_job(gpus=1)
-    ledger.submit(job)
-    ledger.start(job)
-    ledger.now_ns += 50_000_000_000
-    ledger.budget(limit=GPU_HOUR)
-    ledger.tick(1)
-    (paid,) = ledger.paid()
-    assert paid.leases[0].reserved == {"b": (51_000 + 240_000) * 1_000}
-
-
-def test_work_that_has_used_more_than_a_new_budget_holds_is_ended() -> None:
-    ledger = Ledger()
-    job = a_job(gpus=1)
-    ledger.submit(job)
-    ledger.start(job)
-    ledger.now_ns += 50_000_000_000
-    ledger.budget(limit=10_000_000)
-    assert of(StopRequested, ledger.tick(1)) == [StopRequested(job.job_id, 1, "budget")]
-
-
-def test_a_budget_that_is_removed_lifts_the_cap_of_what_runs() -> None:
-    ledger = Ledger()
-    ledger.budget(limit=GPU_HOUR)
-    job = a_job(gpus=1)
-    ledger.submit(job)
-    ledger.start(job)
-    ledger.budget(limit=GPU_HOUR, gone=True)
-    ledger.tick(1)
-    (order,) = orders_of(ledger.core.state, "n1").values()
-    assert order.paid_ms is None
-    ledger.tick(1)
-    assert len(ledger.paid()) == 1
-
-
 def test_capped_work_goes_only_where_a_host_can_see_to_it() -> None:
     ledger = Ledger(a_node("old"))
     ledger.budget(limit=GPU_HOUR)
@@ -364,27 +214,3 @@ def test_a_scheduler_that_takes_over_knows_all_budgets_and_holds(seconds: int) -
     assert list(again.state.payers) == list(ledger.core.state.payers)
     assert list(again.state.line.waiting()) == list(ledger.core.state.line.waiting())
     assert again.settle(ledger.now_ns, ledger.seq + 1) == ()
-
-
-def test_a_put_back_job_is_not_begun_again_for_a_moments_work() -> None:
-    ledger = Ledger()
-    ledger.budget(limit=60_000_000)
-    job = a_job(gpus=1, tier="spot")
-    ledger.submit(job)
-    key = ledger.key(job)
-    ledger.start(job)
-    ledger.end(job, code=None, signal=9, reason="budget")
-    ledger.budget(limit=80_000_000, spent=60_000_000, over=(key,))
-    assert len(ledger.grants()) == 1
-    ledger.budget(limit=300_000_000, spent=60_000_000)
-    assert len(ledger.grants()) == 2
-
-
-def test_started_twice_is_paid_once() -> None:
-    ledger = Ledger()
-    ledger.budget(limit=GPU_HOUR)
-    job = a_job(gpus=1)
-    ledger.submit(job)
-    ledger.start(job)
-    assert of(LeaseGranted, ledger.report(Started, job)) == []
-    assert ledger.core.state.budgets.by_id["b"].held == 240_000_000

@@ -25,6 +25,7 @@ PURE_STANDARD_LIBRARY = {
     "collections",
     "dataclasses",
     "enum",
+    "fractions",
     "functools",
     "hashlib",
     "heapq",
