@@ -102,7 +102,9 @@ def line_words(line: BillLine, bill: Bill) -> str:
         place = f", line {line.refers}" if line.refers else ""
         return f"Credit for {bill.refers}{place}"
     tier = line.tier.replace("_", "-")
-    qualified = ", ".join(part for part in (tier, line.site and f"site {line.site}") if part)
+    off = f"{money_words(line.discount_ppm * 100).removesuffix('.00')} % off the list price"
+    parts = (tier, line.site and f"site {line.site}", line.discount_ppm and off)
+    qualified = ", ".join(part for part in parts if part)
     return use_words(line.sku) + (f" ({qualified})" if qualified else "")
 
 

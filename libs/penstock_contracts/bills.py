@@ -42,9 +42,10 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class BillLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`kind`: `usage`, `rounding` or `credit_note`. `billed_quantity` less `free_quantity`, at
-    `price_micro` for one `unit`, is `amount_micro`, rounded once. `corrects`: the month that the
-    use was in, where that was closed before; the line is what it costs more (or less) than was
-    billed. `used_quantity` also counts what is not paid. `refers`: line of the invoice taken back.
+    `price_micro` for one `unit`, is `amount_micro`, rounded once. `discount_ppm`: what the price
+    is less than the list price. `corrects`: the month that the use was in, where that was closed
+    before; the line is what it costs more (or less) than was billed. `used_quantity` also counts
+    what is not paid. `refers`: line of the invoice taken back.
     """
 
     number: int
@@ -56,6 +57,7 @@ class BillLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     site: str = ""
     unit: str = ""
     price_micro: int = 0
+    discount_ppm: int = 0
     used_quantity: int = 0
     billed_quantity: int = 0
     free_quantity: int = 0

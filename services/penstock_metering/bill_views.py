@@ -206,6 +206,7 @@ def bill_line(line: Mapping[str, Any], prices: Mapping[int, PriceVersion]) -> Bi
         site=price.site if price else "",
         unit=price.unit if price else "",
         price_micro=price.micro if price else 0,
+        discount_ppm=price.discount_ppm if price else 0,
         used_quantity=line["quantity"],
         billed_quantity=line["billed_quantity"],
         free_quantity=line["free_quantity"],

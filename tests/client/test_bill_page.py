@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from penstock_client.bill_page import bills_page
 from penstock_client.bill_words import (
@@ -141,6 +142,14 @@ def test_amounts_are_said_exactly(micro: int) -> None:
 def test_quantities_are_said_to_a_millionth(quantity: int, unit: str) -> None:
     said = Decimal(quantity_words(quantity, unit).replace(",", ""))
     assert abs(said - Decimal(quantity) / QUANTITY_PER_UNIT[unit]) <= Decimal("0.0000005")
+
+
+def test_a_line_says_how_much_less_than_the_list_price_is_asked() -> None:
+    (line, _, _) = LINES
+    cheaper = replace(line, tier="", site="", discount_ppm=125_000)
+    assert line_words(cheaper, a_bill()) == "GPU time on H100 (12.50 % off the list price)"
+    whole = replace(cheaper, discount_ppm=150_000, tier="spot")
+    assert line_words(whole, a_bill()) == "GPU time on H100 (spot, 15 % off the list price)"
 
 
 def test_months_have_names() -> None:
