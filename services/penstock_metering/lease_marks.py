@@ -59,16 +59,21 @@ class MarkNew:
                 first_new[key] = seq
         mark(connection, first_new)
         if changes.models_changed:
-            mark_again(connection, _misnamed(connection, sorted(changes.nodes)))
+            nodes = sorted(changes.nodes)
+            mark_again(connection, _misnamed(connection, nodes, changes.models_renamed))
 
 
-def _misnamed(connection: sa.Connection, nodes: Sequence[str]) -> list[LeaseKey]:
-    """Leases rated when their devices' models were not known, or were called something else."""
-    same = sa.and_(_rated.c.node == _models.c.node, _rated.c.device == _models.c.uuid)
-    rows = connection.execute(
+def _misnamed(connection: sa.Connection, nodes: Sequence[str], renamed: bool) -> list[LeaseKey]:
+    """Leases rated when their devices' models were not known (an index holds the few of these), or
+    were called something else."""
+    statement = (
         sa.select(*(_rated.c[name] for name in _KEY))
         .distinct()
-        .join(_models, same)
-        .where(_models.c.node.in_(nodes), _rated.c.model != _models.c.model)
+        .select_from(_rated)
+        .join(_models, sa.and_(_rated.c.node == _models.c.node, _rated.c.device == _models.c.uuid))
+        .where(_rated.c.node.in_(nodes), _rated.c.model != _models.c.model)
     )
+    if not renamed:
+        statement = statement.where(sa.text("rated.model = '' AND rated.device <> ''"))
+    rows = connection.execute(statement)
     return [(row.lease_seq, row.job_id, row.rank) for row in rows]

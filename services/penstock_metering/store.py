@@ -83,6 +83,8 @@ class Changes(msgspec.Struct, kw_only=True):
     demand: Sequence[DemandChange] = ()
     models_changed: bool = False
     """Set as it is written: a device is new, or is called something else."""
+    models_renamed: bool = False
+    """The latter."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,6 +239,7 @@ class Store:
         known = _known_models(connection, list(there))
         models = [row for row in models if known.get((row[0], row[1])) != row[2]]
         changes.models_changed = bool(models)
+        changes.models_renamed = any((node, uuid) in known for node, uuid, _ in models)
         self._upsert_models.run(connection, models)
         self._append(
             connection,
