@@ -6,7 +6,16 @@ credential and the gateway. It does not know who answers how.
 
 from __future__ import annotations
 
-from penstock_contracts import bills, budgets, costs, exports, price_book, profits, queries
+from penstock_contracts import (
+    bills,
+    budgets,
+    costs,
+    exports,
+    price_book,
+    profits,
+    queries,
+    rebuilding,
+)
 from penstock_contracts.message_type import ASKERS, METERING, SERVICE, MessageType
 
 
@@ -41,6 +50,18 @@ def order(what: str, command: object, answer: object, summary: str) -> MessageTy
 
 
 MONEY: tuple[MessageType, ...] = (
+    order(
+        "rebuild",
+        rebuilding.RebuildLedger,
+        queries.Answer[rebuilding.Stale],
+        "Has all that is derived of open months derived anew.",
+    ),
+    ask(
+        "stale",
+        rebuilding.StaleQuery,
+        queries.Answer[rebuilding.Stale],
+        "How much is to be derived still.",
+    ),
     order(
         "set_price",
         price_book.SetPrice,

@@ -47,7 +47,7 @@ class NotCaughtUp(Exception):
 
 
 class Auditor:
-    """One audit at a time; `last_unaccounted_ms` is None until one was done."""
+    """One audit at a time; `last_findings` is None until one was done."""
 
     def __init__(
         self,
@@ -65,7 +65,6 @@ class Auditor:
         self._deriver = deriver
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
-        self.last_unaccounted_ms: int | None = None
         self.last_findings: int | None = None
 
     async def audit(self, query: MeteringAuditQuery) -> MeteringAudit | Refusal:
@@ -131,7 +130,7 @@ class Auditor:
         result = self._library.balance(answered, query.jobs_seq, now_ms)
         counts = self._library.counts(query.jobs_seq)
         findings = [*self._library.findings(), *result.findings]
-        self.last_unaccounted_ms, self.last_findings = result.unaccounted_ms, len(findings)
+        self.last_findings = len(findings)
         return MeteringAudit(
             jobs_seq=query.jobs_seq,
             nodes_seq=query.nodes_seq,

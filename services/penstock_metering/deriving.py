@@ -42,6 +42,8 @@ class Deriver:
 
     def __init__(self, write: Run, clock: Clock) -> None:
         self.ingest: Ingest | None = None
+        self.unaccounted_ms: int | None = None
+        """What the two accounts of device time differed by when nothing was stale last."""
         self._write = write
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
@@ -52,6 +54,10 @@ class Deriver:
             await asyncio.sleep(PACE_S)
             try:
                 await self.catch_up()
+                if self.ingest is not None:
+                    self.unaccounted_ms = await self._write(
+                        self.ingest.change, device_time.unaccounted_ms
+                    )
             except DatabaseBusy as error:
                 log.error("what follows from the ledger waits: %s", error)
 

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_metering import schema
 from penstock_metering import schema_device_time as tables
 from penstock_metering.core.checkpoints import Checkpoint
@@ -69,6 +70,13 @@ def derive_all(connection: sa.Connection) -> None:
     """Until nothing is marked."""
     while step(connection):
         pass
+
+
+def unaccounted_ms(connection: sa.Connection) -> int:
+    """What ledger and counters differ by, each node up to its newest counters, in GPU-ms."""
+    wrong = _balances.c.unaccounted_milli_ms
+    found = int(connection.execute(sa.select(sa.func.sum(wrong)).where(wrong != 0)).scalar() or 0)
+    return -(-found // GPU_MILLI_WHOLE)
 
 
 def forget(connection: sa.Connection) -> None:
@@ -177,6 +185,7 @@ def _write(connection: sa.Connection, node: str, made: Advance) -> None:
         "node": node,
         "upto_ms": max(made.balance.ends_ms.values(), default=0),
         "slices_to": slices_to,
+        "unaccounted_milli_ms": made.balance.totals.unaccounted_milli_ms,
         "balance": _encode(made.balance).decode(),
     }
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

@@ -10,13 +10,16 @@ from penstock_contracts.bills import ClosePeriod, CreditInvoice, SetParty
 from penstock_contracts.budgets import AddCredit, SetBudget
 from penstock_contracts.costs import SetCost
 from penstock_contracts.price_book import SetPrice
+from penstock_contracts.rebuilding import RebuildLedger
 from penstock_metering.budget_book import add_credit, set_budget
 from penstock_metering.closing import close_period, credit_invoice, set_party
 from penstock_metering.commands import Command
 from penstock_metering.cost_book import set_cost
 from penstock_metering.price_book import set_price
+from penstock_metering.rebuilding import rebuild
 
 COMMANDS: dict[str, Command] = {
+    "rebuild": Command(RebuildLedger, rebuild),
     "add_credit": Command(AddCredit, add_credit),
     "set_budget": Command(SetBudget, set_budget),
     "close_period": Command(ClosePeriod, close_period),

@@ -17,12 +17,14 @@ from penstock_contracts.budgets import BudgetsQuery, CreditsQuery
 from penstock_contracts.costs import CostsQuery
 from penstock_contracts.price_book import PricesQuery
 from penstock_contracts.profits import ProfitQuery
+from penstock_contracts.rebuilding import StaleQuery
 from penstock_metering.bill_views import answer_accounts, answer_bills
 from penstock_metering.budget_book import look_up_budgets, look_up_credits
 from penstock_metering.cost_book import answer_costs
 from penstock_metering.job_accounts import answer_job_account
 from penstock_metering.price_book import answer_prices
 from penstock_metering.profits import answer_profit
+from penstock_metering.rebuilding import answer_stale
 
 LookUp = Callable[[sa.Connection, Any, int], Any]
 """(connection, question, now_ms) → what is answered, or a Refusal."""
@@ -42,4 +44,5 @@ MONEY_QUESTIONS: dict[str, Question] = {
     "costs": Question(CostsQuery, answer_costs),
     "prices": Question(PricesQuery, answer_prices),
     "profit": Question(ProfitQuery, answer_profit),
+    "stale": Question(StaleQuery, answer_stale),
 }

@@ -215,8 +215,8 @@ class Metering:
         yield Metric(
             "penstock_metering_unaccounted_ms",
             "gauge",
-            "Difference between ledger and agents' counters at the last audit, in GPU-ms.",
-            self.auditor.last_unaccounted_ms,
+            "Difference between the ledger and the agents' newest counters, in GPU-ms.",
+            self._deriver.unaccounted_ms,
         )
         yield Metric(
             "penstock_metering_audit_findings",

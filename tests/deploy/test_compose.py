@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -72,3 +73,20 @@ def test_prometheus_asks_every_service() -> None:
         for target in static["targets"]
     }
     assert targets == set(long_running())
+
+
+@pytest.mark.lesson(24)
+def test_prometheus_alerts_when_time_is_unaccounted_or_nobody_counts() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
+    mounted = {
+        mount.split(":")[1] for mount in services()["prometheus"]["volumes"] if "alerts" in mount
+    }
+    assert mounted == {f"/etc/prometheus/{name}" for name in config["rule_files"]}
+    rules = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"][0]["rules"]
+    expressions = {rule["alert"]: rule["expr"] for rule in rules}
+    metric = "penstock_metering_unaccounted_ms"
+    assert expressions["PenstockTimeUnaccounted"] == f"{metric} > 0"
+    assert expressions["PenstockUnaccountedUnknown"] == f"absent({metric})"
+    source = (ROOT / "services/penstock_metering/service.py").read_text()
+    told = set(re.findall(r'"(penstock_metering_[a-z_]+)"', source))
+    assert {word for e in expressions.values() for word in re.findall(r"penstock_\w+", e)} <= told

@@ -87,8 +87,13 @@ class Mesh:
         await self.bus.respond(message, msgspec.json.encode(reply))
 
     async def ask(self, what: str, question: Any, answer: type[T]) -> T | Refusal:
+        return await self._ask_on(f"penstock.v1.query.metering.{what}", question, answer)
+
+    async def order(self, what: str, command: Any, answer: type[T]) -> T | Refusal:
+        return await self._ask_on(f"penstock.v1.command.metering.{what}", command, answer)
+
+    async def _ask_on(self, subject: str, question: Any, answer: type[T]) -> T | Refusal:
         payload = question if isinstance(question, bytes) else msgspec.json.encode(question)
-        subject = f"penstock.v1.query.metering.{what}"
         message = await self.bus.request(subject, payload, timeout_s=20)
         said = msgspec.json.decode(message.payload)
         if "refusal" in said:

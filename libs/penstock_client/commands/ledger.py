@@ -12,6 +12,14 @@ import click
 
 _HERE = "penstock_client.commands"
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "check": (
+        f"{_HERE}.ledger_check:check",
+        "Compare the ledger with the agents' own counters.",
+    ),
+    "rebuild": (
+        f"{_HERE}.ledger_rebuild:rebuild",
+        "Derive rated use, rollups and device time again.",
+    ),
     "export": (
         f"{_HERE}.ledger_export:export",
         "Write a month as FOCUS cost and usage data.",
