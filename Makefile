@@ -13,7 +13,7 @@ SEEDS ?= 1-200
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-long simulate chaos lint bench up down clean docs lock
+.PHONY: help setup demo demo-month test test-long simulate chaos lint bench up down clean docs lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup ## From nothing to a metered job: four simulated hosts, 40 jobs, a bill, an audit
 	$(BIN)/python examples/demo.py
+
+demo-month: setup ## A month of 200 GPUs in virtual time: profit, loss, idle time, a chart
+	$(BIN)/python examples/demo_month.py $(ARGS)
 
 test: setup ## Everything but the long tests, a file a core at a time
 	$(BIN)/python -m pytest -q -m "not long" -n auto --dist loadfile --no-loadscope-reorder $(ARGS)

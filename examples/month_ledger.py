@@ -7,6 +7,7 @@ the service and the bus around them. It does not know what is in the streams.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from month_play import Play
 
@@ -23,6 +24,8 @@ from penstock_metering.ingest import open_ledger
 from penstock_metering.price_book import set_price
 from penstock_metering.profits import answer_profit
 from penstock_metering.reading import Library
+
+T = TypeVar("T")
 
 
 class Unexpected(Exception):
@@ -69,7 +72,7 @@ class MonthLedger:
         self._database.close()
 
 
-def _accepted(answer):
+def _accepted(answer: T | Refusal) -> T:
     if isinstance(answer, Refusal):
         raise Unexpected(answer.message)
     return answer

@@ -84,7 +84,7 @@ def _draw_lines(axes: Axes, lines: list[ProfitLine], view: ProfitView, currency:
     axes.set_xlabel(f"{currency} in the month; the number is the profit")
     axes.set_title(f"by {view.by}, worst first")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.09))
 
 
 def _draw_idle(axes: Axes, view: ProfitView, currency: str) -> None:
@@ -102,7 +102,7 @@ def _draw_idle(axes: Axes, view: ProfitView, currency: str) -> None:
         range(len(own)), [REASONS.get(one.reason, one.reason) for one in own], fontsize=8
     )
     axes.invert_yaxis()
-    axes.margins(x=0.2)
+    axes.margins(x=0.28)
     axes.set_xlabel(f"what time that was not sold cost, {currency}")
     axes.set_title("why devices were idle")
     axes.grid(axis="x", alpha=0.3)

@@ -90,6 +90,8 @@ def set_cost(access: Access, kind: str, amount: str, start: str | None, **given:
 @mesh_options
 def list_costs(access: Access, kind: str | None) -> int:
     """List every cost ever set, oldest first."""
+    import msgspec
+
     from penstock_client.commands.tables import print_json, print_table
     from penstock_client.questions import ask
     from penstock_contracts.costs import CostsQuery, CostsView
@@ -98,7 +100,8 @@ def list_costs(access: Access, kind: str | None) -> int:
         found: list[CostVersion] = []
         more = True
         while more:
-            query = CostsQuery(kind or "", found[-1].number if found else 0)  # type: ignore[arg-type]
+            behind = {"kind": kind or "", "after": found[-1].number if found else 0}
+            query = msgspec.convert(behind, CostsQuery)
             page = await ask(client.bus, "metering", "costs", query, CostsView)
             found += page.costs
             more = page.more and bool(page.costs)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROFIT_TIMEOUT_S = 60.0
 BY = ("device", "node", "model", "site", "tenant", "job")
 HEADINGS = (
-    "SOLD", "REVENUE", "PAYOUT", "ENERGY", "DEPRECIATION", "RENT", "HOSTING", "OF IT IDLE",
+    "GPU H", "SOLD", "REVENUE", "PAYOUT", "ENERGY", "DEPRECIATION", "RENT", "HOSTING", "OF IT IDLE",
     "PROFIT", "BREAK-EVEN PRICE", "OR SOLD",
 )  # fmt: skip
 REASONS = {
@@ -121,6 +121,7 @@ def draw_profit(view: ProfitView, file: str) -> None:
 
 def _row(line: ProfitLine) -> tuple[str, ...]:
     from penstock_client.amounts import format_cents, format_share
+    from penstock_client.durations import format_gpu_hours
 
     amounts = (
         line.revenue_micro, line.payout_micro, line.energy_micro, line.depreciation_micro,
@@ -128,6 +129,7 @@ def _row(line: ProfitLine) -> tuple[str, ...]:
     )  # fmt: skip
     return (
         line.key,
+        format_gpu_hours(line.sold_milli_ms).partition(".")[0],
         format_share(line.sold_milli_ms, line.capacity_milli_ms),
         *(format_cents(micro) if micro else "" for micro in amounts),
         format_cents(line.break_even_micro),
