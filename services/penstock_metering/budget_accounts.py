@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -75,6 +75,8 @@ def _settleable(connection: sa.Connection, now_ms: int) -> list[dict[str, Any]]:
 
 _Changed = dict[str, tuple[dict[str, int], list[str]]]
 """By budget: what is settled of which attempt, and which are over."""
+_Key = tuple[int, str]
+"""(lease sequence, job id): an attempt."""
 
 
 def _settle_all(
@@ -85,71 +87,93 @@ def _settle_all(
     now_ms: int,
 ) -> _Changed:
     changed: _Changed = {}
-    uses: dict[tuple[int, str], list[Use]] = {}
+    seqs = sorted({grant["lease_seq"] for grant in grants})
+    uses, ends = _uses_of(connection, seqs), _ends_of(connection, seqs)
     for grant in grants:
         key = (grant["lease_seq"], grant["job_id"])
-        account = accounts.get(grant["budget_id"])
+        account, was_over = accounts.get(grant["budget_id"]), grant["over"]
+        grant["dirty"] = 0
         if account is None:  # the budget is gone, and nobody waits for this
-            _store(connection, grant, {"dirty": 0, "over": 1})
+            grant["over"] = 1
             continue
-        if key not in uses:
-            uses[key] = _uses_of(connection, *key)
-        amount = used(uses[key], account["unit"], account["currency"], prices)
-        found = settle(amount, grant["charged"] if grant["over"] else grant["reserved"])
-        over, due_ms = (1, None) if grant["over"] else _whether_over(connection, *key, now_ms)
-        after = {
-            "charged": found.charged, "excess": found.excess,
-            "over": over, "due_ms": due_ms, "dirty": 0,
-        }  # fmt: skip
+        amount = used(uses.get(key, ()), account["unit"], account["currency"], prices)
+        found = settle(amount, grant["charged"] if was_over else grant["reserved"])
         account["excess"] += found.excess - grant["excess"]
         if account["prepaid"]:
             account["spent"] += found.charged - grant["charged"]
+        over, due_ms = (1, None) if was_over else _whether_over(ends.get(key), now_ms)
         settled, ended = changed.setdefault(grant["budget_id"], ({}, []))
-        if over and not grant["over"]:
+        if over and not was_over:
             ended.append(grant_key(*key))
         elif found.charged != grant["charged"]:
             settled[grant_key(*key)] = found.charged
-        _store(connection, grant, after)
+        grant.update(charged=found.charged, excess=found.excess, over=over, due_ms=due_ms)
+    _store(connection, grants)
     return changed
 
 
-def _store(connection: sa.Connection, grant: dict[str, Any], after: dict[str, Any]) -> None:
-    key = [column == grant[column.name] for column in _grants.primary_key.columns]
-    connection.execute(sa.update(_grants).where(*key).values(**after))
-
-
-def _uses_of(connection: sa.Connection, lease_seq: int, job_id: str) -> list[Use]:
-    rows = connection.execute(
-        sa.select(*(_rated.c[name] for name in Use._fields)).where(
-            _rated.c.lease_seq == lease_seq, _rated.c.job_id == job_id
-        )
+def _store(connection: sa.Connection, grants: Sequence[dict[str, Any]]) -> None:
+    if not grants:
+        return
+    keys = [column.name for column in _grants.primary_key.columns]
+    changing = ("charged", "excess", "over", "due_ms", "dirty")
+    statement = (
+        sa.update(_grants)
+        .where(*(_grants.c[name] == sa.bindparam(f"key_{name}") for name in keys))
+        .values({name: sa.bindparam(f"new_{name}") for name in changing})
     )
-    return [Use._make(row) for row in rows]
+    rows = [
+        {f"key_{name}": grant[name] for name in keys}
+        | {f"new_{name}": grant[name] for name in changing}
+        for grant in grants
+    ]
+    connection.execute(statement, rows)
 
 
-def _whether_over(
-    connection: sa.Connection, lease_seq: int, job_id: str, now_ms: int
-) -> tuple[int, int | None]:
-    """Whether all ranks are released and all their segments here; else when that is given up."""
-    of_grant = [_leases.c.lease_seq == lease_seq, _leases.c.job_id == job_id]
-    ranks = connection.execute(
-        sa.select(_leases.c.rank, _leases.c.segments, _leases.c.released_ms).where(*of_grant)
-    ).all()
-    if not ranks or any(rank.released_ms is None for rank in ranks):
+def _uses_of(connection: sa.Connection, seqs: Sequence[int]) -> dict[_Key, list[Use]]:
+    """Of all attempts granted in these entries."""
+    found: dict[_Key, list[Use]] = {}
+    for row in connection.execute(
+        sa.select(
+            _rated.c.lease_seq, _rated.c.job_id, *(_rated.c[name] for name in Use._fields)
+        ).where(_rated.c.lease_seq.in_(seqs))
+    ):
+        found.setdefault((row[0], row[1]), []).append(Use._make(row[2:]))
+    return found
+
+
+class _End(NamedTuple):
+    """When all ranks of an attempt were released (None = not yet), and whether every segment that
+    they announced is here."""
+
+    released_ms: int | None
+    complete: bool
+
+
+def _ends_of(connection: sa.Connection, seqs: Sequence[int]) -> dict[_Key, _End]:
+    same = [_raw.c[name] == _leases.c[name] for name in ("lease_seq", "job_id", "rank")]
+    here = sa.select(sa.func.count()).where(*same).scalar_subquery()
+    found: dict[_Key, _End] = {}
+    for row in connection.execute(
+        sa.select(
+            _leases.c.lease_seq, _leases.c.job_id, _leases.c.released_ms, _leases.c.segments, here
+        ).where(_leases.c.lease_seq.in_(seqs))
+    ):
+        seq, job_id, released_ms, segments, had = row
+        rank = _End(released_ms, segments is not None and had >= segments)
+        known = found.get((seq, job_id), rank)
+        times = (known.released_ms, rank.released_ms)
+        all_released = None if None in times else max(t for t in times if t is not None)
+        found[seq, job_id] = _End(all_released, known.complete and rank.complete)
+    return found
+
+
+def _whether_over(end: _End | None, now_ms: int) -> tuple[int, int | None]:
+    """Whether an attempt costs nothing more; else when that is taken for granted."""
+    if end is None or end.released_ms is None:
         return 0, None
-    due_ms = max(rank.released_ms for rank in ranks) + LATE_MS
-    had = connection.execute(
-        sa.select(_raw.c.rank, sa.func.count())
-        .where(_raw.c.lease_seq == lease_seq, _raw.c.job_id == job_id)
-        .group_by(_raw.c.rank)
-    )
-    counts = {row[0]: row[1] for row in had}
-    complete = all(
-        rank.segments is not None and counts.get(rank.rank, 0) >= rank.segments for rank in ranks
-    )
-    if complete or now_ms >= due_ms:
-        return 1, None
-    return 0, due_ms
+    due_ms = end.released_ms + LATE_MS
+    return (1, None) if end.complete or now_ms >= due_ms else (0, due_ms)
 
 
 def _count(
