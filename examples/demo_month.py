@@ -60,9 +60,6 @@ def report(ledger: MonthLedger, play: Play, picture: str, began: float) -> int:
     show_profit(seen["model"])
     heading("By tenant")
     show_profit(seen["tenant"], details=False)
-    heading("The three worst devices")
-    for line in seen["device"].worst:
-        tell(f"{line.key}: {format_cents(line.profit_micro)} {line.currency}; {line.why}")
     heading("What a GPU-hour must bring")
     for line in seen["model"].models:
         if line.key in PRICES:

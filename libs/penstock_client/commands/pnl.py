@@ -96,7 +96,7 @@ def _show_details(view: ProfitView) -> None:
         amount = f"{format_cents(owed.micro)} {owed.currency}"
         click.echo(f"\nto pay out to {owed.owner or 'owners'}: {amount}")
     if view.worst:
-        click.echo("\nworst devices")
+        click.echo("\nthe worst devices")
     for line in view.worst:
         click.echo(f"{line.key}: {format_cents(line.profit_micro)} {line.currency}; {line.why}")
     if view.energy_known_ppm is not None:
