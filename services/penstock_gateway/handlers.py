@@ -13,11 +13,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from penstock_client.bill_page import bills_page
+from penstock_client.billing import bills, job_account
 from penstock_client.client import Client
 from penstock_client.durations import parse_instant_ms
 from penstock_client.failures import Unavailable, refuse
 from penstock_client.submission import Submitted, packed
 from penstock_client.ulids import new_job_id
+from penstock_contracts.bills import BillsQuery, BillsView
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import NodeCommand
 from penstock_contracts.queries import JobsQuery, UsageQuery
@@ -136,6 +139,25 @@ class Handlers:
             request.query.get("tenant", ""), _instant(request, "from"), _instant(request, "to")
         )
         return _json(await self._client.usage(query))
+
+    async def show_bills(self, request: web.Request) -> web.Response:
+        return _json(await self._bills(request))
+
+    async def print_bills(self, request: web.Request) -> web.Response:
+        view = await self._bills(request)
+        page = bills_page(view.bills, view.now_ms)
+        return web.Response(text=page, content_type="text/html")
+
+    async def _bills(self, request: web.Request) -> BillsView:
+        given = {name: request.query.get(name, "") for name in ("month", "tenant")}
+        try:
+            query = msgspec.convert(given, BillsQuery)
+        except msgspec.ValidationError as error:
+            raise refuse("invalid_field", str(error)) from error
+        return await bills(self._client.bus, query.month, query.tenant)
+
+    async def explain_account(self, request: web.Request) -> web.Response:
+        return _json(await job_account(self._client.bus, request.match_info["job_id"]))
 
     async def check_mesh(self, request: web.Request) -> web.Response:
         return _json(await self._client.check())

@@ -10,6 +10,7 @@ import msgspec
 
 from penstock_client.checking import Report
 from penstock_client.views import NODE_VERBS
+from penstock_contracts.bills import BillsView, JobAccount
 from penstock_contracts.explanations import Explanation
 from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.public import JobEvent
@@ -25,6 +26,7 @@ from penstock_gateway.payloads import (
 JSON = "application/json"
 SSE = "text/event-stream"
 BYTES = "application/octet-stream"
+HTML = "text/html"
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 JOB = Parameter("job_id", "path", "The job's ULID.")
 NODE = Parameter("node", "path", "The node's name.")
 TENANT = Parameter("tenant", "query", "Whose it is.")
+MONTH = Parameter("month", "query", "A month in UTC such as 2026-11; without, the present one.")
 FOLLOW = Parameter("follow", "query", "Go on until the job ends.", "boolean")
 RANK = Parameter("rank", "query", "Only this rank.", "integer")
 
@@ -198,6 +201,36 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
         answers={JSON: UsageView},
         errors=("invalid_field",),
+    ),
+    Operation(
+        name="show_bills",
+        method="GET",
+        path="/v1/bills",
+        tag="use",
+        summary="The bills of a month: as issued, or as they would be now.",
+        parameters=(TENANT, MONTH),
+        answers={JSON: BillsView},
+        errors=("invalid_field",),
+    ),
+    Operation(
+        name="print_bills",
+        method="GET",
+        path="/v1/bills.html",
+        tag="use",
+        summary="The same as a page to print.",
+        parameters=(TENANT, MONTH),
+        answers={HTML: None},
+        errors=("invalid_field",),
+    ),
+    Operation(
+        name="explain_account",
+        method="GET",
+        path="/v1/jobs/{job_id}/account",
+        tag="use",
+        summary="How a job came to its part of a bill: every segment, price and rounding.",
+        parameters=(JOB,),
+        answers={JSON: JobAccount},
+        errors=("invalid_job_id", "unknown_job"),
     ),
     Operation(
         name="check_mesh",

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from client.builders import (
+    a_job_id,
     a_metering_audit,
     a_node_use,
     a_node_view,
@@ -15,7 +16,9 @@ from client.builders import (
     an_inventory_audit,
 )
 from client.mesh import FakeMesh
-from gateway.conftest import Api
+from client.test_bill_page import a_bill
+from gateway.conftest import Api, Http
+from penstock_contracts.bills import BillsView, JobAccount
 from penstock_contracts.errors import CODES, Refusal
 from penstock_contracts.queries import NodesUseView, NodesView, UsageLine, UsageView
 from penstock_gateway.errors import STATUS
@@ -67,6 +70,26 @@ async def test_usage_is_asked_for_the_time_given(mesh: FakeMesh, api: Api) -> No
     done = await api("GET", "/v1/usage?tenant=acme&from=1970-01-01&to=1970-01-01T00:00:01Z")
     assert done.body["lines"][0]["cost_micro"] == 2_000_000
     assert mesh.asked[0][1] == b'{"tenant":"acme","from_ms":0,"to_ms":1000}'
+
+
+async def test_bills_are_told_and_printed(mesh: FakeMesh, api: Api, http: Http) -> None:
+    view = BillsView(month="2026-11", now_ms=1_796_083_200_000, bills=(a_bill(),))
+    await mesh.answer("query.metering.bills", view)
+    done = await api("GET", "/v1/bills?tenant=acme&month=2026-11")
+    assert done.body["bills"][0]["number"] == "INV-000001"
+    assert mesh.asked[0][1] == b'{"month":"2026-11","tenant":"acme"}'
+    async with http.get("/v1/bills.html") as printed:
+        assert printed.content_type == "text/html"
+        assert "Amount due (USD)" in await printed.text()
+
+
+async def test_a_job_is_explained_down_to_the_bill(mesh: FakeMesh, api: Api) -> None:
+    job_id = a_job_id()
+    account = JobAccount(
+        job_id=job_id, tenant="acme", state="succeeded", leases=(), rated=(), shares=()
+    )
+    await mesh.answer("query.metering.job_account", account)
+    assert (await api("GET", f"/v1/jobs/{job_id}/account")).body["tenant"] == "acme"
 
 
 async def test_the_check_says_whether_all_is_well(mesh: FakeMesh, api: Api) -> None:
