@@ -1,8 +1,9 @@
-"""What does rating read?
+"""What is read of leases to rate them?
 
-Of leases that are marked: the leases, what stands rated of them, and their segments. A statement
-begins at the marks, which are few, whatever a database thinks of the sizes of tables: `CROSS JOIN`
-is how SQLite is told. It does not know what is done with the rows.
+The leases that are marked, or were there at some time, what stands rated of them, and their
+segments. A statement begins at the marks or the leases, which are few, whatever a database thinks
+of the sizes of tables: `CROSS JOIN` is how SQLite is told. It does not know what is done with the
+rows.
 """
 
 from __future__ import annotations
@@ -68,10 +69,7 @@ class Marked:
         return [read_lease(row) for row in self._connection.execute(_SELECT_LEASES, self._bound)]
 
     def rated(self) -> dict[LeaseKey, list[tuple[Any, ...]]]:
-        found: dict[LeaseKey, list[tuple[Any, ...]]] = {}
-        for row in self._connection.execute(_SELECT_RATED, self._bound):
-            found.setdefault((row[0], row[1], row[2]), []).append(tuple(row))
-        return found
+        return _rows_by_lease(self._connection.execute(_SELECT_RATED, self._bound))
 
     def new_lines(self) -> dict[LeaseKey, list[UsageLine]]:
         """From the segment on that each mark names."""
@@ -85,22 +83,41 @@ class Marked:
         return _by_lease(self._connection.execute(_SELECT_ALL_LINES, self._bound))
 
 
-def select_lines_within(of_tenant: bool) -> sa.TextClause:
-    """Lines of leases that were there between `:from_ms` and `:to_ms`."""
-    tenant = " AND s.tenant = :tenant" if of_tenant else ""
-    return sa.text(
-        f"SELECT {_LINE} FROM leases s CROSS JOIN ledger_lines l CROSS JOIN usage_batches b "
-        "WHERE s.granted_ms < :to_ms AND (s.released_ms IS NULL OR s.released_ms > :from_ms)"
-        f"{tenant} AND {_same('l', 's')} AND {_BY_ITS_NODE}"
-    )
+class Within:
+    """What there is of leases, of one tenant (empty = all), that were there between two instants.
+    Of segments only those that reach into that time."""
+
+    def __init__(self, connection: sa.Connection, tenant: str, from_ms: int, to_ms: int) -> None:
+        self._connection = connection
+        self._there = _THERE + (" AND s.tenant = :tenant" if tenant else "")
+        self._values: dict[str, Any] = {"from_ms": from_ms, "to_ms": to_ms}
+        if tenant:
+            self._values["tenant"] = tenant
+
+    def leases(self) -> list[LeaseRow]:
+        order = "ORDER BY s.lease_seq, s.job_id, s.rank"
+        text = f"SELECT {_columns(_leases, 's')} FROM leases s WHERE {self._there} {order}"
+        return [read_lease(row) for row in self._run(text)]
+
+    def rated(self) -> dict[LeaseKey, list[tuple[Any, ...]]]:
+        columns = _columns(tables.rated, "r")
+        text = f"SELECT {columns} FROM leases s CROSS JOIN rated r WHERE {self._there}"
+        return _rows_by_lease(self._run(f"{text} AND {_same('r', 's')}"))
+
+    def lines(self) -> dict[LeaseKey, list[UsageLine]]:
+        return _by_lease(
+            self._run(
+                f"SELECT {_LINE} FROM leases s CROSS JOIN ledger_lines l "
+                f"CROSS JOIN usage_batches b WHERE {self._there} AND {_same('l', 's')} "
+                f"AND l.t1_ms > :from_ms AND l.t0_ms < :to_ms AND {_BY_ITS_NODE}"
+            )
+        )
+
+    def _run(self, text: str) -> Iterable[Any]:
+        return self._connection.execute(sa.text(text), self._values)
 
 
-def read_lines_within(
-    connection: sa.Connection, tenant: str, from_ms: int, to_ms: int
-) -> dict[LeaseKey, list[UsageLine]]:
-    """All lines of those leases, of one tenant or of all."""
-    values = {"from_ms": from_ms, "to_ms": to_ms, **({"tenant": tenant} if tenant else {})}
-    return _by_lease(connection.execute(select_lines_within(bool(tenant)), values))
+_THERE = "s.granted_ms < :to_ms AND (s.released_ms IS NULL OR s.released_ms > :from_ms)"
 
 
 def read_models(
@@ -118,6 +135,13 @@ def read_models(
 
 def _named(key: LeaseKey) -> dict[str, Any]:
     return {"lease_seq": key[0], "job_id": key[1], "rank": key[2]}
+
+
+def _rows_by_lease(rows: Iterable[Any]) -> dict[LeaseKey, list[tuple[Any, ...]]]:
+    found: dict[LeaseKey, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        found.setdefault((row[0], row[1], row[2]), []).append(tuple(row))
+    return found
 
 
 def _by_lease(rows: Iterable[Any]) -> dict[LeaseKey, list[UsageLine]]:

@@ -26,9 +26,7 @@ class Placed(msgspec.Struct, frozen=True):
 def place(parts: Iterable[Part], closed: Iterable[Part], closed_until: str) -> list[Placed]:
     """`closed`: what stands in closed months already. In the order of the parts' keys."""
     now = {part.key: part for part in parts}
-    before: dict[PartKey, Part] = {}
-    for part in closed:
-        before[part.key] = _sum(before.get(part.key), part)
+    before = merged(closed)
     placed = []
     months: dict[int, str] = {}
     for key in sorted({**now, **before}) if before else now:
@@ -40,6 +38,14 @@ def place(parts: Iterable[Part], closed: Iterable[Part], closed_until: str) -> l
         if change is not None:
             placed.append(Placed(change, posting_month(month, closed_until), month))
     return placed
+
+
+def merged(parts: Iterable[Part]) -> dict[PartKey, Part]:
+    """Parts of one key, and what was added to them later, as one."""
+    found: dict[PartKey, Part] = {}
+    for part in parts:
+        found[part.key] = _sum(found.get(part.key), part)
+    return found
 
 
 def _sum(known: Part | None, part: Part) -> Part:
