@@ -32,7 +32,8 @@ from penstock_metering.bills import (
     credit_left,
     decode_party,
     open_lines,
-    read_party,
+    party_of,
+    read_parties,
     read_prices,
 )
 from penstock_metering.core.allocation import allocate
@@ -166,9 +167,8 @@ def _drafts(connection: sa.Connection, month: str, tenant: str) -> Iterator[Bill
     prices = read_prices(connection)
     weights = _project_weights(connection, month)
     documents = draw_up(open_lines(connection, month, tenant), credit_left(connection))
-    issuer = read_party(connection, "")
+    known = read_parties(connection)
     for document in documents:
-        customer = read_party(connection, document.tenant)
         lines = [line_values(number, item) for number, item in enumerate(document.items, 1)]
         start_ms, end_ms = month_bounds_ms(month)
         yield Bill(
@@ -185,8 +185,8 @@ def _drafts(connection: sa.Connection, month: str, tenant: str) -> Iterator[Bill
             credit_micro=document.credit_micro,
             lines=tuple(bill_line(line, prices) for line in lines),
             projects=_shares(document.tenant, lines, weights),
-            issuer=issuer,
-            customer=customer,
+            issuer=party_of("", known),
+            customer=party_of(document.tenant, known),
         )
 
 

@@ -6,7 +6,7 @@ know how a month is closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -42,11 +42,19 @@ def closed_ms(connection: sa.Connection, month: str) -> int | None:
 
 def read_party(connection: sa.Connection, tenant: str) -> Party:
     """How a tenant, or (empty) whoever sends bills, stands on those issued now."""
-    known = tables.parties
-    row = connection.execute(sa.select(known).where(known.c.tenant == tenant)).one_or_none()
-    if row is None:
-        return Party(name=tenant or OPERATOR)
-    return Party(name=row.name, address=row.address, tax_id=row.tax_id)
+    return party_of(tenant, read_parties(connection))
+
+
+def party_of(tenant: str, known: Mapping[str, Party]) -> Party:
+    return known.get(tenant) or Party(name=tenant or OPERATOR)
+
+
+def read_parties(connection: sa.Connection) -> dict[str, Party]:
+    """Those of whom more is known than what the mesh calls them."""
+    return {
+        row.tenant: Party(name=row.name, address=row.address, tax_id=row.tax_id)
+        for row in connection.execute(sa.select(tables.parties))
+    }
 
 
 def decode_party(text: str) -> Party:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from penstock_contracts.errors import InvariantError
 from penstock_metering import schema_bills as tables
-from penstock_metering.bills import read_party
+from penstock_metering.bills import party_of, read_parties
 from penstock_metering.core.billing import CREDIT_NOTE, INVOICE, Document, Item
 from penstock_metering.core.postings import Posting, imbalance_micro, post_document
 
@@ -31,7 +31,8 @@ def issue(
     """Store and post them in the period; their numbers."""
     first = (connection.execute(sa.select(sa.func.max(_invoices.c.invoice_id))).scalar() or 0) + 1
     counts = {kind: _count(connection, kind) for kind in PREFIXES}
-    issuer = _encode(read_party(connection, "")).decode()
+    known = read_parties(connection)
+    issuer = _encode(party_of("", known)).decode()
     heads, lines, numbers = [], [], []
     for invoice_id, document in enumerate(documents, first):
         if sum(item.amount_micro for item in document.items) != document.total_micro:
@@ -52,7 +53,7 @@ def issue(
                 "refers": document.refers,
                 "reason": document.reason,
                 "issuer": issuer,
-                "customer": _encode(read_party(connection, document.tenant)).decode(),
+                "customer": _encode(party_of(document.tenant, known)).decode(),
             }
         )
         lines += [
