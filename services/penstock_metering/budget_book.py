@@ -29,7 +29,7 @@ from penstock_contracts.budgets import (
 from penstock_contracts.errors import Refusal
 from penstock_metering import schema_budgets as tables
 from penstock_metering.budget_accounts import ROLL_MARGIN_MS
-from penstock_metering.budget_outbox import put
+from penstock_metering.budget_outbox import last_number, put, raise_number
 from penstock_metering.budget_telling import read_accounts, state_of
 from penstock_metering.core.months import month_of
 
@@ -119,7 +119,10 @@ def _next(connection: sa.Connection, table: sa.Table) -> int:
 
 
 def _open(connection: sa.Connection, budget_id: str, what: dict[str, Any], now_ms: int) -> None:
-    """Counts from the beginning of its period; told once that is known."""
+    """Counts from the beginning of its period; told once that is known. The first number that is
+    given follows the clock: the scheduler may have heard of another ledger."""
+    if not last_number(connection):
+        raise_number(connection, now_ms)
     connection.execute(sa.delete(_grants).where(_grants.c.budget_id == budget_id))
     period = month_of(max(0, now_ms - ROLL_MARGIN_MS)) if what["per"] == MONTH else ""
     values = {"prepaid": 0, "spent": 0, "excess": 0, "warned_percent": 0, "told": "", **what}

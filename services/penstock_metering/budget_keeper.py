@@ -84,10 +84,10 @@ class BudgetKeeper:
                 return
 
     def _begin(self, connection: sa.Connection, newest: int) -> None:
-        """An older copy of the ledger would give numbers again: none is given up to the newest
-        that was sent, nor, should that be gone, up to what the clock says."""
-        if budget_outbox.is_used(connection):
-            last = budget_outbox.last_number(connection)
+        """An older copy of the ledger, or a new one, would give numbers again: none is given up to
+        the newest that was sent, nor, should that be gone, up to what the clock says."""
+        last = budget_outbox.last_number(connection)
+        if last or newest:
             budget_outbox.raise_number(connection, max(last, newest, self._now_ms()))
             announce(connection, self._now_ms())
 

@@ -38,11 +38,6 @@ def last_number(connection: sa.Connection) -> int:
     return connection.execute(found).scalar() or 0
 
 
-def is_used(connection: sa.Connection) -> bool:
-    """Whether anything was ever said."""
-    return bool(last_number(connection))
-
-
 def raise_number(connection: sa.Connection, number: int) -> None:
     """Give no number up to this one (again)."""
     if connection.execute(
