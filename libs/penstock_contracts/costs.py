@@ -40,7 +40,7 @@ Micro = Annotated[int, Meta(ge=0, le=MICRO_MAX)]
 class TariffBand(msgspec.Struct, frozen=True):
     """From `from_minute` of the day, until the next band, a kWh costs `micro`."""
 
-    from_minute: Annotated[int, Meta(ge=0, lt=MINUTES_PER_DAY)]
+    from_minute: Annotated[int, Meta(ge=0, le=MINUTES_PER_DAY - 1)]
     micro: Micro
 
 

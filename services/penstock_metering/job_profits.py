@@ -23,7 +23,23 @@ from penstock_metering.core.sales import Sales
 
 _rated, _leases = tables.rated.c, schema.leases.c
 _PER_GPU_HOUR = QUANTITY_PER_UNIT["gpu_hour"]
+Columns = tuple[tuple[str, Any], ...]
+_LINE: Columns = (
+    ("tenant", sa.Text), ("sku", sa.Text), ("price_version", sa.BigInteger), ("rate", sa.Double)
+)  # fmt: skip
+_DEVICE: Columns = (
+    ("node", sa.Text),
+    ("device", sa.Text),
+    ("rate", sa.Double),
+    ("kept", sa.Double),
+)
+RANKED_MAX = 8_000
+"""Lines and devices that jobs are ranked by: SQLite takes 32,766 values in a statement."""
 _ran = sa.case((_rated.state == RUNNING, _rated.quantity), else_=0)
+
+
+class TooMany(Exception):
+    """More lines and devices than jobs can be ranked by."""
 
 
 def worst_jobs(
@@ -35,20 +51,22 @@ def worst_jobs(
     of: Rates,
     payouts: Sequence[CostVersion],
 ) -> list[str]:
-    """At most `limit` jobs, worst first."""
-    if not sales.line_of or not days.devices:
+    """At most `limit` jobs, worst first. Raises TooMany."""
+    if not sales.line_of or not int(of.ran.sum()):
         return []
-    lines = _table("line_rates", _line_rates(sales, of))
-    devices = _table("device_rates", _device_rates(days, of, payouts))
+    if len(sales.line_of) + len(days.devices) > RANKED_MAX:
+        raise TooMany
+    lines = _table("line_rates", _LINE, _line_rates(sales, of))
+    devices = _table("device_rates", _DEVICE, _device_rates(days, of, payouts))
     kept = sa.func.coalesce(devices.c.kept, 1.0)
     gained = sa.cast(_rated.billed_quantity, sa.Double) * sa.func.coalesce(lines.c.rate, 0.0) * kept
     lost = sa.cast(_ran, sa.Double) * sa.func.coalesce(devices.c.rate, 0.0)
     on_line = sa.and_(
-        lines.c.first == _rated.tenant,
-        lines.c.second == _rated.sku,
-        lines.c.number == _rated.price_version,
+        lines.c.tenant == _rated.tenant,
+        lines.c.sku == _rated.sku,
+        lines.c.price_version == _rated.price_version,
     )
-    on_device = sa.and_(devices.c.first == _rated.node, devices.c.second == _rated.device)
+    on_device = sa.and_(devices.c.node == _rated.node, devices.c.device == _rated.device)
     profit = sa.func.sum(gained - lost)
     statement = (
         sa.select(_rated.job_id)
@@ -102,35 +120,34 @@ def read_uses(
         )
 
 
-def _line_rates(sales: Sales, of: Rates) -> Iterator[tuple[str, str, int, float, float]]:
+def _line_rates(sales: Sales, of: Rates) -> Iterator[tuple[str, str, int, float]]:
     for (tenant, sku, version, corrects), at in sales.line_of.items():
         if not corrects:
             rate = sales.lines[at].amount_micro / max(1, int(of.billed[at]))
-            yield tenant, sku, version, rate, 1.0
+            yield tenant, sku, version, rate
 
 
 def _device_rates(
     days: DeviceDays, of: Rates, payouts: Sequence[CostVersion]
-) -> Iterator[tuple[str, str, int, float, float]]:
+) -> Iterator[tuple[str, str, float, float]]:
+    """Of those that ran anything."""
     last_ms = max((row.day for row in days.rows), default=0) * MS_PER_DAY
     places = {(place.node, place.device): place for place in days.places}
     for at, (node, device) in enumerate(days.devices):
+        if not of.ran[at]:
+            continue
         cost = sum(int(micro[at]) for micro in of.costs.values())
-        rate, kept = cost / max(1, int(of.ran[at])), 1.0
+        rate, kept = cost / int(of.ran[at]), 1.0
         paid = in_force(payouts, "payout", "device", places[node, device], last_ms)
         if paid is not None:
             rate += paid.micro / _PER_GPU_HOUR
             kept -= paid.share_ppm / PPM
-        yield node, device, 0, rate, kept
+        yield node, device, rate, kept
 
 
-def _table(name: str, rows: Iterator[tuple[str, str, int, float, float]]) -> sa.CTE:
+def _table(name: str, columns: Columns, rows: Iterator[tuple[Any, ...]]) -> sa.CTE:
     """Rows as a table of the statement. The types are said once more, or SQLite finds no row of it
     by an index."""
-    columns: tuple[tuple[str, Any], ...] = (
-        ("first", sa.Text), ("second", sa.Text), ("number", sa.BigInteger), ("rate", sa.Double),
-        ("kept", sa.Double),
-    )  # fmt: skip
     given = sa.values(*(sa.column(n, kind) for n, kind in columns), name=f"{name}_given")
     source = given.data(list(rows)).cte(f"{name}_given")
     typed = (sa.cast(source.c[n], kind).label(n) for n, kind in columns)

@@ -31,7 +31,7 @@ from penstock_metering.core.sales import Earnings, Sales, earnings
 from penstock_metering.core.verdicts import job_lines, known_ppm, lines_of, totals_of
 from penstock_metering.cost_book import read_costs
 from penstock_metering.device_day_rows import read_days
-from penstock_metering.job_profits import read_uses, worst_jobs
+from penstock_metering.job_profits import TooMany, read_uses, worst_jobs
 from penstock_metering.sales_rows import read_sales
 
 MODELS_SHOWN = 100
@@ -87,7 +87,10 @@ def answer_profit(
     elif query.by != "device":
         tally = _by_place(books, query.by)
     if query.by == "job":
-        tally = _by_job(connection, books, tally, query.limit)
+        try:
+            tally = _by_job(connection, books, tally, query.limit)
+        except TooMany:
+            return Refusal("answer_too_large", "too many devices to rank jobs by", "by")
         lines, others = job_lines(tally)
     else:
         lines, others = lines_of(tally, query.limit)
