@@ -88,6 +88,18 @@ def test_owners_of_borrowed_hosts_get_their_share_and_so_much_an_hour() -> None:
     assert (found["n1"].payout_micro, found["n2"].payout_micro) == (0, 7_500_000)
 
 
+def test_an_owner_gives_back_a_share_of_what_is_taken_back() -> None:
+    days = DeviceDays([a_day(sold_used=10)])
+    sales = some_sales(
+        days,
+        [a_line(30 * USD), a_line(-4 * USD)],
+        [(0, "astro", 0, 10 * HOUR, 10 * HOUR), (0, "astro", 1, 0, -2 * HOUR)],
+    )
+    made = earnings(sales, [a_cost("payout", share_ppm=500_000, owner="Ada")])
+    assert made.payouts == {("Ada", "USD"): 13 * USD}
+    assert made.shares["USD"].tolist() == [15 * USD, -2 * USD]
+
+
 def test_a_line_that_takes_back_more_than_it_bills_still_sums_to_itself() -> None:
     days = DeviceDays([a_day(sold_used=10), a_day(FIRST + 1, sold_used=5)])
     sales = some_sales(
