@@ -6,7 +6,7 @@ within the transaction that stores it. It does not know when that is committed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -35,10 +35,16 @@ class Intaken(NamedTuple):
     refused: Sequence[Rejected]
 
 
+def _boot(message: UsageMessage) -> tuple[str, str]:
+    return message.node, message.boot_id
+
+
 class SegmentRows:
     def __init__(self, database: Database) -> None:
         self._insert_raw = database.insert_absent(schema.raw_segments)
         self._insert_lines = database.insert(schema.ledger_lines)
+        self._newest: dict[tuple[str, str], int] = {}
+        """The highest number of each boot's messages so far: it decides nothing."""
         self._known = database.lookup(schema.raw_segments, "batch_number", "payload")
 
     def store(
@@ -51,13 +57,10 @@ class SegmentRows:
             for posting in message.postings:
                 if offers.setdefault(posting.key, (posting, place))[0] is not posting:
                     others.append((posting, place))
-        known: dict[SegmentKey, str] = {}
         first = numbers.start
         raw = [(*key, first + place, said.payload) for key, (said, place) in offers.items()]
-        if self._insert_raw.run(connection, raw) != len(raw):
-            for *key, number, payload in self._known.find(connection, list(offers)):
-                if number < first:
-                    known[tuple(key)] = payload
+        missing = len(raw) - self._insert_raw.run(connection, raw)
+        known = self._find_known(connection, missing, offers, messages, first) if missing else {}
         lines = [
             line
             for key, (said, place) in offers.items()
@@ -75,9 +78,32 @@ class SegmentRows:
             for said, place in others
             if stands[said.key] not in (said.payload, FORGOTTEN)
         ]
+        for message in messages:
+            boot = _boot(message)
+            self._newest[boot] = max(message.batch, self._newest.get(boot, -1))
         accepted = [
             Accepted(said, messages[place])
             for key, (said, place) in offers.items()
             if key not in known
         ]
         return Intaken(accepted, len(others) - len(refused), refused)
+
+    def _find_known(
+        self,
+        connection: sa.Connection,
+        missing: int,
+        offers: Mapping[SegmentKey, tuple[Posting, int]],
+        messages: Sequence[UsageMessage],
+        first: int,
+    ) -> dict[SegmentKey, str]:
+        """What had been stored before message `first`, with its content. Messages of numbers that
+        were seen are asked about first, since what is missing will be theirs."""
+        seen = [message.batch <= self._newest.get(_boot(message), -1) for message in messages]
+        keys = sorted(offers, key=lambda key: not seen[offers[key][1]])
+        known: dict[SegmentKey, str] = {}
+        for *key, number, payload in self._known.find(connection, keys):
+            if number < first:
+                known[key[0], key[1], key[2], key[3]] = payload
+                if len(known) == missing:
+                    break
+        return known
