@@ -38,7 +38,8 @@ def _overdrawn(history: History) -> list[Violation]:
     for at_ns, payments in follow_payments(history):
         for budget_id, purse in payments.purses.items():
             committed = purse.state.spent + purse.open
-            if purse.state.acts == STOP and committed > purse.limit and budget_id not in found:
+            bound = purse.state.acts == STOP and not purse.late
+            if bound and committed > purse.limit and budget_id not in found:
                 found[budget_id] = Violation(
                     code="budget_overdrawn",
                     sentence=f"of budget {budget_id} {purse.state.spent} is spent and {purse.open} "
@@ -96,7 +97,7 @@ def _passed(history: History, payments: Payments) -> list[Violation]:
     for budget_id, milli_ms in sorted(used.items()):
         purse = payments.purses[budget_id]
         most = payments.ever[budget_id]
-        if purse.state.acts == STOP and milli_ms > most:
+        if purse.state.acts == STOP and not purse.late and milli_ms > most:
             sentence = f"{milli_ms} of budget {budget_id} really ran, it was never above {most}"
             found.append(Violation(code="budget_passed", sentence=sentence))
     return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock_contracts.allowances import BudgetNoted, LeasesPaid
-from penstock_contracts.budgets import BudgetState, grant_key
+from penstock_contracts.budgets import STOP, BudgetState, grant_key
 from penstock_contracts.journal import LeaseGranted
 from tests.checkers.history import History
 from tests.checkers.leases import facts_of
@@ -30,11 +30,13 @@ class Paid(msgspec.Struct, kw_only=True):
 
 
 class Purse(msgspec.Struct, kw_only=True):
-    """One budget: what it may come to, and of each attempt how much was reserved and settled."""
+    """One budget: what it may come to, and of each attempt how much was reserved and settled.
+    `late`: work that it counts was granted before it was there, or stopped work: nothing was set
+    aside for that."""
 
     state: BudgetState
     limit: int
-    limit_max: int
+    late: bool = False
     reserved: dict[str, int] = {}
     settled: dict[str, int] = {}
 
@@ -47,7 +49,6 @@ class Purse(msgspec.Struct, kw_only=True):
 
     def note(self, state: BudgetState, limit: int) -> None:
         self.state, self.limit = state, limit
-        self.limit_max = max(self.limit_max, limit)
         for key, amount in state.settled.items():
             self.settled[key] = max(amount, self.settled.get(key, 0))
         over = list(state.over)
@@ -61,12 +62,13 @@ class Purse(msgspec.Struct, kw_only=True):
 
 class Payments(msgspec.Struct, kw_only=True):
     """By budget id, and by attempt. `ever`: the highest limit that a budget ever had. `counted`:
-    tenants who ever had one."""
+    tenants who ever had one. `working`: (tenant, project) of all that was ever granted."""
 
     purses: dict[str, Purse] = {}
     attempts: dict[AttemptId, Paid] = {}
     ever: dict[str, int] = {}
     counted: set[str] = set()
+    working: set[tuple[str, str]] = set()
 
 
 def fold_payments(history: History) -> Payments:
@@ -87,6 +89,7 @@ def follow_payments(history: History) -> Iterator[tuple[int, Payments]]:
             key = grant_key(seq, fact.job_id)
             paid = Paid(key=key, paid_ms=fact.paid_ms, reserved=dict(fact.reserved))
             payments.attempts[fact.job_id, fact.attempt] = paid
+            payments.working.add((fact.tenant, fact.project))
             _reserve(payments, paid)
         elif isinstance(fact, LeasesPaid):
             for more in fact.leases:
@@ -107,12 +110,25 @@ def _note(payments: Payments, fact: BudgetNoted) -> None:
     if state.gone:
         payments.purses.pop(state.budget_id, None)
         return
-    if purse is None or purse.state.tenant != state.tenant:
-        purse = Purse(state=state, limit=fact.limit, limit_max=fact.limit)
+    counts = (state.tenant, state.project, state.unit, state.currency)
+    before = purse and (
+        purse.state.tenant, purse.state.project, purse.state.unit, purse.state.currency
+    )  # fmt: skip
+    if purse is None or before != counts:
+        purse = Purse(state=state, limit=fact.limit)
         payments.purses[state.budget_id] = purse
+        purse.late = _has_work(payments, state)
+    purse.late |= purse.state.acts != STOP and _has_work(payments, state)
     purse.note(state, fact.limit)
     ever = payments.ever.get(state.budget_id, 0)
     payments.ever[state.budget_id] = max(ever, fact.limit)
+
+
+def _has_work(payments: Payments, state: BudgetState) -> bool:
+    return any(
+        tenant == state.tenant and state.project in ("", project)
+        for tenant, project in payments.working
+    )
 
 
 def _reserve(payments: Payments, paid: Paid) -> None:

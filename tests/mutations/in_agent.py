@@ -120,8 +120,8 @@ IN_AGENT = (
     Mutation(
         name="lease without contact not enforced",
         file=f"{_AGENT}/reaper/attempts.py",
-        old="        if self.disconnect_s is not None:\n            lead_s",
-        new="        if self.disconnect_s is not None and self.old:\n            lead_s",
+        old="        if self.disconnect_s is None:\n            return None\n",
+        new="        if self.disconnect_s is None or not self.old:\n            return None\n",
         breaks="two attempts of a job run side by side",
     ),
 )

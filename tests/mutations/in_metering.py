@@ -19,7 +19,7 @@ IN_METERING = (
     ),
     Mutation(
         name="ledger insert without a conflict clause",
-        file=f"{_METERING}/store.py",
+        file=f"{_METERING}/segment_rows.py",
         old="        self._insert_raw = database.insert_absent(schema.raw_segments)\n",
         new="        self._insert_raw = database.insert(schema.raw_segments)\n",
         breaks="a repeated segment stops the ledger",

@@ -30,7 +30,7 @@ from tests.simulation.run import Result, run_seed
 from tests.simulation.world import Size
 
 SEED_S_MAX = 600
-PUSH_AGAIN_S, HELD_AGAIN_S, SETTLE_S, DERIVE_S = 45.0, 20.0, 12.0, 60.0
+PUSH_AGAIN_S, HELD_AGAIN_S, SETTLE_S, DERIVE_S = 45.0, 20.0, 20.0, 150.0
 """Slower than production's, which hardly ever have anything to do: an hour is long."""
 SEED_BYTES_MAX = 6 * 1024**3
 """A world that grows without end fails alone: it would take the machine with it."""

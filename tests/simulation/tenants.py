@@ -8,6 +8,7 @@ mesh.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 
 import msgspec
@@ -28,6 +29,8 @@ from tests.simulation.wishes import draw_wishes
 from tests.simulation.workload import draw_job
 
 RETRY_S = 3.0
+OPENING_S_MAX = 60.0
+"""Most wait until it has been said who may spend what, or nobody has said it for so long."""
 BATCH_MAX = 5
 PACES = (1, 1, 5, 12)
 
@@ -57,6 +60,7 @@ class Tenant:
         self._surroundings = random.Random(f"surroundings {own}")
         self._purse = random.Random(f"purse {own}") if treasury.cares else None
         self._prepaid = name in treasury.prepaid
+        self._opened = treasury.opened
         self._jobs, self._gpus_max, self._until_s = jobs, gpus_max, until_s
         self._pace = self._rng.choice(PACES)
         self._asked: list[JobSpec] = []
@@ -66,6 +70,8 @@ class Tenant:
         """Its process."""
         rng, loop = self._rng, self._kernel.loop
         client = Client(await self._connect())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._opened.wait(), OPENING_S_MAX)
         left = self._jobs
         moments = sorted(rng.uniform(1.0, self._until_s) for _ in range(max(1, self._jobs // 3)))
         for number, moment in enumerate(moments):

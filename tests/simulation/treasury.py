@@ -49,8 +49,8 @@ Wish = tuple[str, Any]
 
 
 class Treasury:
-    """`tenants`: all there are. `prepaid`: those who pay in advance. `done`: nobody waits for money
-    any more."""
+    """`tenants`: all there are. `prepaid`: those who pay in advance. `opened`: what was to be said
+    before anybody works has been said. `done`: nobody waits for money any more."""
 
     def __init__(
         self,
@@ -69,17 +69,20 @@ class Treasury:
         asked = [name for name in self._tenants if rng.random() < PREPAID_SHARE]
         self.prepaid = frozenset(asked if self.cares else ())
         self.done = True
+        self.opened = asyncio.Event()
         self._budgets: dict[str, SetBudget] = {}
         self._settling = False
 
     async def live(self) -> int:
         """Its process."""
         if not self.cares:
+            self.opened.set()
             return 0
         loop, rng = self._kernel.loop, self._rng
         bus = await self._connect()
         for wish in self._first():
             await self._carry_out(bus, wish)
+        self.opened.set()
         moments = sorted(rng.uniform(5.0, self._until_s) for _ in range(rng.choice(CHANGES)))
         for moment in moments:
             await asyncio.sleep(max(0.0, moment - loop.time()))
