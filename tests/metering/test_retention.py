@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,8 +14,10 @@ from metering.world import World
 from penstock_metering import schema
 from penstock_metering.core.months import month_bounds_ms, month_of
 from penstock_metering.rater import forget_open, rate_all
-from penstock_metering.retention import forget_some
+from penstock_metering.retention import DAY_MS, Retention, forget_some
 from penstock_metering.schema_bills import periods
+from penstock_metering.threads import run_inline
+from penstock_runtime.clock import VirtualClock
 
 KEPT_MS = 1_000_000
 
@@ -89,3 +93,15 @@ def test_without_raw_segments_a_repetition_is_known_and_the_rest_stands(ledger: 
     assert canonical(ledger) == before
     assert ledger.balance(world).unaccounted_milli_ms == 0
     assert ledger.library.findings() == []
+
+
+async def test_metering_looks_by_itself(ledger: Ledger, eventually: Any) -> None:
+    world, month, end_ms = a_world_over_two_months()
+    ledger.take_all(world)
+    close(ledger, month, end_ms)
+    clock = VirtualClock((end_ms + 2 * DAY_MS) * 1_000_000)
+    retention = Retention(ledger.ingest, run_inline, clock, kept_days=1)
+    task = asyncio.ensure_future(retention.run())
+    await eventually(lambda: raw(ledger).count("") == 5)
+    task.cancel()
+    await asyncio.wait({task})
