@@ -154,7 +154,7 @@ _KINDS_WITH: dict[str, tuple[str, ...]] = {
     "utc_offset_minutes": ("energy",),
     "overhead_milli": ("energy",),
     "share_ppm": ("payout",),
-    "owner": ("payout", "rent"),
+    "owner": ("payout",),
 }
 
 

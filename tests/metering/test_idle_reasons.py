@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from metering.conftest import Ledger
+from metering.world import World
 from penstock_contracts.journal import DemandNoted
 from penstock_metering.core.demand import (
     FRAGMENTED,
@@ -13,6 +15,10 @@ from penstock_metering.core.demand import (
     Demand,
     read_demand,
 )
+from penstock_metering.core.device_days import STATES
+from penstock_metering.core.months import day_of
+from penstock_metering.deriving import derive_all
+from penstock_metering.device_day_rows import read_days
 
 AT_MS = 1_000
 
@@ -56,3 +62,19 @@ def test_each_reason_gets_the_time_it_stood() -> None:
     assert demand.of("A100").split(0, 1_000) == (700, 0, 300)
     assert demand.of("A100").split(50, 250) == (200, *[0] * (REASONS - 1))
     assert (demand.upto_seq, demand.changed_before(400, 1)) == (3, True)
+
+
+def test_a_devices_model_decides_what_its_free_time_counts_as(ledger: Ledger, world: World) -> None:
+    agent = world.a_node(gpus=1)
+    world.journal("JOBS", DemandNoted({"fit/A100": 8_000}))
+    world.pass_ms(100)
+    world.journal("JOBS", DemandNoted({"fit/H100": 8_000}))
+    world.pass_ms(200)
+    agent.send()
+    ledger.take_all(world)
+    ledger.ingest.change(lambda connection: derive_all(connection, world.now_ms))
+    first = day_of(world.now_ms)
+    with ledger.database.reading.begin() as connection:
+        [day] = read_days(connection, first, first + 1, world.now_ms)
+    time = dict(zip(STATES, day.milli_ms, strict=True))
+    assert (time["free_no_demand"], time["free_fragmented"]) == (100_000, 200_000)

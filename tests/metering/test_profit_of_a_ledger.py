@@ -7,11 +7,13 @@ import pytest
 
 from metering.conftest import Ledger
 from metering.world import START_MS, World
+from penstock_contracts.bills import ClosePeriod
 from penstock_contracts.costs import CostsQuery, CostsView, CostVersion, SetCost
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
 from penstock_contracts.profits import NOT_SOLD, By, ProfitQuery, ProfitView
 from penstock_metering.bills import read_lines
+from penstock_metering.closing import close_period
 from penstock_metering.core.months import MS_PER_DAY, month_of
 from penstock_metering.cost_book import answer_costs, read_costs, set_cost
 from penstock_metering.deriving import derive_all
@@ -35,10 +37,12 @@ def tell(ledger: Ledger, *costs: CostVersion) -> list[CostsView | Refusal]:
     ]
 
 
-def ask(ledger: Ledger, world: World, by: By = "device", limit: int = 100) -> ProfitView:
+def ask(
+    ledger: Ledger, world: World, by: By = "device", limit: int = 100, month: str = ""
+) -> ProfitView:
     ledger.ingest.change(lambda connection: derive_all(connection, world.now_ms))
     with ledger.database.reading.begin() as connection:
-        view = answer_profit(connection, ProfitQuery(by=by, limit=limit), world.now_ms)
+        view = answer_profit(connection, ProfitQuery(by=by, limit=limit, month=month), world.now_ms)
     assert isinstance(view, ProfitView)
     return view
 
@@ -129,6 +133,36 @@ def test_what_closing_posts_and_what_days_cost_sum_to_the_month(
     assert [(one.owner, one.micro) for one in posted if one.kind == "payout"] == [("Ada", 3 * USD)]
     assert sum(sum(one.micro.values()) for one in by_day) == total.depreciation_micro
     assert sum(sum(one.idle.values()) for one in by_day) == total.idle_micro
+
+
+def test_use_that_comes_after_its_month_was_closed_is_earned_in_the_next(
+    ledger: Ledger, world: World
+) -> None:
+    agent = world.a_node(gpus=1)
+    [device] = agent.devices
+    world.a_run("n1", (device,), HOUR_MS, tenant="astro")
+    agent.send()
+    world.a_run("n1", (device,), 2 * HOUR_MS + 7, tenant="astro")
+    late, agent.owed = agent.owed, []
+    world.pass_ms(40 * MS_PER_DAY)
+    ledger.take_all(world)
+    ask(ledger, world)
+    closing = ClosePeriod(key=ulid(START_MS, 77), month=MONTH)
+    closed = ledger.ingest.change(lambda c: close_period(c, closing, world.now_ms))
+    assert not isinstance(closed, Refusal)
+    agent.owed = late
+    agent.send()
+    ledger.take_all(world)
+    tell(ledger, a_cost("payout", share_ppm=100_000, owner="Ada"))
+    [now] = ask(ledger, world).totals
+    [before] = ask(ledger, world, month=MONTH).totals
+    with ledger.database.reading.begin() as connection:
+        billed = sum(line.amount_micro for line in read_lines(connection, month_of(world.now_ms)))
+    assert now.revenue_micro == billed and now.revenue_micro > 4 * USD - 10_000
+    assert now.payout_micro == round(billed / 10)
+    assert before.revenue_micro == 2 * USD
+    tenants = {line.key: line.revenue_micro for line in ask(ledger, world, "tenant").lines}
+    assert tenants == {"astro": billed, NOT_SOLD: 0}
 
 
 def test_costs_are_numbered_kept_and_listed_page_by_page(ledger: Ledger) -> None:
