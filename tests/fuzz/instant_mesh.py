@@ -21,9 +21,11 @@ from client.builders import (
     a_view,
     an_inventory_audit,
 )
+from client.test_bill_page import a_bill
 from penstock_bus.port import Appended, Message, StoredMessage
 from penstock_bus.subjects import matches
 from penstock_bus.wire import check_subject
+from penstock_contracts.bills import BillsView, JobAccount
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.explanations import Explanation
 from penstock_contracts.ids import ulid
@@ -199,5 +201,9 @@ VALUES: dict[str, Any] = {
     "query_inventory_audit": an_inventory_audit(),
     "query_metering_audit": a_metering_audit(),
     "query_metering_usage": UsageView((), None, None),
+    "query_metering_bills": BillsView(month="2026-11", now_ms=1, bills=(a_bill(),)),
+    "query_metering_job_account": JobAccount(
+        job_id=ENDED, tenant=TENANT, state="succeeded", leases=(), rated=(), shares=()
+    ),
     "node_command": a_node_view(),
 }
