@@ -18,13 +18,12 @@ from penstock_contracts.errors import Refusal
 from penstock_contracts.price_book import PricesQuery, PricesView, SetPrice
 from penstock_contracts.prices import PriceVersion
 from penstock_contracts.queries import PAGE_MAX
-from penstock_metering import schema
 from penstock_metering import schema_rating as tables
 from penstock_metering.core.book import DEFAULT_PRICES, PriceBook
 from penstock_metering.core.pricing import new_versions
 from penstock_metering.lease_marks import mark_again
 
-_prices, _rated, _leases = tables.price_versions, tables.rated, schema.leases
+_prices = tables.price_versions
 _encode = msgspec.json.Encoder().encode
 
 
@@ -116,13 +115,13 @@ def is_over(version: PriceVersion, others: Iterable[PriceVersion], at_ms: int) -
 
 def _rate_again(connection: sa.Connection, from_ms: int) -> None:
     """Clocks of hosts differ by a little: some leases have run past now already."""
-    ran_on = sa.or_(_leases.c.released_ms.is_(None), _leases.c.released_ms > from_ms)
-    columns = [_rated.c.lease_seq, _rated.c.job_id, _rated.c.rank]
-    same = [_rated.c[name] == _leases.c[name] for name in ("lease_seq", "job_id", "rank")]
-    keys = connection.execute(
-        sa.select(*columns)
-        .distinct()
-        .join(_leases, sa.and_(*same))
-        .where(ran_on, _rated.c.t1_ms > from_ms)
-    )
+    keys = connection.execute(_RAN_ON, {"from_ms": from_ms})
     mark_again(connection, [(row.lease_seq, row.job_id, row.rank) for row in keys])
+
+
+_RAN_ON = sa.text(
+    "SELECT DISTINCT r.lease_seq, r.job_id, r.rank FROM leases s CROSS JOIN rated r "
+    "WHERE (s.released_ms IS NULL OR s.released_ms > :from_ms) AND r.lease_seq = s.lease_seq "
+    "AND r.job_id = s.job_id AND r.rank = s.rank AND r.t1_ms > :from_ms"
+)
+"""Begins at the leases, of which few are left: `CROSS JOIN` is how SQLite is told."""
