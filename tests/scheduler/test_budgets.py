@@ -214,3 +214,13 @@ def test_a_scheduler_that_takes_over_knows_all_budgets_and_holds(seconds: int) -
     assert list(again.state.payers) == list(ledger.core.state.payers)
     assert list(again.state.line.waiting()) == list(ledger.core.state.line.waiting())
     assert again.settle(ledger.now_ns, ledger.seq + 1) == ()
+
+
+def test_a_budget_of_which_more_is_spent_than_it_holds_promises_nothing_more() -> None:
+    ledger = Ledger()
+    (noted,) = ledger.budget(limit=GPU_HOUR, spent=5 * GPU_HOUR)
+    assert noted.limit == 5 * GPU_HOUR
+    assert findings(ledger.core.state) == []
+    (refused,) = ledger.submit(a_job(gpus=1))
+    assert refused.items[0].refusal.code == "over_budget"
+    assert "5 GPU-h of 1 GPU-h are spent" in refused.items[0].refusal.message

@@ -70,7 +70,7 @@ def _name(budget: Budget) -> str:
 
 
 def _spent(budget: Budget) -> str:
-    limit = amount_in_words(budget, budget.limit)
+    limit = amount_in_words(budget, budget.state.limit)
     return f"{amount_in_words(budget, budget.state.spent)} of {limit} are spent"
 
 
@@ -79,7 +79,7 @@ def _left(budget: Budget) -> str:
     held = ""
     if budget.held:
         held = f" ({amount_in_words(budget, budget.held)} are set aside for work that runs)"
-    return f"{left} left of {amount_in_words(budget, budget.limit)}{held}"
+    return f"{left} left of {amount_in_words(budget, budget.state.limit)}{held}"
 
 
 def amount_in_words(budget: Budget, amount: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from penstock_contracts.bounds import BIGINT_MAX
-from penstock_contracts.budgets import BudgetFact, Rates, grant_key
+from penstock_contracts.budgets import STOP, BudgetFact, Rates, grant_key
 from penstock_contracts.journal import (
     BudgetNoted,
     JobFact,
@@ -61,8 +61,10 @@ def decide_heard(state: State, fact: BudgetFact) -> list[JobFact]:
         return [RatesNoted(fact)]
     known = budgets.by_id.get(fact.budget_id)
     limit = fact.limit
-    if known is not None and known.state.tenant == fact.tenant and known.stops:
-        limit = max(limit, min(known.limit, known.committed_after(fact)))
+    if fact.acts == STOP:
+        is_same = known is not None and known.state.tenant == fact.tenant
+        before = known if known is not None and is_same else Budget(state=fact, limit=limit)
+        limit = max(limit, before.committed_after(fact))
     return [BudgetNoted(fact, min(limit, BIGINT_MAX))]
 
 
