@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from metering import mesh as mesh_module
 from metering.conftest import Ledger
@@ -178,32 +179,47 @@ async def test_it_begins_where_the_stream_begins_when_the_past_was_purged(
     assert ledger.library.job(later.job_id) is not None
 
 
-@pytest.mark.usefixtures("unasked")
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No writer waits for a lock."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
+    others = [one for one in database.POSTGRESQL_SETTINGS if "lock_timeout" not in one]
+    monkeypatch.setattr(database, "POSTGRESQL_SETTINGS", (*others, "lock_timeout = '1ms'"))
+
+
+def hold(ledger: Ledger) -> sa.Connection:
+    """Keep everybody from writing until the connection is closed."""
+    connection = ledger.database.writing.connect()
+    with_row = " FOR UPDATE" if ledger.database.dialect == database.POSTGRESQL else ""
+    connection.exec_driver_sql(f"SELECT term FROM ledger_writer{with_row}")
+    return connection
+
+
+@pytest.mark.usefixtures("unasked", "impatient")
 async def test_a_busy_database_delays_and_loses_nothing(
     mesh: Mesh, ledger: Ledger, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "RETRY_S", 0.01)
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
     ledger.reopen()
     mesh = Mesh(mesh.bus, mesh.world, ledger)
     async with running(mesh):
-        with ledger.database.writing.begin():
-            mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
-            await mesh.feed()
-            await eventually(lambda: mesh.metering.intake.retries > 2)
+        holder = hold(ledger)
+        mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
+        await mesh.feed()
+        await eventually(lambda: mesh.metering.intake.retries > 2)
+        holder.close()
         assert (await mesh.audit()).unaccounted_ms == 0
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_ledger_that_is_locked_at_the_start_is_waited_for(
     mesh: Mesh, ledger: Ledger, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "OPEN_RETRY_S", 0.01)
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
     ledger.reopen()
     mesh = Mesh(mesh.bus, mesh.world, ledger)
     mesh.world.a_run("n1", mesh.world.agents["n1"].devices)
-    holder = ledger.database.writing.connect()
-    holder.exec_driver_sql("SELECT 1")
+    holder = hold(ledger)
 
     async def release() -> None:
         await eventually(lambda: mesh.metering.why_not_ready() == "waiting for the ledger")
