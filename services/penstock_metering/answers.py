@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from penstock_bus.port import Bus, BusRefusal, Message, Outage, Subscription
 from penstock_contracts.errors import MALFORMED, Refusal
-from penstock_contracts.exports import ExportPage, ExportQuery
+from penstock_contracts.exports import ExportQuery
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import (
     Answer,
@@ -154,16 +154,17 @@ class Answers:
 
     async def _export(self, query: ExportQuery) -> Any:
         if query.export:
-            page = await self._run(self._exports.turn, query)
-        else:
-            now_ms = self._clock.now_ns() // 1_000_000
-            page = await self._read(partial(self._exports.begin, now_ms), query)
-        if isinstance(page, ExportPage):
-            self._exports.watch(page)
-        return page
+            return await self._exports.later(query)
+        await self._settle()
+        return await self._exports.first(self._clock.now_ns() // 1_000_000, query)
 
     async def _read(self, look_up: Callable[[Any], Any], query: Any) -> Any:
-        """From a ledger that holds what had arrived when the question came, unless it is busy."""
+        await self._settle()
+        return await self._run(look_up, query)
+
+    async def _settle(self) -> None:
+        """Return once the ledger holds what had arrived when the question came, and what follows
+        from it, unless it is busy."""
         try:
             async with asyncio.timeout(SETTLE_S_MAX):
                 await self._progress.settle()
@@ -171,4 +172,3 @@ class Answers:
                 await self._deriver.catch_up()
         except (TimeoutError, DatabaseBusy, Superseded):
             log.warning("answering from a ledger that is behind")
-        return await self._run(look_up, query)

@@ -52,7 +52,8 @@ class _Export:
 
 
 class Exports:
-    """Answers `query.metering.export`, from the first page to the last."""
+    """Answers `query.metering.export`, from the first page to the last. `run`: where reading may
+    take seconds and keeps nobody waiting."""
 
     def __init__(self, database: Database, run: Run) -> None:
         self._database = database
@@ -62,6 +63,12 @@ class Exports:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._count = 0
+
+    async def first(self, now_ms: int, query: ExportQuery) -> ExportPage | Refusal:
+        return self._watched(await self._run(self.begin, now_ms, query))
+
+    async def later(self, query: ExportQuery) -> ExportPage | Refusal:
+        return self._watched(await self._run(self.turn, query))
 
     def begin(self, now_ms: int, query: ExportQuery) -> ExportPage | Refusal:
         """The first page, on the reader's thread."""
@@ -113,12 +120,14 @@ class Exports:
         if export is not None:
             export.close()
 
-    def watch(self, page: ExportPage) -> None:
-        """On the event loop: ends the export when nobody asks for its next page in time."""
-        self._stop_timer(page.export)
-        loop = asyncio.get_running_loop()
-        over = partial(self._expire, page.export)
-        self._timers[page.export] = loop.call_later(IDLE_S_MAX, over)
+    def _watched(self, page: ExportPage | Refusal) -> ExportPage | Refusal:
+        """Ends the export when nobody asks for its next page in time."""
+        if isinstance(page, ExportPage):
+            self._stop_timer(page.export)
+            loop = asyncio.get_running_loop()
+            over = partial(self._expire, page.export)
+            self._timers[page.export] = loop.call_later(IDLE_S_MAX, over)
+        return page
 
     async def close(self) -> None:
         for timer in self._timers.values():

@@ -29,6 +29,7 @@ def serve(config: Config) -> int:
 
     async def main(stop: StopSignal) -> int:
         write, read = OneThread("ledger-writer"), OneThread("ledger-reader")
+        read_long = OneThread("ledger-exporter")
         config.data_dir.mkdir(parents=True, exist_ok=True)
         database = Database(config.database_url)
         bus = await connect(
@@ -47,6 +48,7 @@ def serve(config: Config) -> int:
             raw_kept_days=config.raw_kept_days,
             otlp_endpoint=config.otlp_endpoint or os.environ.get(ENV_OTLP) or None,
             usage_events=config.usage_events,
+            read_long=read_long,
         )
         health = Health(why_not_ready=metering.why_not_ready)
         health.metrics.add(metering.metrics)
@@ -60,6 +62,7 @@ def serve(config: Config) -> int:
             await bus.close()
             write.close()
             read.close()
+            read_long.close()
             database.close()
 
     return run_service(main, "metering")

@@ -53,9 +53,10 @@ FAREWELL_S_MAX = 5.0
 
 
 class Metering:
-    """One instance, active or standing by. `write` and `read` say where blocking work runs. The
-    database is opened when this instance leads, and closed by whoever made it. `end_predecessor`
-    ends a frozen writer that holds the database's lock."""
+    """One instance, active or standing by. `write`, `read` and `read_long` (for what takes seconds;
+    None = as `read`) say where blocking work runs. The database is opened when this instance leads,
+    and closed by whoever made it. `end_predecessor` ends a frozen writer that holds the database's
+    lock."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Metering:
         end_predecessor: Callable[[Writer, Writer], bool] | None = None,
         otlp_endpoint: str | None = None,
         usage_events: bool = False,
+        read_long: Run | None = None,
         raw_kept_days: int = RAW_KEPT_DAYS,
     ) -> None:
         us = us or this_process(f"{NAME}-{new_id()}")
@@ -82,7 +84,7 @@ class Metering:
         self._deriver = Deriver(write, clock)
         self.auditor = Auditor(bus, Library(database), self.progress, read, clock, self._deriver)
         self.tracing = TracingFollower(bus, otlp_endpoint) if otlp_endpoint else None
-        self.usage_events = UsageEvents(bus, database, read) if usage_events else None
+        self.usage_events = UsageEvents(bus, database, read_long or read) if usage_events else None
         self._bus = bus
         self._database = database
         self._clock = clock
@@ -98,7 +100,7 @@ class Metering:
         self._raw_kept_days = raw_kept_days
         self._answers = Answers(
             bus, Library(database), self.auditor, read, self.progress, self._commands,
-            Exports(database, read), clock, self._deriver,
+            Exports(database, read_long or read), clock, self._deriver,
         )  # fmt: skip
 
     def why_not_ready(self) -> str | None:
