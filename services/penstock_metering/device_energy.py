@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from penstock_metering import schema_device_time as tables
 from penstock_metering.core.months import MS_PER_DAY, day_of
+from penstock_metering.prepared import Prepared
 
 QUARTERS = 96
 QUARTER_MS = MS_PER_DAY // QUARTERS
@@ -19,9 +20,19 @@ QUARTER_MS = MS_PER_DAY // QUARTERS
 _slices, _energy = tables.device_slices, tables.device_energy
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[int | None]).decode
-_SELECT = sa.select(
-    _slices.c.device, _slices.c.t0_ms, _slices.c.t1_ms, _slices.c.energy_mj, _slices.c.batch_number
-).where(_slices.c.node == sa.bindparam("of"), _slices.c.batch_number > sa.bindparam("after"))
+_balances = tables.node_balances
+_SELECT_PLACE = Prepared(
+    sa.select(_balances.c.slices_to).where(_balances.c.node == sa.bindparam("of"))
+)
+_SELECT = Prepared(
+    sa.select(
+        _slices.c.device,
+        _slices.c.t0_ms,
+        _slices.c.t1_ms,
+        _slices.c.energy_mj,
+        _slices.c.batch_number,
+    ).where(_slices.c.node == sa.bindparam("of"), _slices.c.batch_number > sa.bindparam("after"))
+)
 
 
 class Drawn(msgspec.Struct):
@@ -32,11 +43,11 @@ class Drawn(msgspec.Struct):
     quarters_mj: list[int | None] = msgspec.field(default_factory=lambda: [None] * QUARTERS)
 
 
-def add_slices(connection: sa.Connection, node: str, after: int) -> int:
-    """Add what came in messages behind number `after`; returns the number of the last."""
+def add_slices(connection: sa.Connection, node: str) -> int:
+    """Add what came since the node's balance was made; returns the number of the last message."""
     found: dict[tuple[str, int], Drawn] = {}
-    upto = after
-    for row in connection.execute(_SELECT, {"of": node, "after": after}):
+    upto = _SELECT_PLACE.run(connection, of=node).scalar() or 0
+    for row in _SELECT.run(connection, of=node, after=upto).all():
         upto = max(upto, row.batch_number)
         if row.energy_mj is None:
             continue

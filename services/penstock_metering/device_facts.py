@@ -18,6 +18,7 @@ from penstock_metering.core.checkpoints import Checkpoint
 from penstock_metering.core.demand import Demand, DemandChange
 from penstock_metering.core.node_facts import LeaseView, Line, NodeFacts
 from penstock_metering.core.rows import LeaseKey, NodeChange
+from penstock_metering.prepared import Prepared
 from penstock_metering.records import read_gaps
 from penstock_metering.statements import Lookup
 
@@ -36,13 +37,13 @@ _LEASE_COLUMNS = (
 _decode_change = msgspec.json.Decoder(NodeChange).decode
 _decode_devices = msgspec.json.Decoder(tuple[str, ...]).decode
 
-_SELECT_CHANGES = (
+_SELECT_CHANGES = Prepared(
     sa.select(_changes.c.number, _changes.c.change)
     .where(_changes.c.node == sa.bindparam("of"), _changes.c.number > sa.bindparam("after"))
     .order_by(_changes.c.number)
 )
-_SELECT_COUNTERS = sa.select(_counters).where(_counters.c.node == sa.bindparam("of"))
-_SELECT_LEASES = (
+_SELECT_COUNTERS = Prepared(sa.select(_counters).where(_counters.c.node == sa.bindparam("of")))
+_SELECT_LEASES = Prepared(
     sa.select(
         _leases.c.lease_seq,
         _leases.c.job_id,
@@ -52,7 +53,7 @@ _SELECT_LEASES = (
     .where(_leases.c.node == sa.bindparam("of"), _leases.c.lease_seq > sa.bindparam("after"))
     .order_by(_leases.c.lease_seq)
 )
-_SELECT_LINES = (
+_SELECT_LINES = Prepared(
     sa.select(
         _lines.c.lease_seq,
         _lines.c.job_id,
@@ -74,10 +75,8 @@ _SELECT_LINES = (
     .order_by(_batches.c.number)
     .limit(sa.bindparam("at_most"))
 )
-
-
-_SELECT_MODELS = sa.select(_models.c.uuid, _models.c.model).where(
-    _models.c.node == sa.bindparam("of")
+_SELECT_MODELS = Prepared(
+    sa.select(_models.c.uuid, _models.c.model).where(_models.c.node == sa.bindparam("of"))
 )
 
 
@@ -90,9 +89,14 @@ class Background(msgspec.Struct, frozen=True):
     unread_to_seq: int
 
 
-def read_background(connection: sa.Connection) -> Background:
-    changes = tables.demand_changes
-    rows = connection.execute(sa.select(changes).order_by(changes.c.seq))
+def read_background(connection: sa.Connection, bases: Iterable[Checkpoint]) -> Background:
+    """What those need that go on from `bases`."""
+    demand = tables.demand_changes
+    known = [(base.upto_ms, base.demand_to) for base in bases]
+    since_ms, after = min(at for at, _ in known), min(seq for _, seq in known)
+    before = sa.select(sa.func.max(demand.c.seq)).where(demand.c.at_ms <= since_ms)
+    first = min(after + 1, connection.execute(before).scalar() or 0)
+    rows = connection.execute(sa.select(demand).where(demand.c.seq >= first).order_by(demand.c.seq))
     cursors = {row.stream: row.seq for row in connection.execute(sa.select(schema.cursors))}
     return Background(
         demand=Demand(DemandChange(*row) for row in rows),
@@ -117,18 +121,16 @@ class FactReader:
         lines_max: int | None,
     ) -> NodeFacts:
         """Everything of `node` behind `base`; at most about `lines_max` lines, None = all."""
-        at_most = -1 if lines_max is None else lines_max
-        if lines_max is None:
-            at_most = 1 << 62
-        arguments = {"of": node, "first": base.usage_from, "at_most": at_most}
-        lines = [Line._make(row) for row in connection.execute(_SELECT_LINES, arguments).all()]
+        at_most = 1 << 62 if lines_max is None else lines_max
+        found = _SELECT_LINES.run(connection, of=node, first=base.usage_from, at_most=at_most)
+        lines = [Line._make(row) for row in found.all()]
         is_whole = len(lines) < at_most
         if not is_whole:  # the last message is perhaps not whole
             last = lines[-1].number
             if lines[0].number == last:
                 return self.read(connection, node, base, background, None)
             lines = [line for line in lines if line.number < last]
-        rows = connection.execute(_SELECT_LEASES, {"of": node, "after": base.leases_to}).all()
+        rows = _SELECT_LEASES.run(connection, of=node, after=base.leases_to).all()
         leases = {lease.key: lease for lease in map(_read_lease, rows)}
         if not is_whole:
             leases = _so_far(leases, lines)
@@ -140,16 +142,16 @@ class FactReader:
             if line.number > base.usage_to and line.lease_key not in leases:
                 asked[line.lease_key] = None
         leases.update((lease.key, lease) for lease in self._look_up(connection, asked))
-        changes = connection.execute(_SELECT_CHANGES, {"of": node, "after": base.changes_to}).all()
-        counters = connection.execute(_SELECT_COUNTERS, {"of": node}).all()
+        changes = _SELECT_CHANGES.run(connection, of=node, after=base.changes_to).all()
+        counters = map(_read_counter, _SELECT_COUNTERS.run(connection, of=node).all())
         return NodeFacts(
             node=node,
-            changes=[(row.number, _decode_change(row.change)) for row in changes],
+            changes=[(row[0], _decode_change(row[1])) for row in changes],
             leases=leases,
             lines=lines,
-            counters={(row.boot_id, row.uuid): Counter(**row._mapping) for row in counters},
+            counters={(counter.boot_id, counter.uuid): counter for counter in counters},
             demand=background.demand,
-            models=dict(connection.execute(_SELECT_MODELS, {"of": node}).all()),
+            models={row[0]: row[1] for row in _SELECT_MODELS.run(connection, of=node).all()},
             usage_to=max((line.number for line in lines), default=base.usage_to),
             leases_to=leases_to,
             jobs_seq=background.jobs_seq,
@@ -176,3 +178,7 @@ def _so_far(leases: dict[LeaseKey, LeaseView], lines: list[Line]) -> dict[LeaseK
 def _read_lease(row: Any) -> LeaseView:
     lease_seq, job_id, rank, node, attempt, devices, *others = row
     return LeaseView((lease_seq, job_id, rank), node, attempt, _decode_devices(devices), *others)
+
+
+def _read_counter(row: Any) -> Counter:
+    return Counter(**dict(zip(Counter.__struct_fields__, row, strict=True)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock_metering.store import Changes
 
 _dirty, _balances = tables.dirty_device_days, tables.node_balances
+_checkpoints = tables.audit_checkpoints
 
 
 def mark_nodes(database: Database) -> MarkNodes:
@@ -46,6 +47,9 @@ class MarkNodes:
             first_ms = min(change.at_ms for change in changes.demand)
             passed = sa.select(_balances.c.node).where(_balances.c.upto_ms > first_ms)
             nodes.update((node, None) for node in connection.execute(passed).scalars())
+        if changes.models_changed:  # what a device was free for depends on what it is
+            begun_anew = sa.delete(_checkpoints).where(_checkpoints.c.node.in_(list(changes.nodes)))
+            connection.execute(begun_anew)
         self._mark.run(connection, [(node,) for node in nodes])
 
     def _add_slices(self, connection: sa.Connection, changes: Changes) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_metering import schema
@@ -28,6 +27,7 @@ from penstock_metering.device_facts import (
     FactReader,
     read_background,
 )
+from penstock_metering.prepared import Prepared
 
 NODES_AT_ONCE_MAX = 50
 LINES_AT_ONCE = 20_000
@@ -38,32 +38,61 @@ STRIDE_MS = 15 * 60_000
 STRIDE_LEASES = 32
 """A checkpoint is made when so much time, or so many leases, lie behind the last one."""
 
+Value = str | int | None
+
 _dirty, _days = tables.dirty_device_days, tables.device_days
 _checkpoints, _balances = tables.audit_checkpoints, tables.node_balances
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Checkpoint).decode
+_of: sa.BindParameter[str] = sa.bindparam("of")
+_SELECT_DIRTY = sa.select(_dirty.c.node).order_by(_dirty.c.node).limit(NODES_AT_ONCE_MAX)
+_SELECT_NEWEST = Prepared(
+    sa.select(_checkpoints.c.state)
+    .where(_checkpoints.c.node == _of)
+    .order_by(_checkpoints.c.upto_ms.desc())
+    .limit(sa.literal_column("1"))
+)
+_SELECT_INSTANTS = Prepared(
+    sa.select(_checkpoints.c.upto_ms)
+    .where(_checkpoints.c.node == _of)
+    .order_by(_checkpoints.c.upto_ms)
+)
+_DROP = Prepared(
+    sa.delete(_checkpoints).where(
+        _checkpoints.c.node == _of, _checkpoints.c.upto_ms >= sa.bindparam("since")
+    )
+)
+_DELETE_DAYS = Prepared(
+    sa.delete(_days).where(_days.c.node == _of, _days.c.day >= sa.bindparam("since"))
+)
+_INSERT_DAYS = Prepared(sa.insert(_days))
+_DELETE_BALANCE = Prepared(sa.delete(_balances).where(_balances.c.node == _of))
+_INSERT_BALANCE = Prepared(sa.insert(_balances))
+_DELETE_CHECKPOINT = Prepared(
+    sa.delete(_checkpoints).where(
+        _checkpoints.c.node == _of, _checkpoints.c.upto_ms == sa.bindparam("at")
+    )
+)
+_INSERT_CHECKPOINT = Prepared(sa.insert(_checkpoints))
+_CLEAN = Prepared(sa.delete(_dirty).where(_dirty.c.node == _of))
 _readers = {name: FactReader(name == "sqlite") for name in ("sqlite", "postgresql")}
 
 
 def step(connection: sa.Connection, now_ms: int = 0) -> bool:
     """Derive some nodes; whether there may be more to do."""
-    nodes = connection.execute(
-        sa.select(_dirty.c.node).order_by(_dirty.c.node).limit(NODES_AT_ONCE_MAX)
-    ).scalars()
-    background: Background | None = None
-    lines = 0
-    derived: list[str] = []
-    for node in list(nodes):
-        background = background or read_background(connection)
-        taken, is_whole = _derive(connection, node, background)
-        lines += taken
-        if is_whole:
-            derived.append(node)
-        if not is_whole or lines > LINES_AT_ONCE:
+    nodes = list(connection.execute(_SELECT_DIRTY).scalars())
+    if not nodes:
+        return False
+    bases = {node: _newest(connection, node) for node in nodes}
+    background = read_background(connection, bases.values())
+    outcome = Outcome()
+    for node, base in bases.items():
+        if not _derive(connection, node, base, background, outcome):
             break
-    if derived:
-        connection.execute(sa.delete(_dirty).where(_dirty.c.node.in_(derived)))
-    return background is not None
+        if outcome.lines > LINES_AT_ONCE:
+            break
+    outcome.write(connection)
+    return True
 
 
 def derive_all(connection: sa.Connection) -> None:
@@ -87,65 +116,89 @@ def forget(connection: sa.Connection) -> None:
     connection.execute(sa.insert(_dirty).from_select(["node"], known))
 
 
-def _derive(connection: sa.Connection, node: str, background: Background) -> tuple[int, bool]:
-    """How many lines that took, and whether it is done."""
-    lines_max: int | None = LINES_AT_ONCE_MAX
-    reader, lines = _readers[connection.dialect.name], 0
+def _derive(
+    connection: sa.Connection, node: str, base: Checkpoint, background: Background, out: Outcome
+) -> bool:
+    """Whether that is all there is of the node."""
+    reader, lines_max = _readers[connection.dialect.name], LINES_AT_ONCE_MAX
+    at_most: int | None = lines_max
     while True:
-        base = _newest(connection, node)
-        facts = reader.read(connection, node, base, background, lines_max)
-        lines += len(facts.lines)
+        facts = reader.read(connection, node, base, background, at_most)
+        out.lines += len(facts.lines)
         try:
             made = advance(base, facts)
         except Late:
-            lines_max = None  # what is late may lie behind any number of lines
-            connection.execute(
-                sa.delete(_checkpoints).where(
-                    _checkpoints.c.node == node, _checkpoints.c.upto_ms >= base.upto_ms
-                )
-            )
+            at_most = None  # what is late may lie behind any number of lines
+            _DROP.run(connection, of=node, since=base.upto_ms)
+            base = _newest(connection, node)
+            background = read_background(connection, [base])
             continue
-        if not facts.is_whole and made.checkpoint is None:
-            lines_max = None
-            continue
-        break
-    if made.checkpoint is not None:
-        new = made.checkpoint
-        passed_ms = new.upto_ms - base.upto_ms
-        if not facts.is_whole or passed_ms >= STRIDE_MS or len(facts.leases) >= STRIDE_LEASES:
-            _keep(connection, node, new)
+        if facts.is_whole or made.checkpoint is not None:
+            break
+        at_most = None
+    new = made.checkpoint
+    if new is not None and (
+        not facts.is_whole
+        or new.upto_ms - base.upto_ms >= STRIDE_MS
+        or len(facts.leases) >= STRIDE_LEASES
+    ):
+        out.keep(connection, node, new)
     if facts.is_whole:
-        _write(connection, node, made)
-    return lines, facts.is_whole
+        out.take(node, made, add_slices(connection, node))
+    return facts.is_whole
+
+
+class Outcome(msgspec.Struct):
+    """What some nodes come to, written together."""
+
+    lines: int = 0
+    nodes: list[dict[str, Value]] = []
+    days: list[dict[str, Value]] = []
+    balances: list[dict[str, Value]] = []
+    checkpoints: list[dict[str, Value]] = []
+    surplus: list[dict[str, Value]] = []
+
+    def take(self, node: str, made: Advance, slices_to: int) -> None:
+        self.nodes.append({"of": node, "since": made.first_day})
+        for row in made.days:
+            spent = dict(zip(STATES, row.milli_ms, strict=True))
+            of_row: dict[str, Value] = {
+                "node": node,
+                "device": row.device,
+                "day": row.day,
+                "site": row.site,
+            }
+            self.days.append({**of_row, "energy_sold_mj": row.energy_sold_mj, **spent})
+        self.balances.append(
+            {
+                "node": node,
+                "upto_ms": max(made.balance.ends_ms.values(), default=0),
+                "slices_to": slices_to,
+                "unaccounted_milli_ms": made.balance.totals.unaccounted_milli_ms,
+                "balance": _encode(made.balance).decode(),
+            }
+        )
+
+    def keep(self, connection: sa.Connection, node: str, made: Checkpoint) -> None:
+        instants = list(_SELECT_INSTANTS.run(connection, of=node).scalars())
+        state = _encode(made).decode()
+        self.checkpoints.append({"node": node, "upto_ms": made.upto_ms, "state": state})
+        surplus = _surplus(instants, made.upto_ms)
+        self.surplus += [{"of": node, "at": upto_ms} for upto_ms in surplus]
+
+    def write(self, connection: sa.Connection) -> None:
+        _DELETE_DAYS.run_many(connection, self.nodes)
+        _INSERT_DAYS.run_many(connection, self.days)
+        _DELETE_BALANCE.run_many(connection, self.nodes)
+        _INSERT_BALANCE.run_many(connection, self.balances)
+        _DELETE_CHECKPOINT.run_many(connection, self.surplus)
+        _INSERT_CHECKPOINT.run_many(connection, self.checkpoints)
+        _CLEAN.run_many(connection, self.nodes)
 
 
 def _newest(connection: sa.Connection, node: str) -> Checkpoint:
-    state = connection.execute(
-        sa.select(_checkpoints.c.state)
-        .where(_checkpoints.c.node == node)
-        .order_by(_checkpoints.c.upto_ms.desc())
-        .limit(1)
-    ).scalar()
+    state = _SELECT_NEWEST.run(connection, of=node).scalar()
     return Checkpoint() if state is None else _decode(state)
-
-
-def _keep(connection: sa.Connection, node: str, made: Checkpoint) -> None:
-    instants = list(
-        connection.execute(
-            sa.select(_checkpoints.c.upto_ms)
-            .where(_checkpoints.c.node == node)
-            .order_by(_checkpoints.c.upto_ms)
-        ).scalars()
-    )
-    values = {"node": node, "upto_ms": made.upto_ms, "state": _encode(made).decode()}
-    connection.execute(sa.insert(_checkpoints).values(**values))
-    surplus = _surplus(instants, made.upto_ms)
-    if surplus:
-        connection.execute(
-            sa.delete(_checkpoints).where(
-                _checkpoints.c.node == node, _checkpoints.c.upto_ms.in_(surplus)
-            )
-        )
 
 
 def _surplus(instants: Sequence[int], newest_ms: int) -> list[int]:
@@ -158,42 +211,3 @@ def _surplus(instants: Sequence[int], newest_ms: int) -> list[int]:
             surplus.append(upto_ms)
         taken.add(age)
     return surplus
-
-
-def _write(connection: sa.Connection, node: str, made: Advance) -> None:
-    connection.execute(sa.delete(_days).where(_days.c.node == node, _days.c.day >= made.first_day))
-    if made.days:
-        connection.execute(
-            sa.insert(_days),
-            [
-                {
-                    "node": node,
-                    "device": row.device,
-                    "day": row.day,
-                    "site": row.site,
-                    "energy_sold_mj": row.energy_sold_mj,
-                    **dict(zip(STATES, row.milli_ms, strict=True)),
-                }
-                for row in made.days
-            ],
-        )
-    slices_to = connection.execute(
-        sa.select(_balances.c.slices_to).where(_balances.c.node == node)
-    ).scalar()
-    slices_to = add_slices(connection, node, slices_to or 0)
-    values = {
-        "node": node,
-        "upto_ms": max(made.balance.ends_ms.values(), default=0),
-        "slices_to": slices_to,
-        "unaccounted_milli_ms": made.balance.totals.unaccounted_milli_ms,
-        "balance": _encode(made.balance).decode(),
-    }
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(
-        insert(_balances)
-        .values(**values)
-        .on_conflict_do_update(
-            index_elements=["node"],
-            set_={name: value for name, value in values.items() if name != "node"},
-        )
-    )

@@ -20,7 +20,7 @@ from penstock_metering.core.months import MS_PER_DAY, day_of
 from penstock_metering.core.node_facts import Line, NodeFacts
 from penstock_metering.core.presence import DeviceTime, Present
 from penstock_metering.core.sweeping import EVER, NEVER, UNKNOWN, Hold, Run, Spent, Window, sweep
-from penstock_metering.core.tenancies import Late, Register, place, register, settle_in
+from penstock_metering.core.tenancies import Late, Register, Tenancy, place, register, settle_in
 
 
 class DayRow(msgspec.Struct, frozen=True):
@@ -111,8 +111,13 @@ def _devices(
     strays: dict[tuple[str, str], list[Line]] = {}
     for line in found.strays:
         strays.setdefault((line.boot_id, line.device), []).append(line)
+    here: dict[tuple[int, str], list[Tenancy]] = {}
+    for tenancy in found.tenancies.values():
+        for at in tenancy.home:
+            for uuid in tenancy.lease.devices:
+                here.setdefault((at, uuid), []).append(tenancy)
     for key, device in times.items():
-        _lay(device, base, found)
+        _lay(device, base, here.get((device.at, device.uuid), ()))
         for line in strays.get(key, ()):
             _run(device, line, 0, base, Run(line.t0_ms, line.t1_ms, line.milli, NEVER, NEVER))
     return list(times.values()), homeless
@@ -143,14 +148,9 @@ def _open(base: Checkpoint, facts: NodeFacts, boot: Boot, at: int, uuid: str) ->
     )  # fmt: skip
 
 
-def _lay(device: DeviceTime, base: Checkpoint, found: Register) -> None:
+def _lay(device: DeviceTime, base: Checkpoint, here: Iterable[Tenancy]) -> None:
     """Put the leases of the device in this boot on its axis."""
     uuid, upto_ms = device.uuid, base.upto_ms
-    here = [
-        tenancy
-        for tenancy in found.tenancies.values()
-        if device.at in tenancy.home and uuid in tenancy.lease.devices
-    ]
     for tenancy, moved_ms in place(here, uuid):
         lease = tenancy.lease
         from_ms = lease.granted_ms + moved_ms
