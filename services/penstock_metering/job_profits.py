@@ -73,7 +73,7 @@ def worst_jobs(
         .select_from(tables.rated)
         .outerjoin(lines, on_line)
         .outerjoin(devices, on_device)
-        .where(_rated.period == month)
+        .where(_rated.period == month, sa.or_(_rated.state == RUNNING, _rated.billed_quantity != 0))
         .group_by(_rated.job_id)
         .order_by(profit, _rated.job_id)
         .limit(limit)
