@@ -53,9 +53,11 @@ async def test_kills_at_any_time_lose_and_double_nothing(
     assert (said.unaccounted_ms, said.findings) == (0, ())
     assert (said.accepted, said.finished) == (600, {"succeeded": 600})
     assert said.device_milli_ms["sold"] == sold
+    await eventually(
+        lambda: "penstock_metering_unaccounted_ms 0" in instance.fetch("/metrics")[1], timeout_s=30
+    )
     status, page = instance.fetch("/metrics")
     assert status == 200
-    assert "penstock_metering_unaccounted_ms 0" in page
     assert "penstock_metering_active 1" in page
     assert 'penstock_metering_lag_messages{stream="JOBS"} 0' in page
     instance.send(signal.SIGTERM)
