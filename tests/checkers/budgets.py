@@ -23,8 +23,8 @@ HELPLESS_AFTER_NS = 30_000_000_000
 
 def check_budgets(history: History) -> list[Violation]:
     """Every millisecond that ran unpaid, and every promise of more than there was."""
-    found = _overdrawn(history)
     payments = fold_payments(history)
+    found = _overdrawn(history, _run_away(history, payments))
     found += _unpaid(history, payments)
     found += _passed(history, payments)
     found += _said(history)
@@ -32,13 +32,27 @@ def check_budgets(history: History) -> list[Violation]:
     return found
 
 
-def _overdrawn(history: History) -> list[Violation]:
-    """More set aside and spent together than the budget is."""
+def _run_away(history: History, payments: Payments) -> set[str]:
+    """Tenants of work that nobody could end in time: what they owe for it counts as spent."""
+    found = set()
+    for run in history.runs:
+        paid = payments.attempts.get((run.job_id, run.attempt))
+        if paid is None or paid.paid_ms is None or run.ended_boot_ns is None:
+            continue
+        if run.ended_boot_ns - run.began_boot_ns > paid.paid_ms * MS_NS:
+            found.add(run.tenant)
+    return found
+
+
+def _overdrawn(history: History, run_away: set[str]) -> list[Violation]:
+    """More set aside and spent together than the budget is. Of a credit nothing is spent beyond
+    what was set aside, whatever runs on."""
     found: dict[str, Violation] = {}
     for at_ns, payments in follow_payments(history):
         for budget_id, purse in payments.purses.items():
             committed = purse.state.spent + purse.open
-            bound = purse.state.acts == STOP and not purse.late
+            owed = purse.state.tenant in run_away and not purse.state.prepaid
+            bound = purse.state.acts == STOP and not purse.late and not owed
             if bound and committed > purse.limit and budget_id not in found:
                 found[budget_id] = Violation(
                     code="budget_overdrawn",

@@ -32,7 +32,7 @@ class Paid(msgspec.Struct, kw_only=True):
 class Purse(msgspec.Struct, kw_only=True):
     """One budget: what it may come to, and of each attempt how much was reserved and settled.
     `late`: work that it counts was granted before it was there, or stopped work: nothing was set
-    aside for that."""
+    aside for that. `limit`: what was asked for, or, since that was lowered, promised before."""
 
     state: BudgetState
     limit: int
@@ -47,8 +47,9 @@ class Purse(msgspec.Struct, kw_only=True):
             max(0, amount - self.settled.get(key, 0)) for key, amount in self.reserved.items()
         )
 
-    def note(self, state: BudgetState, limit: int) -> None:
-        self.state, self.limit = state, limit
+    def note(self, state: BudgetState) -> None:
+        promised = min(self.limit, self.state.spent + self.open)
+        self.state, self.limit = state, max(state.limit, promised)
         for key, amount in state.settled.items():
             self.settled[key] = max(amount, self.settled.get(key, 0))
         over = list(state.over)
@@ -115,13 +116,13 @@ def _note(payments: Payments, fact: BudgetNoted) -> None:
         purse.state.tenant, purse.state.project, purse.state.unit, purse.state.currency
     )  # fmt: skip
     if purse is None or before != counts:
-        purse = Purse(state=state, limit=fact.limit)
+        purse = Purse(state=state, limit=state.limit)
         payments.purses[state.budget_id] = purse
         purse.late = _has_work(payments, state)
     purse.late |= purse.state.acts != STOP and _has_work(payments, state)
-    purse.note(state, fact.limit)
+    purse.note(state)
     ever = payments.ever.get(state.budget_id, 0)
-    payments.ever[state.budget_id] = max(ever, fact.limit)
+    payments.ever[state.budget_id] = max(ever, state.limit)
 
 
 def _has_work(payments: Payments, state: BudgetState) -> bool:

@@ -113,12 +113,15 @@ def _paid_less(history: History) -> None:
     edit_fact(history, LeaseGranted, lambda grant: (replace(grant, paid_ms=89_000),))
 
 
-def _noted_less(history: History) -> None:
-    edit_fact(history, BudgetNoted, lambda noted: (replace(noted, limit=460_000_000),))
+def _limit(limit: int) -> Tamper:
+    def tamper(history: History) -> None:
+        edit_fact(
+            history,
+            BudgetNoted,
+            lambda noted: (replace(noted, state=replace(noted.state, limit=limit)),),
+        )
 
-
-def _never_enough(history: History) -> None:
-    edit_fact(history, BudgetNoted, lambda noted: (replace(noted, limit=89_000_000),))
+    return tamper
 
 
 def _below_zero(history: History) -> None:
@@ -130,8 +133,8 @@ def _below_zero(history: History) -> None:
     ("tamper", "codes"),
     [
         (_paid_less, {"ran_unpaid"}),
-        (_noted_less, {"budget_overdrawn"}),
-        (_never_enough, {"budget_overdrawn", "budget_passed"}),
+        (_limit(460_000_000), {"budget_overdrawn"}),
+        (_limit(89_000_000), {"budget_overdrawn", "budget_passed"}),
         (_below_zero, {"credit_below_zero"}),
     ],
 )

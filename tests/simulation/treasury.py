@@ -42,6 +42,8 @@ MICRO_PER_GPU_S = 555
 MILLI_MS_PER_S = 1_000_000
 PLENTY_MICRO = 1 << 50
 LATER_MS = 900_000
+CLOSED_SHARE = 0.5
+"""Of worlds that close the month when nobody works any more, though some use is still to come."""
 UNAVAILABLE = "unavailable"
 
 Wish = tuple[str, Any]
@@ -104,6 +106,8 @@ class Treasury:
             for budget in list(self._budgets.values()):
                 gone = msgspec.structs.replace(budget, limit=None)
                 await self._insist(bus, ("set_budget", gone))
+            if self._rng.random() < CLOSED_SHARE:
+                await self._insist(bus, ("close_period", ClosePeriod(key="", month="")))
             for tenant in sorted(self.prepaid):
                 await self._insist(bus, ("add_credit", self._credit(tenant, PLENTY_MICRO)))
             await bus.close()
