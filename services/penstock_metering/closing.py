@@ -30,9 +30,14 @@ from penstock_metering.bills import (
 )
 from penstock_metering.core.billing import INVOICE, Document, Issued, draw_up, take_back
 from penstock_metering.core.months import month_bounds_ms, month_of, next_month, posting_month
+from penstock_metering.database import POSTGRESQL
 from penstock_metering.deriving import derive_all
 from penstock_metering.issuing import issue, post
 from penstock_metering.other_postings import unposted_costs, unposted_credit
+
+LONG_SILENCE = "idle_in_transaction_session_timeout = '120s'"
+"""A month's cost is computed for seconds without a word to the database, which otherwise takes a
+silent writer for a frozen one."""
 
 _invoices, _lines = tables.invoices.c, tables.invoice_lines.c
 
@@ -41,6 +46,8 @@ def close_period(
     connection: sa.Connection, wish: ClosePeriod, now_ms: int
 ) -> PeriodClosed | Refusal:
     """What has arrived is rated first."""
+    if connection.dialect.name == POSTGRESQL:
+        connection.exec_driver_sql(f"SET LOCAL {LONG_SILENCE}")
     derive_all(connection, now_ms)
     due = month_to_close(connection, now_ms)
     month = wish.month or due
