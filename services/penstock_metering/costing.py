@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from penstock_contracts.prices import PriceVersion, money_micro
 from penstock_metering import schema
-from penstock_metering.core.months import MS_PER_DAY
+from penstock_metering.core.months import MS_PER_DAY, day_of
 from penstock_metering.core.parts import FLAT, RUNNING
 from penstock_metering.part_days import read_part_day
 from penstock_metering.price_book import read_book
@@ -95,6 +95,10 @@ def use_by_tenant(connection: sa.Connection, asked: Asked) -> list[Use]:
         key = (row.tenant, project, row.sku, row.unit, row.price_version)
         found.add(key, int(row.quantity), int(row.billed_quantity), int(row.leases))
     for from_ms, to_ms in rests:
+        for row in connection.execute(_sum_part_day(asked, from_ms, to_ms)):
+            project = row.project if asked.by_project else ""
+            key = (row.tenant, project, row.sku, row.unit, row.price_version)
+            found.add(key, int(row.quantity), int(row.billed_quantity), int(row.leases))
         for lease, part, unit in read_part_day(connection, asked.tenant, from_ms, to_ms):
             if asked.project is None or asked.project == lease.project:
                 project = lease.project if asked.by_project else ""
@@ -142,19 +146,30 @@ def _divide(
 
 
 def _sum_days(asked: Asked, first_day: int | None, last_day: int | None) -> sa.Select[Any]:
-    of_day = usage_days.c
-    columns = [of_day.tenant, of_day.sku, of_day.unit, of_day.price_version]
-    if asked.by_project:
-        columns.append(of_day.project)
-    statement = sa.select(*columns, *_sums(of_day, of_day.leases)).group_by(*columns)
-    if asked.tenant:
-        statement = statement.where(of_day.tenant == asked.tenant)
-    if asked.project is not None:
-        statement = statement.where(of_day.project == asked.project)
+    statement = _sum(asked, usage_days.c, usage_days.c.leases)
     if first_day is not None:
-        statement = statement.where(of_day.day >= first_day)
+        statement = statement.where(usage_days.c.day >= first_day)
     if last_day is not None:
-        statement = statement.where(of_day.day < last_day)
+        statement = statement.where(usage_days.c.day < last_day)
+    return statement
+
+
+def _sum_part_day(asked: Asked, from_ms: int, to_ms: int) -> sa.Select[Any]:
+    """Rows that lie within that time of one day as a whole."""
+    row = rated.c
+    within = (row.t0_ms >= from_ms, row.t0_ms < to_ms, row.t1_ms <= to_ms)
+    return _sum(asked, row, row.runs).where(row.day == day_of(from_ms), *within)
+
+
+def _sum(asked: Asked, table: Any, runs: sa.Column[Any]) -> sa.Select[Any]:
+    columns = [table.tenant, table.sku, table.unit, table.price_version]
+    if asked.by_project:
+        columns.append(table.project)
+    statement = sa.select(*columns, *_sums(table, runs)).group_by(*columns)
+    if asked.tenant:
+        statement = statement.where(table.tenant == asked.tenant)
+    if asked.project is not None:
+        statement = statement.where(table.project == asked.project)
     return statement
 
 

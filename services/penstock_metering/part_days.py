@@ -1,7 +1,8 @@
 """What was used within a part of a day?
 
-Sums are kept by whole days, so the leases that were there are rated once more, within that time
-only. It writes nothing, and does not know who asks.
+Rows of `rated` are of whole days. Those that lie within the time count as they are; the leases of
+those that reach over an end of it, which are no more than run at one instant, are rated once more
+within that time only. It writes nothing, and does not know who asks.
 """
 
 from __future__ import annotations
@@ -12,31 +13,55 @@ import msgspec
 import sqlalchemy as sa
 
 from penstock_contracts.prices import unit_of
+from penstock_metering.core.months import day_of
 from penstock_metering.core.parts import Part
 from penstock_metering.core.placing import merged
 from penstock_metering.core.rating import rate_whole
 from penstock_metering.core.rows import LeaseRow
 from penstock_metering.price_book import read_book
-from penstock_metering.rated_lines import Within, read_models
+from penstock_metering.rated_lines import Across, read_models
 from penstock_metering.rated_rows import read_part
 
 
 def read_part_day(
     connection: sa.Connection, tenant: str, from_ms: int, to_ms: int
 ) -> Iterator[tuple[LeaseRow, Part, str]]:
-    """Lease, part and unit of all use within `[from_ms, to_ms)`, of one tenant or of all."""
+    """Lease, part and unit of what was used within `[from_ms, to_ms)` of one day and does not stand
+    in rows that lie in that time as a whole; where some of a part does, what is beyond it."""
     book = read_book(connection)
-    within = Within(connection, tenant, from_ms, to_ms)
-    leases = within.leases()
+    across = Across(connection, tenant, day_of(from_ms), from_ms, to_ms)
+    leases = across.leases()
     models = read_models(connection, leases)
-    standing, lines = within.rated(), within.lines()
+    standing, lines = across.rated(), across.lines()
     for lease in leases:
         own = {device: models.get((lease.node, device), "") for device in lease.devices}
         cut = _cut(lease, from_ms, to_ms)
         parts = rate_whole(cut, own, book, lines.get(lease.key, ()))
-        whole = merged(map(read_part, standing.get(lease.key, ()))).values()
-        for part in _complete(parts, list(whole), from_ms, to_ms):
-            yield lease, part, unit_of(part.sku)
+        stands = [read_part(row) for row in standing[lease.key]]
+        split = {part.key for part in stands if is_split(part, from_ms, to_ms)}
+        for part in _complete(parts, list(merged(stands).values()), from_ms, to_ms):
+            if part.key in split:
+                yield lease, part, unit_of(part.sku)
+        for part in stands:
+            if part.key in split and is_within(part, from_ms, to_ms):
+                yield lease, _negative(part), unit_of(part.sku)
+
+
+def is_within(part: Part, from_ms: int, to_ms: int) -> bool:
+    return from_ms <= part.t0_ms < to_ms and part.t1_ms <= to_ms
+
+
+def is_split(part: Part, from_ms: int, to_ms: int) -> bool:
+    return any(part.t0_ms < at_ms < part.t1_ms for at_ms in (from_ms, to_ms))
+
+
+def _negative(part: Part) -> Part:
+    return msgspec.structs.replace(
+        part,
+        quantity=-part.quantity,
+        billed_quantity=-part.billed_quantity,
+        runs=-part.runs,
+    )
 
 
 def _cut(lease: LeaseRow, from_ms: int, to_ms: int) -> LeaseRow:

@@ -1,8 +1,8 @@
 """What is read of leases to rate them?
 
-The leases that are marked, or were there at some time, what stands rated of them, and their
-segments. A statement begins at the marks or the leases, which are few, whatever a database thinks
-of the sizes of tables: `CROSS JOIN` is how SQLite is told. It does not know what is done with the
+The leases that are marked, or ran at some instant, what stands rated of them, and their segments.
+A statement begins at the marks or at those leases, which are few, whatever a database thinks of
+the sizes of tables: `CROSS JOIN` is how SQLite is told. It does not know what is done with the
 rows.
 """
 
@@ -83,41 +83,46 @@ class Marked:
         return _by_lease(self._connection.execute(_SELECT_ALL_LINES, self._bound))
 
 
-class Within:
-    """What there is of leases, of one tenant (empty = all), that were there between two instants.
-    Of segments only those that reach into that time."""
+class Across:
+    """What there is of leases, of one tenant (empty = all), that have a part of one day which
+    reaches over an instant. Of segments only those that reach into the time between both."""
 
-    def __init__(self, connection: sa.Connection, tenant: str, from_ms: int, to_ms: int) -> None:
+    def __init__(
+        self, connection: sa.Connection, tenant: str, day: int, from_ms: int, to_ms: int
+    ) -> None:
         self._connection = connection
-        self._there = _THERE + (" AND s.tenant = :tenant" if tenant else "")
-        self._values: dict[str, Any] = {"from_ms": from_ms, "to_ms": to_ms}
+        self._keys = _ACROSS.format(tenant="AND p.tenant = :tenant" if tenant else "")
+        self._values: dict[str, Any] = {"day": day, "from_ms": from_ms, "to_ms": to_ms}
         if tenant:
             self._values["tenant"] = tenant
 
     def leases(self) -> list[LeaseRow]:
         order = "ORDER BY s.lease_seq, s.job_id, s.rank"
-        text = f"SELECT {_columns(_leases, 's')} FROM leases s WHERE {self._there} {order}"
-        return [read_lease(row) for row in self._run(text)]
+        text = f"SELECT {_columns(_leases, 's')} FROM k CROSS JOIN leases s WHERE"
+        return [read_lease(row) for row in self._run(f"{text} {_same('s', 'k')} {order}")]
 
     def rated(self) -> dict[LeaseKey, list[tuple[Any, ...]]]:
-        columns = _columns(tables.rated, "r")
-        text = f"SELECT {columns} FROM leases s CROSS JOIN rated r WHERE {self._there}"
-        return _rows_by_lease(self._run(f"{text} AND {_same('r', 's')}"))
+        text = f"SELECT {_columns(tables.rated, 'r')} FROM k CROSS JOIN rated r WHERE"
+        return _rows_by_lease(self._run(f"{text} {_same('r', 'k')}"))
 
     def lines(self) -> dict[LeaseKey, list[UsageLine]]:
         return _by_lease(
             self._run(
-                f"SELECT {_LINE} FROM leases s CROSS JOIN ledger_lines l "
-                f"CROSS JOIN usage_batches b WHERE {self._there} AND {_same('l', 's')} "
+                f"SELECT {_LINE} FROM k CROSS JOIN leases s CROSS JOIN ledger_lines l "
+                f"CROSS JOIN usage_batches b WHERE {_same('s', 'k')} AND {_same('l', 'k')} "
                 f"AND l.t1_ms > :from_ms AND l.t0_ms < :to_ms AND {_BY_ITS_NODE}"
             )
         )
 
     def _run(self, text: str) -> Iterable[Any]:
-        return self._connection.execute(sa.text(text), self._values)
+        return self._connection.execute(sa.text(self._keys + text), self._values)
 
 
-_THERE = "s.granted_ms < :to_ms AND (s.released_ms IS NULL OR s.released_ms > :from_ms)"
+_ACROSS = (
+    "WITH k AS (SELECT DISTINCT p.lease_seq, p.job_id, p.rank FROM rated p WHERE p.day = :day "
+    "AND ((p.t0_ms < :from_ms AND p.t1_ms > :from_ms) OR (p.t0_ms < :to_ms AND p.t1_ms > :to_ms)) "
+    "{tenant}) "
+)
 
 
 def read_models(

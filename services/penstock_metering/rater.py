@@ -51,7 +51,7 @@ def rate_some(connection: sa.Connection, limit: int) -> list[LeaseKey]:
     first_new: dict[LeaseKey, int] = {(m[0], m[1], m[2]): m[3] for m in marks}
     keys = list(first_new)
     _Rating(connection, first_new).run()
-    statements(connection).delete(connection, _dirty, keys)
+    connection.execute(sa.delete(_dirty).where(sa.tuple_(*_dirty.primary_key.columns) <= keys[-1]))
     for listen in LISTENERS:
         listen(connection, keys)
     return keys

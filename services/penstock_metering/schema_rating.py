@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Index
+
 from penstock_metering.columns import index_where, integer, table, text
 
 price_versions = table(
@@ -53,6 +55,7 @@ rated = table(
     integer("runs"),
     text("period"),
     text("corrects"),
+    Index("rated_day", "day"),
     index_where("rated_unmodelled", "node", "model = '' AND device <> ''"),
 )
 """What one lease used of one SKU on one device and day, at one price, in one state (`preparing`,

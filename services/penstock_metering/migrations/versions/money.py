@@ -52,6 +52,7 @@ def _prices() -> None:
             "commands_done": "key:text:key digest:text answer:text at_ms:int",
         }
     )
+    op.create_index("rated_day", "rated", ["day"])
     unmodelled = sa.text("model = '' AND device <> ''")
     op.create_index(
         "rated_unmodelled", "rated", ["node"],
@@ -146,6 +147,4 @@ def _budgets() -> None:
         ("budget_grants_dirty", "lease_seq", "dirty = 1"),
     ):
         where = sa.text(condition)
-        op.create_index(
-            name, "budget_grants", [column], sqlite_where=where, postgresql_where=where
-        )
+        op.create_index(name, "budget_grants", [column], sqlite_where=where, postgresql_where=where)
