@@ -89,12 +89,20 @@ class Database:
         return self._compile(self._insert_into(table).on_conflict_do_nothing(), table)
 
     def upsert(
-        self, table: sa.Table, columns: Sequence[str], only_if_same: Iterable[str] = ()
+        self,
+        table: sa.Table,
+        columns: Sequence[str],
+        only_if_same: Iterable[str] = (),
+        only_if_more: Sequence[str] = (),
     ) -> Writing:
         """Insert rows, or set `columns` where the key is there; there, rows that differ in one of
-        `only_if_same` are left alone."""
+        `only_if_same`, or do not come behind what is there in the order of `only_if_more`, are
+        left alone."""
         insert = self._insert_into(table)
         same = [table.c[name] == insert.excluded[name] for name in only_if_same]
+        if only_if_more:
+            known = sa.tuple_(*(table.c[name] for name in only_if_more))
+            same.append(sa.tuple_(*(insert.excluded[name] for name in only_if_more)) > known)
         upsert = insert.on_conflict_do_update(
             index_elements=list(table.primary_key.columns),
             set_={name: insert.excluded[name] for name in columns},

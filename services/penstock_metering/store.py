@@ -61,6 +61,7 @@ class Loaded(msgspec.Struct, kw_only=True):
     leases: list[LeaseRow]
     nodes: list[NodeState]
     counters: dict[CounterKey, Counter]
+    """Of present boots: those of earlier ones are in the database only."""
     unread: dict[str, int]
     """Up to where messages are missing, of streams of which some are."""
 
@@ -112,7 +113,9 @@ class Store:
             only_if_same=("submitted_seq",),
         )
         self._upsert_leases = database.upsert(schema.leases, _LEASE_CHANGING)
-        self._upsert_counters = database.upsert(schema.counters, _COUNTED)
+        self._upsert_counters = database.upsert(
+            schema.counters, _COUNTED, only_if_more=("batch", "upto_ms")
+        )
         self._upsert_cursors = database.upsert(schema.cursors, ["seq"])
         self._upsert_nodes = database.upsert(schema.nodes, ["state"])
         self._upsert_models = database.upsert(schema.device_models, ["model"])
@@ -139,6 +142,11 @@ class Store:
             for table in _NUMBERED:
                 last = connection.execute(sa.select(sa.func.max(table.c.number))).scalar()
                 self._next[table] = (last or 0) + 1
+            nodes = [
+                msgspec.json.decode(row.state, type=NodeState)
+                for row in connection.execute(sa.select(schema.nodes).order_by(schema.nodes.c.node))
+            ]
+            present = {node.node: node.boot_id for node in nodes}
             return Loaded(
                 cursors={
                     row.stream: row.seq for row in connection.execute(sa.select(schema.cursors))
@@ -159,16 +167,12 @@ class Store:
                         .order_by(*schema.leases.primary_key.columns)
                     )
                 ],
-                nodes=[
-                    msgspec.json.decode(row.state, type=NodeState)
-                    for row in connection.execute(
-                        sa.select(schema.nodes).order_by(schema.nodes.c.node)
-                    )
-                ],
+                nodes=nodes,
                 unread=read_gaps(connection),
                 counters={
                     (row.node, row.boot_id, row.uuid): Counter(**row._mapping)
                     for row in connection.execute(sa.select(schema.counters))
+                    if present.get(row.node) == row.boot_id
                 },
             )
 

@@ -254,3 +254,25 @@ def test_a_restart_changes_nothing(ledger: Ledger, world: World) -> None:
     assert isinstance(ledger.ingest, Ingest)
     ledger.take_all(world)
     assert derived(ledger) == before == anew(ledger)
+
+
+def test_counters_of_earlier_boots_are_not_loaded_and_an_older_one_does_not_replace_a_newer(
+    ledger: Ledger, world: World
+) -> None:
+    agent = world.a_node(gpus=1)
+    world.pass_ms(1_000)
+    agent.send()
+    earlier = world.streams["USAGE"][-1]
+    world.pass_ms(1_000)
+    agent.send()
+    ledger.take_all(world)
+    world.reboot("n1", "boot-2", [])
+    world.agents["n1"].send()
+    ledger.take_all(world)
+    ledger.reopen()
+    assert [key[1] for key in ledger.ingest._counters] == ["boot-2"]
+    world.store("USAGE", earlier.subject, earlier.payload)
+    ledger.take_all(world)
+    assert ledger.balance(world).unaccounted_milli_ms == 0
+    assert derived(ledger) == anew(ledger)
+    assert sum(spent(days_of(ledger, world)[0]).values()) == 4_000_000
