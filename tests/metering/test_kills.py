@@ -14,6 +14,7 @@ from metering.conftest import LedgerFactory
 from metering.ingesting import Streams, ingest_streams
 from metering.processes import a_long_story
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12
 COMMITS_MAX = 3
 REST_S_MAX = 0.008
 """A writer lives for some commits and a little longer: about as long as one takes."""

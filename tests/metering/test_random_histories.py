@@ -115,12 +115,19 @@ def replayed(ledger: Ledger) -> list[StoredMessage]:
             .join(batches, batches.c.number == raw.c.batch_number)
             .order_by(raw.c.payload)
         ).all()
-    messages = []
-    for seq, (node, boot_id, batch, payload) in enumerate(rows, 1):
+    said: dict[tuple[str, str, int], list[Segment]] = {}
+    for node, boot_id, batch, payload in rows:
         segment = msgspec.json.decode(payload, type=Segment)
-        said = msgspec.json.encode(UsageBatch(node, boot_id, batch, (segment,)))
-        messages.append(StoredMessage(f"penstock.v1.usage.{node}", said, seq, 0))
-    return messages
+        said.setdefault((node, boot_id, batch), []).append(segment)
+    return [
+        StoredMessage(
+            f"penstock.v1.usage.{node}",
+            msgspec.json.encode(UsageBatch(node, boot_id, batch, tuple(segments))),
+            seq,
+            0,
+        )
+        for seq, ((node, boot_id, batch), segments) in enumerate(said.items(), 1)
+    ]
 
 
 def lost(segment: Segment, by_ms: int) -> tuple[Segment, ...]:
