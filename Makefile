@@ -3,6 +3,10 @@
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
+NEWER_PYTHON ?= $(shell for p in python3.12 python3.13 python3.14 \
+	$(HOME)/.pyenv/versions/3.1[2-9]*/bin/python; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
+	&& echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -13,7 +17,8 @@ SEEDS ?= 1-200
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-month test test-long simulate chaos lint bench up down clean docs lock
+.PHONY: help setup demo demo-month test test-long simulate chaos focus-validator lint bench \
+	up down clean docs lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +51,11 @@ simulate: setup ## Whole meshes under faults in virtual time (SEEDS=1-200; SEED=
 
 chaos: setup ## Twenty minutes of faults on a real cluster (root; ARGS="--minutes 2 --seed 7")
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+focus-validator: ## Install the FOCUS specification's validator beside us, for the long tests
+	@test -n "$(NEWER_PYTHON)" || { echo "Python 3.12 or newer with venv is needed" >&2; exit 1; }
+	$(NEWER_PYTHON) -m venv build/focus-validator
+	build/focus-validator/bin/pip install --quiet focus-validator==2.2.1 pyarrow==20.0.0
 
 lint: setup ## Style, types, dependency rules and sizes
 	$(BIN)/ruff check

@@ -15,7 +15,7 @@ from penstock_contracts.costs import CostVersion, SetCost
 from penstock_contracts.exports import Charge, ExportPage, ExportQuery
 from penstock_contracts.ids import ulid
 from penstock_contracts.price_book import SetPrice
-from penstock_contracts.profits import ProfitQuery
+from penstock_contracts.profits import ProfitQuery, ProfitView
 from penstock_metering.closing import credit_invoice
 from penstock_metering.core.months import month_bounds_ms
 from penstock_metering.cost_book import set_cost
@@ -135,6 +135,7 @@ def test_the_providers_rows_sum_to_profit_and_loss(ledger: Ledger, sold: World) 
         order(ledger, set_cost, SetCost(f"K{number}", cost), NOW_MS)
     with ledger.database.reading.begin() as connection:
         profit = answer_profit(connection, ProfitQuery(month=JANUARY), NOW_MS)
+    assert isinstance(profit, ProfitView)
     found = export(ledger, JANUARY, provider=True)
     sums: dict[tuple[str, str], int] = defaultdict(int)
     idle: dict[tuple[str, str], int] = defaultdict(int)
@@ -143,14 +144,14 @@ def test_the_providers_rows_sum_to_profit_and_loss(ledger: Ledger, sold: World) 
             sums[charge.cost_currency, component] += micro
             if charge.idle not in ("", "sold"):
                 idle[charge.cost_currency, charge.idle] += micro
-    for line in profit.totals:  # type: ignore[union-attr]
+    for line in profit.totals:
         for component in ("payout", "depreciation", "rent", "hosting", "energy"):
             told = sums.get((line.currency, component), 0)
             assert told == getattr(line, f"{component}_micro"), (component, line)
         assert sum(c.billed_micro for c in found if c.currency == line.currency) == (
             line.revenue_micro
         )
-    why = {(own.currency, own.reason): own.cost_micro for own in profit.idle if own.cost_micro}  # type: ignore[union-attr]
+    why = {(own.currency, own.reason): own.cost_micro for own in profit.idle if own.cost_micro}
     assert {key: micro for key, micro in idle.items() if micro} == why
     plain = export(ledger, JANUARY)
     assert [c.billed_micro for c in plain] == [c.billed_micro for c in found if not c.idle]
