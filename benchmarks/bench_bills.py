@@ -21,10 +21,12 @@ from measure.month import DAY_MS, DAYS, MONTH, START_MS, fill
 from measure.report import emit, say
 
 from penstock_contracts.bills import BillsQuery, ClosePeriod
+from penstock_contracts.costs import CostVersion, SetCost, TariffBand
 from penstock_contracts.profits import By, ProfitQuery
 from penstock_contracts.queries import UsageQuery
 from penstock_metering.bill_views import answer_bills
 from penstock_metering.closing import close_period
+from penstock_metering.cost_book import set_cost
 from penstock_metering.database import Database
 from penstock_metering.deriving import DERIVATIONS, Step
 from penstock_metering.fence import Writer
@@ -33,6 +35,16 @@ from penstock_metering.profits import answer_profit
 from penstock_metering.reading import Library
 
 NOW_MS = START_MS + DAYS * DAY_MS
+KEY = "01MCC5RM000000000000000001"
+COSTS = (
+    CostVersion(kind="purchase", effective_from_ms=0, micro=28_000_000_000, life_days=36_000),
+    CostVersion(kind="hosting", per="node", effective_from_ms=0, micro=900_000_000),
+    CostVersion(
+        kind="energy",
+        effective_from_ms=0,
+        bands=(TariffBand(0, 50_000), TariffBand(360, 120_000)),
+    ),
+)
 REPEATS = 3
 WORTH_TELLING_S = 0.1
 VIEWS: tuple[By, ...] = ("device", "node", "model", "tenant", "site", "job")
@@ -47,6 +59,16 @@ def timed(what: str, work: Callable[[], Any]) -> Any:
         spent_s.append(time.perf_counter() - begin)
     emit(bench="bills", what=what, seconds=round(min(spent_s), 3), slowest=round(max(spent_s), 3))
     return answer
+
+
+def set_costs(database: Database) -> None:
+    ingest = open_ledger(database, Writer(name="bench"))
+    for cost in COSTS:
+        ingest.change(partial(_set_cost, SetCost(KEY, cost)))
+
+
+def _set_cost(wish: SetCost, connection: sa.Connection) -> None:
+    set_cost(connection, wish, 0)
 
 
 def derive(database: Database, leases: int) -> None:
@@ -102,6 +124,7 @@ def main() -> None:
             begin = time.perf_counter()
             leases = fill(database, asked.gpus, asked.jobs)
             say(f"{leases} leases written in {time.perf_counter() - begin:.1f} s")
+            set_costs(database)
         derive(database, asked.jobs)
         ask(database)
         if not asked.keep:
@@ -112,7 +135,7 @@ def main() -> None:
 def close(database: Database) -> None:
     """And make all invoices and postings."""
     ingest = open_ledger(database, Writer(name="bench"))
-    wish = ClosePeriod(key="01MCC5RM000000000000000001", month=MONTH)
+    wish = ClosePeriod(key=KEY, month=MONTH)
     begin = time.perf_counter()
     said = ingest.change(lambda connection: close_period(connection, wish, NOW_MS + 1))
     seconds = round(time.perf_counter() - begin, 3)
