@@ -192,3 +192,17 @@ def test_started_twice_is_paid_once() -> None:
     ledger.start(job)
     assert of(LeaseGranted, ledger.report(Started, job)) == []
     assert ledger.core.state.budgets.by_id["b"].held == 240_000_000
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "succeeded"), (255, "failed")])
+def test_work_that_ends_by_itself_before_it_is_stopped_ends_as_it_did(
+    code: int, state: str
+) -> None:
+    ledger = Ledger()
+    ledger.budget(limit=60_000_000)
+    job = a_job(gpus=1, grace_s=30)
+    ledger.submit(job)
+    ledger.start(job)
+    assert of(StopRequested, ledger.tick(40))
+    (end,) = of(JobFinished, ledger.end(job, code=code))
+    assert (end.state, end.exit_code) == (state, code)

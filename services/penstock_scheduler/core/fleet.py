@@ -33,9 +33,9 @@ from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.paying import decide_payers
 from penstock_scheduler.core.remembering import forget_before_ms
-from penstock_scheduler.core.reports import lose_ranks, may_stop
+from penstock_scheduler.core.reports import lose_ranks
 from penstock_scheduler.core.requests import decide_demand, decide_impossible
-from penstock_scheduler.core.state import Job, Lease
+from penstock_scheduler.core.state import Job, Lease, may_stop
 
 DISCONNECT_MARGIN_NS = 5_000_000_000
 """Between the instant by which a reaper has ended a disconnected attempt and our saying so."""

@@ -7,7 +7,7 @@ finished, retried or put back in line. It does not know how reports travel.
 
 from __future__ import annotations
 
-from penstock_contracts.jobs import PLACED, QUEUED, RUNNING, SUCCEEDED
+from penstock_contracts.jobs import PLACED, RUNNING, SUCCEEDED
 from penstock_contracts.journal import (
     AttemptEnded,
     AttemptPreparing,
@@ -217,6 +217,8 @@ def _conclude(
 ) -> JobFact:
     """What the attempt comes to, now that every rank has ended."""
     reasons = {exit_.reason for exit_ in ended.values()}
+    if stop_reason == BUDGET and first_failure is None:  # some may have failed before they heard
+        first_failure = next((i for i, e in sorted(ended.items()) if is_failure(e)), None)
     decisive = _decisive(ended, first_failure)
     if job.cancel_reason is not None:
         return _finish(job, ended, "cancelled", None, "cancelled", job.cancel_reason)
@@ -292,8 +294,3 @@ def _finish(
         log_bytes=sizes,
         lost_before=lost,
     )
-
-
-def may_stop(job: Job) -> bool:
-    """Whether the attempt can still be asked to end."""
-    return job.state != QUEUED and not job.stop_reason

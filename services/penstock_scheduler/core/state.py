@@ -270,3 +270,8 @@ def new_node(image: NodeImaged) -> Node:
 def is_failure(exit_: RankExited) -> bool:
     """Whether a rank's end is a failure of its own."""
     return not (exit_.reason == "exited" and exit_.exit_code == 0)
+
+
+def may_stop(job: Job) -> bool:
+    """Whether the attempt can still be asked to end."""
+    return job.state != QUEUED and not job.stop_reason
