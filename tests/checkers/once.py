@@ -141,17 +141,24 @@ def _ran_twice(runs: list[Run]) -> list[Violation]:
 
 
 def _made_up(history: History, jobs: dict[str, Job]) -> list[Violation]:
-    """Jobs that nobody asked for, or not like that."""
+    """Jobs that nobody asked for, or not like that. The id of what was refused is free: who sends a
+    damaged copy of that under it is taken at his word."""
+    free = {
+        item.job_id
+        for _, _, fact in facts_of(history.jobs_entries)
+        if isinstance(fact, RequestRefused)
+        for item in fact.items
+    }
     asked = {(s.tenant, s.job_id): [] for s in history.submissions}
     for submission in history.submissions:
         asked[submission.tenant, submission.job_id].append(submission.spec)
     found = []
     for job in jobs.values():
         specs = asked.get((job.tenant, job.job_id))
-        if specs is None:
+        if specs is None and job.job_id not in free:
             sentence = f"job {job.job_id} of {job.tenant} was accepted, but nobody asked for it"
             found.append(_of(job, "made_up", sentence))
-        elif job.spec not in specs:
+        elif specs is not None and job.spec not in specs:
             sentence = f"job {job.job_id} is not what {job.tenant} asked for"
             found.append(_of(job, "spec_changed", sentence))
     return found
