@@ -5,7 +5,7 @@ Reads the facts that `core.node_time` goes on with. It does not know what become
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -42,7 +42,6 @@ _SELECT_CHANGES = Prepared(
     .where(_changes.c.node == sa.bindparam("of"), _changes.c.number > sa.bindparam("after"))
     .order_by(_changes.c.number)
 )
-_SELECT_COUNTERS = Prepared(sa.select(_counters).where(_counters.c.node == sa.bindparam("of")))
 _SELECT_LEASES = Prepared(
     sa.select(
         _leases.c.lease_seq,
@@ -75,34 +74,44 @@ _SELECT_LINES = Prepared(
     .order_by(_batches.c.number)
     .limit(sa.bindparam("at_most"))
 )
-_SELECT_MODELS = Prepared(
-    sa.select(_models.c.uuid, _models.c.model).where(_models.c.node == sa.bindparam("of"))
-)
 
 
 class Background(msgspec.Struct, frozen=True):
-    """What concerns all nodes, read once in a transaction."""
+    """What is read for several nodes at once: demand, and the counters (by boot and device) and
+    models (by device) of each."""
 
     demand: Demand
+    counters: dict[str, dict[tuple[str, str], Counter]]
+    models: dict[str, dict[str, str]]
     jobs_seq: int
     jobs_ms: int
     unread_to_seq: int
 
 
-def read_background(connection: sa.Connection, bases: Iterable[Checkpoint]) -> Background:
-    """What those need that go on from `bases`."""
+def read_background(connection: sa.Connection, bases: Mapping[str, Checkpoint]) -> Background:
+    """What those nodes need that go on from `bases`."""
     demand = tables.demand_changes
-    known = [(base.upto_ms, base.demand_to) for base in bases]
+    known = [(base.upto_ms, base.demand_to) for base in bases.values()]
     since_ms, after = min(at for at, _ in known), min(seq for _, seq in known)
     before = sa.select(sa.func.max(demand.c.seq)).where(demand.c.at_ms <= since_ms)
     first = min(after + 1, connection.execute(before).scalar() or 0)
     rows = connection.execute(sa.select(demand).where(demand.c.seq >= first).order_by(demand.c.seq))
     cursors = {row.stream: row.seq for row in connection.execute(sa.select(schema.cursors))}
+    counters: dict[str, dict[tuple[str, str], Counter]] = {node: {} for node in bases}
+    counted = sa.select(_counters).where(_counters.c.node.in_(list(bases)))
+    for counter in map(_read_counter, connection.execute(counted).all()):
+        counters[counter.node][counter.boot_id, counter.uuid] = counter
+    models: dict[str, dict[str, str]] = {node: {} for node in bases}
+    named = sa.select(_models.c.node, _models.c.uuid, _models.c.model)
+    for node, uuid, model in connection.execute(named.where(_models.c.node.in_(list(bases)))).all():
+        models[node][uuid] = model
     return Background(
         demand=Demand(DemandChange(*row) for row in rows),
         jobs_seq=cursors.get("JOBS", 0),
         jobs_ms=cursors.get(JOBS_TIME, 0),
         unread_to_seq=read_gaps(connection).get("JOBS", 0),
+        counters=counters,
+        models=models,
     )
 
 
@@ -143,15 +152,14 @@ class FactReader:
                 asked[line.lease_key] = None
         leases.update((lease.key, lease) for lease in self._look_up(connection, asked))
         changes = _SELECT_CHANGES.run(connection, of=node, after=base.changes_to).all()
-        counters = map(_read_counter, _SELECT_COUNTERS.run(connection, of=node).all())
         return NodeFacts(
             node=node,
             changes=[(row[0], _decode_change(row[1])) for row in changes],
             leases=leases,
             lines=lines,
-            counters={(counter.boot_id, counter.uuid): counter for counter in counters},
+            counters=background.counters[node],
             demand=background.demand,
-            models={row[0]: row[1] for row in _SELECT_MODELS.run(connection, of=node).all()},
+            models=background.models[node],
             usage_to=max((line.number for line in lines), default=base.usage_to),
             leases_to=leases_to,
             jobs_seq=background.jobs_seq,

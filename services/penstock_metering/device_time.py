@@ -83,8 +83,8 @@ def step(connection: sa.Connection, now_ms: int = 0) -> bool:
     nodes = list(connection.execute(_SELECT_DIRTY).scalars())
     if not nodes:
         return False
-    bases = {node: _newest(connection, node) for node in nodes}
-    background = read_background(connection, bases.values())
+    bases = _newest_of(connection, nodes)
+    background = read_background(connection, bases)
     outcome = Outcome()
     for node, base in bases.items():
         if not _derive(connection, node, base, background, outcome):
@@ -131,7 +131,7 @@ def _derive(
             at_most = None  # what is late may lie behind any number of lines
             _DROP.run(connection, of=node, since=base.upto_ms)
             base = _newest(connection, node)
-            background = read_background(connection, [base])
+            background = read_background(connection, {node: base})
             continue
         if facts.is_whole or made.checkpoint is not None:
             break
@@ -199,6 +199,21 @@ class Outcome(msgspec.Struct):
 def _newest(connection: sa.Connection, node: str) -> Checkpoint:
     state = _SELECT_NEWEST.run(connection, of=node).scalar()
     return Checkpoint() if state is None else _decode(state)
+
+
+def _newest_of(connection: sa.Connection, nodes: Sequence[str]) -> dict[str, Checkpoint]:
+    newest = (
+        sa.select(_checkpoints.c.node, sa.func.max(_checkpoints.c.upto_ms).label("upto_ms"))
+        .where(_checkpoints.c.node.in_(nodes))
+        .group_by(_checkpoints.c.node)
+        .subquery()
+    )
+    same = sa.and_(_checkpoints.c.node == newest.c.node, _checkpoints.c.upto_ms == newest.c.upto_ms)
+    rows = connection.execute(
+        sa.select(_checkpoints.c.node, _checkpoints.c.state).join(newest, same)
+    )
+    known = {node: _decode(state) for node, state in rows.all()}
+    return {node: known.get(node) or Checkpoint() for node in nodes}
 
 
 def _surplus(instants: Sequence[int], newest_ms: int) -> list[int]:
