@@ -276,3 +276,26 @@ def test_counters_of_earlier_boots_are_not_loaded_and_an_older_one_does_not_repl
     assert ledger.balance(world).unaccounted_milli_ms == 0
     assert derived(ledger) == anew(ledger)
     assert sum(spent(days_of(ledger, world)[0]).values()) == 4_000_000
+
+
+def test_a_last_counter_that_reaches_less_far_than_one_before_takes_time_back(
+    ledger: Ledger, world: World
+) -> None:
+    agent = world.a_node(gpus=1)
+    world.a_run("n1", agent.devices)
+    world.journal("NODES", NodeLivenessChanged("n1", "alive", ""))
+    agent.send()
+    world.pass_ms(60_000)
+    ledger.take_all(world)
+    agent.send()
+    world.journal("JOBS", DemandNoted({}))
+    ledger.take_all(world)
+    old = world.reboot("n1", "boot-2", [])
+    old.ended_ms = (old.ended_ms or 0) - 30_000  # what it owed was counted when it last cut
+    old.send()
+    world.pass_ms(1_000)
+    world.agents["n1"].send()
+    ledger.take_all(world)
+    balance = ledger.balance(world)
+    assert (balance.unaccounted_milli_ms, balance.findings) == (0, [])
+    assert derived(ledger) == anew(ledger)

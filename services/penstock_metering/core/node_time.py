@@ -142,6 +142,8 @@ def _open(base: Checkpoint, facts: NodeFacts, boot: Boot, at: int, uuid: str) ->
         spent=Spent() if known is None else known.spent,
     )
     end_ms = start_ms if counter is None else max(start_ms, counter.upto_ms + boot.offset_ms)
+    if known is not None and known.batch >= 0 and end_ms < base.upto_ms:
+        raise Late(f"the last counter of device {uuid} reaches less far than one before")
     return DeviceTime(
         boot=boot, at=at, uuid=uuid, account=account, counter=counter, end_ms=end_ms,
         holds=[], runs=[], reach=[], uncounted=[],
