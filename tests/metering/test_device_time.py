@@ -279,8 +279,9 @@ def test_counters_of_earlier_boots_are_not_loaded_and_an_older_one_does_not_repl
 
 
 def test_a_last_counter_that_reaches_less_far_than_one_before_takes_time_back(
-    ledger: Ledger, world: World
+    ledger: Ledger, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(device_time, "STRIDE_MS", 0)
     agent = world.a_node(gpus=1)
     world.a_run("n1", agent.devices)
     world.journal("NODES", NodeLivenessChanged("n1", "alive", ""))
