@@ -27,6 +27,12 @@ POLL_S = 0.005
 SERVER_START_TIMEOUT_S = 10.0
 
 
+def pytest_configure() -> None:
+    """What a shell runs in the background ignores Ctrl-C, and so would whatever tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_finish() -> None:
     """What was imported and collected stays: the collector need not look through it again."""
     gc.freeze()
