@@ -160,7 +160,7 @@ def test_a_host_without_rights_says_so_and_runs_plain_jobs(tmp_path: Path) -> No
         str(SYSTEM_PYTHON), user=NOBODY, group=NOBODY, extra_groups=[], env={}
     )
     try:
-        assert client.abilities["offers"] == []
+        assert client.abilities["offers"] == ["paid_time"]
         assert client.abilities["facts"]["cgroups"].startswith("none")
         client.shell("plain", "id -u; grep NoNewPrivs /proc/self/status", slot=1, memory_mib=64)
         assert client.end_of("plain")["code"] == 0

@@ -132,11 +132,13 @@ class Delivery:
         disarm = kill_at(self._ledger, self._chance.randint(1, STATEMENTS_MAX))
         try:
             work()
-            disarm()
         except Killed:
-            disarm()
             self.kills += 1
-            self._ledger.reopen()
+        else:
+            disarm()
+            return
+        disarm()
+        self._ledger.reopen()
 
 
 def first_version(ledger: Ledger) -> int:
