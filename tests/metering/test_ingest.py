@@ -104,10 +104,11 @@ def test_a_kill_between_any_two_statements_loses_and_doubles_nothing(
             ledger.take_all(world)
             killed = False
         except Killed:
+            pass  # what its frames hold is let go before the ledger is opened again
+        if killed:
             disarm()
             ledger.reopen()
-            is_in = ledger.ingest.cursors == whole.ingest.cursors  # killed as it was rated
-            assert is_in or ledger.ingest.cursors == before_it
+            assert ledger.ingest.cursors in (before_it, whole.ingest.cursors)  # or: as it was rated
             ledger.take_all(world)
         assert ledger.contents() == expected, f"killed at statement {statement}"
     assert statement > 8  # begin, five tables or more, cursors, commit
