@@ -17,21 +17,12 @@ from penstock_contracts import (
     rebuilding,
 )
 from penstock_contracts.message_type import ASKERS, METERING, SERVICE, MessageType
+from penstock_contracts.questions import query
 
 
 def ask(what: str, question: object, answer: object, summary: str) -> MessageType:
     """A question: changes nothing."""
-    return MessageType(
-        name=f"query_metering_{what}",
-        subject=f"query.metering.{what}",
-        carrier=SERVICE,
-        payload=question,
-        answer=answer,
-        key="none: asking changes nothing",
-        writers=ASKERS,
-        readers=(METERING,),
-        summary=summary,
-    )
+    return query(METERING, what, question, answer, summary)
 
 
 def order(what: str, command: object, answer: object, summary: str) -> MessageType:

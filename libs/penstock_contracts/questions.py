@@ -9,7 +9,7 @@ from penstock_contracts import depot, explanations, joining, nodes, queries
 from penstock_contracts.message_type import ASKERS, GATEWAY, METERING, SERVICE, MessageType
 
 
-def _query(
+def query(
     service: str,
     what: str,
     ask: object,
@@ -18,6 +18,7 @@ def _query(
     *,
     askers: tuple[str, ...] = ASKERS,
 ) -> MessageType:
+    """A question to a service, which changes nothing."""
     return MessageType(
         name=f"query_{service}_{what}",
         subject=f"query.{service}.{what}",
@@ -32,23 +33,23 @@ def _query(
 
 
 QUESTIONS: tuple[MessageType, ...] = (
-    _query("scheduler", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Live jobs."),
-    _query("scheduler", "job", queries.JobQuery, queries.Answer[queries.JobView], "One live job."),
-    _query(
+    query("scheduler", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Live jobs."),
+    query("scheduler", "job", queries.JobQuery, queries.Answer[queries.JobView], "One live job."),
+    query(
         "scheduler",
         "explain",
         queries.JobQuery,
         queries.Answer[explanations.Explanation],
         "Why a job is where it is.",
     ),
-    _query(
+    query(
         "scheduler",
         "nodes",
         queries.NodesQuery,
         queries.Answer[queries.NodesUseView],
         "What is free on each node.",
     ),
-    _query(
+    query(
         "scheduler",
         "lease",
         depot.LeaseQuery,
@@ -56,14 +57,14 @@ QUESTIONS: tuple[MessageType, ...] = (
         "Whether a node holds a lease, and what its job names.",
         askers=(GATEWAY,),
     ),
-    _query(
+    query(
         "scheduler",
         "audit",
         queries.Empty,
         queries.Answer[queries.SchedulerAudit],
         "The scheduler's invariants, checked now.",
     ),
-    _query(
+    query(
         "inventory",
         "nodes",
         queries.NodesQuery,
@@ -71,39 +72,39 @@ QUESTIONS: tuple[MessageType, ...] = (
         "Every node with its devices, health and liveness.",
         askers=(*ASKERS, METERING),
     ),
-    _query("inventory", "node", queries.NodeQuery, queries.Answer[nodes.NodeView], "One node."),
-    _query(
+    query("inventory", "node", queries.NodeQuery, queries.Answer[nodes.NodeView], "One node."),
+    query(
         "inventory",
         "invitations",
         queries.Empty,
         queries.Answer[joining.InvitationsView],
         "Who is invited to join, and who waits for approval.",
     ),
-    _query(
+    query(
         "inventory",
         "audit",
         queries.Empty,
         queries.Answer[queries.InventoryAudit],
         "Inventory's invariants, checked now.",
     ),
-    _query(
+    query(
         "metering", "jobs", queries.JobsQuery, queries.Answer[queries.JobsView], "Finished jobs."
     ),
-    _query(
+    query(
         "metering",
         "job",
         queries.JobQuery,
         queries.Answer[queries.JobView],
         "One job from history, with its use and cost.",
     ),
-    _query(
+    query(
         "metering",
         "usage",
         queries.UsageQuery,
         queries.Answer[queries.UsageView],
         "GPU time and cost per tenant.",
     ),
-    _query(
+    query(
         "metering",
         "audit",
         queries.MeteringAuditQuery,
