@@ -44,6 +44,7 @@ def step(connection: sa.Connection, now_ms: int) -> bool:
     accounts = {row.budget_id: dict(row._mapping) for row in read_accounts(connection)}
     if not accounts:
         return False
+    before = {budget_id: dict(account) for budget_id, account in accounts.items()}
     if len(rate_some(connection, LEASES_AT_ONCE)) == LEASES_AT_ONCE:
         return True  # a new budget is not told before all it counts is known
     prices = {version.version: version for version in read_versions(connection)}
@@ -54,9 +55,10 @@ def step(connection: sa.Connection, now_ms: int) -> bool:
         settled, over = changed.get(budget_id, ({}, []))
         _count(connection, account, prices, now_ms)
         tell_if_new(connection, account, settled, over)
-        connection.execute(
-            sa.update(_accounts).where(_accounts.c.budget_id == budget_id).values(**account)
-        )
+        if account != before[budget_id]:
+            connection.execute(
+                sa.update(_accounts).where(_accounts.c.budget_id == budget_id).values(**account)
+            )
     return len(grants) == GRANTS_AT_ONCE
 
 
