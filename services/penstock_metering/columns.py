@@ -21,7 +21,8 @@ def integer(name: str, *, key: bool = False, unknown: bool = False) -> Column[in
 
 
 def table(name: str, *parts: Column[str] | Column[int] | Index, with_rowid: bool = False) -> Table:
-    """Without a rowid a row lives in its key's order; wide rows (jobs) are better off with one."""
+    """Without a rowid a row lives in its key's order. With one, rows lie as they came, which spares
+    what is written often (segments) and what is wide (jobs)."""
     return Table(name, metadata, *parts, sqlite_with_rowid=with_rowid)
 
 

@@ -87,6 +87,7 @@ raw_segments = table(
     integer("seq", key=True),
     integer("batch_number"),
     text("payload"),
+    with_rowid=True,
 )
 """Segments as their agents sent them. The key is what a segment's derived id is made of. `payload`
 is empty where it is no longer kept."""
@@ -105,6 +106,7 @@ ledger_lines = table(
     integer("energy_mj", unknown=True),
     integer("used_milli_ms", unknown=True),
     Index("ledger_lines_batch", "batch_number"),
+    with_rowid=True,
 )
 """One segment on one device, or on the host's processors when `device` is empty; what the device
 drew and did meanwhile, where that was measured."""

@@ -43,6 +43,7 @@ def test_use_and_prices_of_an_earlier_ledger_are_rated_as_they_were(tmp_path: Pa
     database.close()
     ledger = Ledger(tmp_path)
     ledger.ingest.change(rate_all)
+    assert ledger.contents()["raw_segments"] == [(7, JOB, 0, 0, 1, "{}")]
     lines = ledger.library.usage(UsageQuery()).lines
     assert [(line.sku, line.quantity, line.cost_micro, line.currency) for line in lines] == [
         ("gpu/H100", 500 * HOUR_MS, 1_000_000, "EUR"),

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from penstock_metering.migrations.notation import make_tables
+from penstock_metering.migrations.versions.first_tables import TABLES
 
 revision = "0004"
 down_revision = "0003"
@@ -15,12 +16,25 @@ depends_on = None
 
 def upgrade() -> None:
     """Each subject matter in a function of its own, as in the modules `schema_*`."""
+    _by_arrival()
     _measured()
     _prices()
     _costs()
     _device_time()
     _bills()
     _budgets()
+
+
+def _by_arrival() -> None:
+    """SQLite keeps segments and lines as they come, not by lease: a minute of a fleet changes the
+    end of the file and not all of it. PostgreSQL does so anyway."""
+    if op.get_bind().dialect.name != "sqlite":
+        return
+    for name in ("raw_segments", "ledger_lines"):
+        op.rename_table(name, f"{name}_by_lease")
+        make_tables({name: TABLES[name]}, with_rowid=(name,))
+        op.execute(f"INSERT INTO {name} SELECT * FROM {name}_by_lease ORDER BY batch_number")
+        op.drop_table(f"{name}_by_lease")
 
 
 def _measured() -> None:
