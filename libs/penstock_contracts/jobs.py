@@ -7,7 +7,7 @@ or run.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,7 @@ from penstock_contracts.asks import (
     Text,
     asks_fault,
 )
-from penstock_contracts.bounds import CONTROL, NODE_LABELS_MAX, Label, Name
+from penstock_contracts.bounds import CONTROL, NODE_LABELS_MAX, Instant, Label, Name
 from penstock_contracts.ids import ENV_NAME, is_ulid
 from penstock_contracts.prices import Tier
 from penstock_contracts.work import (
@@ -52,6 +52,8 @@ SECONDS_MAX = 366 * 86_400
 Seconds = Annotated[int, Meta(ge=1, le=SECONDS_MAX)]
 Project = Annotated[str, Meta(max_length=63, pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*)?$(?!\n)")]
 """A token, or empty."""
+PoolName = Annotated[str, Meta(max_length=63, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$(?!\n)")]
+CheckpointSignal = Literal["", "SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"]
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,7 +81,12 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `private_tmp`, `inputs`, `outputs` and `secrets`.
 
     Who pays: the tenant, for `project` where it names one of its own; at the price of its `tier`,
-    "" = `on_demand`. Work of tier `spot` is ended first where a budget says so.
+    "" = `on_demand`. Work of tier `spot` is ended first where a budget says so, and yields first.
+
+    In line: in `pool`, "" = the first one. By `deadline_ms` it should have ended: it goes first as
+    that comes near. Where it has to yield, `checkpoint_signal` is sent instead of SIGTERM; it may
+    save its work until `grace_s` are over, and is run again. `checkpoint_s`: at the latest so often
+    it saves its work by itself; "" and None = what it has done is lost when it yields.
     """
 
     job_id: str
@@ -117,6 +124,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpu_enforced: bool = False
     project: Project = ""
     tier: Tier = ""
+    pool: PoolName = ""
+    deadline_ms: Instant | None = None
+    checkpoint_signal: CheckpointSignal = ""
+    checkpoint_s: Seconds | None = None
 
     def resolved(self, alternative: int) -> JobSpec:
         """What runs when that alternative is taken (0 = the spec's own): no choice is left, a

@@ -21,6 +21,12 @@ from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Rendezvous
 from penstock_contracts.node_images import NodeForgotten as NodeForgotten
 from penstock_contracts.node_images import NodeImaged as NodeImaged
+from penstock_contracts.queue_facts import HeadHeld as HeadHeld
+from penstock_contracts.queue_facts import HeadPassed as HeadPassed
+from penstock_contracts.queue_facts import JobsWoken as JobsWoken
+from penstock_contracts.queue_facts import PlaceGivenUp as PlaceGivenUp
+from penstock_contracts.queue_facts import PlaceKept as PlaceKept
+from penstock_contracts.queue_facts import PolicySet as PolicySet
 from penstock_contracts.work import StoredOutput
 
 ENTRY_BYTES_MAX = 512 * 1024
@@ -273,4 +279,10 @@ JobFact = (
     | BudgetNoted
     | RatesNoted
     | DemandNoted
+    | PolicySet
+    | PlaceKept
+    | PlaceGivenUp
+    | HeadHeld
+    | HeadPassed
+    | JobsWoken
 )

@@ -34,6 +34,7 @@ from penstock_contracts.message_type import (
 )
 from penstock_contracts.money_messages import MONEY
 from penstock_contracts.questions import QUESTIONS
+from penstock_contracts.queue_messages import QUEUE
 
 MESSAGES: tuple[MessageType, ...] = (
     MessageType(
@@ -269,6 +270,7 @@ MESSAGES: tuple[MessageType, ...] = (
     ),
     *QUESTIONS,
     *MONEY,
+    *QUEUE,
     *DEPOT,
 )
 
