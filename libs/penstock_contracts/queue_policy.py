@@ -101,13 +101,19 @@ class QueuePolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class PolicyFault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is wrong, and where: `part` of the policy, the entry's `index` there, and its field."""
+    """What is wrong, and where: `part` of the policy ("" = all of it), the entry's `index` there,
+    and its field."""
 
     code: str
     sentence: str
     part: str
     index: int
     field: str = ""
+
+    @property
+    def path(self) -> str:
+        """`quotas[3].weight`."""
+        return f"{self.part}[{self.index}].{self.field}".rstrip(".") if self.part else self.field
 
 
 class PolicyVersion(msgspec.Struct, frozen=True, omit_defaults=True):
