@@ -39,7 +39,8 @@ class PlaceKept(
 ):
     """A waiting job is to have this place: nothing that may still be there at `at_ms` is put into
     it. `cause`: `preemption` (the attempts `victims` are asked to end in the same entry), or
-    `backfill`. A job has one place at most; a new one stands instead of it."""
+    `backfill` (the jobs `awaits` are expected to end by themselves). A job has one place at most; a
+    new one stands instead of it."""
 
     job_id: str
     ranks: tuple[KeptRank, ...]
@@ -47,6 +48,7 @@ class PlaceKept(
     cause: str
     alternative: Number = 0
     victims: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
 
 
 class PlaceGivenUp(
