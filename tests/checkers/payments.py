@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock_contracts.allowances import BudgetNoted, LeasesPaid
-from penstock_contracts.budgets import STOP, BudgetState, grant_key
+from penstock_contracts.budgets import GPU_TIME, STOP, BudgetState, grant_key
 from penstock_contracts.journal import LeaseGranted
 from tests.checkers.history import History
 from tests.checkers.leases import facts_of
@@ -47,8 +47,16 @@ class Purse(msgspec.Struct, kw_only=True):
             max(0, amount - self.settled.get(key, 0)) for key, amount in self.reserved.items()
         )
 
+    @property
+    def rounding(self) -> int:
+        """The sum of what was spent of attempts is rounded up once, each for itself: the sum may
+        grow by less than one for each while what is told of it stays the same."""
+        if self.state.unit == GPU_TIME or self.state.prepaid:
+            return 0
+        return sum(1 for key in self.reserved if self.settled.get(key, 0))
+
     def note(self, state: BudgetState) -> None:
-        promised = min(self.limit, self.state.spent + self.open)
+        promised = min(self.limit, self.state.spent + self.open + self.rounding)
         self.state, self.limit = state, max(state.limit, promised)
         for key, amount in state.settled.items():
             self.settled[key] = max(amount, self.settled.get(key, 0))

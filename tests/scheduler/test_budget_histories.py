@@ -7,6 +7,7 @@ much is paid for and enforce only that. What really ran is counted apart from al
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -68,15 +69,17 @@ class Histories(RuleBasedStateMachine):
 
     def cost(self, attempt: Attempt, ran_ms: int) -> int:
         """Of what an attempt has used, as a ledger rounds it."""
+        return ceil(self.exact_cost(attempt, ran_ms))
+
+    def exact_cost(self, attempt: Attempt, ran_ms: int) -> Fraction:
         if not self.in_money:
-            return attempt.gpus * 1_000 * ran_ms
+            return Fraction(attempt.gpus * 1_000 * ran_ms)
         billed = billed_ms(ran_ms, PRICE) if ran_ms else 0
-        exact = Fraction(attempt.gpus * 1_000 * billed * PRICE.micro, QUANTITY_PER_UNIT["gpu_hour"])
-        return -(-exact.numerator // exact.denominator)
+        return Fraction(attempt.gpus * 1_000 * billed * PRICE.micro, QUANTITY_PER_UNIT["gpu_hour"])
 
     def tell(self, **fields: Any) -> None:
-        """What the ledger has read so far."""
-        spent = sum(self.cost(one, one.read_ms) for one in self.attempts.values())
+        """What the ledger has read so far: in all it rounds once."""
+        spent = ceil(sum(self.exact_cost(one, one.read_ms) for one in self.attempts.values()))
         unit = "micro" if self.in_money else "gpu_milli_ms"
         currency = "USD" if self.in_money else ""
         self.mesh.budget(unit=unit, currency=currency, limit=self.limit, spent=spent, **fields)
@@ -191,9 +194,11 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "mesh"):
             return
         budget = self.mesh.core.state.budgets.by_id["b"]
-        used = sum(self.cost(one, one.ran_ms(self.mesh.now_ns)) for one in self.attempts.values())
+        used = sum(
+            self.exact_cost(one, one.ran_ms(self.mesh.now_ns)) for one in self.attempts.values()
+        )
         promised = sum(
-            self.cost(one, one.paid_ms if one.ended_ns is None else one.ran_ms(0))
+            self.exact_cost(one, one.paid_ms if one.ended_ns is None else one.ran_ms(0))
             for one in self.attempts.values()
         )
         assert used <= promised <= budget.limit

@@ -224,3 +224,21 @@ def test_a_budget_of_which_more_is_spent_than_it_holds_promises_nothing_more() -
     (refused,) = ledger.submit(a_job(gpus=1))
     assert refused.items[0].refusal.code == "over_budget"
     assert "5 GPU-h of 1 GPU-h are spent" in refused.items[0].refusal.message
+
+
+def test_what_is_spent_of_several_attempts_is_rounded_once_and_passes_no_limit() -> None:
+    """Of three attempts 66.3, 10.3 and 5.3 are spent, then 66.9, 10.9 and 5.9: what is told of each
+    stays the same, the sum grows. Meanwhile nobody else may have what seems to be left."""
+    ledger = Ledger()
+    ledger.rates(a_price(), a_price("cpu", micro=1, version=2, unit="cpu_hour"))
+    jobs = [a_job(n, gpus=1) for n in (1, 2, 3)]
+    limit = 3 * 133_335  # 240 s of each
+    ledger.budget(unit="micro", currency="USD", limit=limit)
+    ledger.submit(*jobs)
+    assert [grant.reserved for grant in ledger.grants()] == [{"b": 133_335}] * 3
+    settled = dict(zip(map(ledger.key, jobs), (67, 11, 6), strict=True))
+    ledger.budget(unit="micro", currency="USD", limit=limit, spent=82, settled=settled)
+    ledger.submit(a_job(4))
+    ledger.budget(unit="micro", currency="USD", limit=limit, spent=84, settled=settled)
+    budget = ledger.core.state.budgets.by_id["b"]
+    assert budget.state.spent + budget.held <= budget.limit == limit

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from penstock_contracts.budgets import END_PREEMPTIBLE, STOP, WARN, BudgetState
+from penstock_contracts.budgets import END_PREEMPTIBLE, GPU_TIME, STOP, WARN, BudgetState
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.prices import PriceVersion
 from penstock_scheduler.core.purse import Purse
@@ -39,19 +39,29 @@ class Hold(msgspec.Struct):
         """May still be spent."""
         return max(0, self.reserved - self.settled)
 
+    @property
+    def is_partly_spent(self) -> bool:
+        return self.settled > 0
+
 
 class Budget(msgspec.Struct, kw_only=True):
     """One budget. `limit`: what may be spent and reserved together; `state.limit` is what is asked
-    for. `held`: the open parts of all holds."""
+    for. `held`: the open parts of all holds; `partly_spent`: how many are settled in part."""
 
     state: BudgetState
     limit: int
     holds: dict[str, Hold] = {}
     held: int = 0
+    partly_spent: int = 0
 
     @property
     def left(self) -> int:
-        return self.limit - self.state.spent - self.held
+        return self.limit - self.committed
+
+    @property
+    def committed(self) -> int:
+        """The most that is spent once all that is reserved is used up."""
+        return self.state.spent + self.held + _rounding(self.state, self.partly_spent)
 
     @property
     def stops(self) -> bool:
@@ -66,9 +76,9 @@ class Budget(msgspec.Struct, kw_only=True):
         hold = self.holds.get(key)
         if hold is None:
             hold = self.holds[key] = Hold(0, since=seq)
-        self.held -= hold.open
+        self._count(hold, -1)
         hold.reserved = max(hold.reserved, amount)
-        self.held += hold.open
+        self._count(hold, 1)
 
     def note(self, state: BudgetState) -> None:
         """Takes over what the ledger says, but for the limit."""
@@ -76,23 +86,34 @@ class Budget(msgspec.Struct, kw_only=True):
         for key, amount in state.settled.items():
             hold = self.holds.get(key)
             if hold is not None:
-                self.held -= hold.open
+                self._count(hold, -1)
                 hold.settled = max(hold.settled, amount)
-                self.held += hold.open
+                self._count(hold, 1)
         for key in self._over(state):
-            self.held -= self.holds.pop(key).open
+            self._count(self.holds.pop(key), -1)
 
-    def committed_after(self, state: BudgetState) -> int:
-        """What would be spent and reserved once `state` is noted. Changes nothing."""
-        held = self.held
-        for key, amount in state.settled.items():
+    def limit_after(self, state: BudgetState) -> int:
+        """The limit once `state` is noted: what was promised before stands. Changes nothing."""
+        held, partly_spent = self.held, self.partly_spent
+        over = set(self._over(state))
+        for key in {**dict.fromkeys(state.settled), **dict.fromkeys(over)}:
             hold = self.holds.get(key)
-            if hold is not None:
-                held += Hold(hold.reserved, max(hold.settled, amount)).open - hold.open
-        for key in self._over(state):
-            hold = self.holds[key]
-            held -= Hold(hold.reserved, max(hold.settled, state.settled.get(key, 0))).open
-        return state.spent + held
+            if hold is None:
+                continue
+            held -= hold.open
+            partly_spent -= hold.is_partly_spent
+            if key not in over:
+                then = Hold(hold.reserved, max(hold.settled, state.settled[key]))
+                held += then.open
+                partly_spent += then.is_partly_spent
+        promised = state.spent + held
+        if promised <= state.limit:
+            return state.limit
+        return promised + _rounding(state, partly_spent)
+
+    def _count(self, hold: Hold, sign: int) -> None:
+        self.held += sign * hold.open
+        self.partly_spent += sign * hold.is_partly_spent
 
     def _over(self, state: BudgetState) -> list[str]:
         """The holds that a state ends."""
@@ -102,6 +123,12 @@ class Budget(msgspec.Struct, kw_only=True):
             read_to = state.jobs_seq
             over += [k for k, h in self.holds.items() if k not in ended and h.since <= read_to]
         return over
+
+
+def _rounding(state: BudgetState, partly_spent: int) -> int:
+    """What has been spent of an attempt so far is told rounded up, and so is the sum of all: it may
+    still grow by less than one for each, while what is open of it stays the same."""
+    return 0 if state.unit == GPU_TIME or state.prepaid else partly_spent
 
 
 class Kept(msgspec.Struct, kw_only=True):

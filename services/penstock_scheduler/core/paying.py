@@ -64,7 +64,7 @@ def decide_heard(state: State, fact: BudgetFact) -> list[JobFact]:
     if fact.acts == STOP:
         is_same = known is not None and known.state.tenant == fact.tenant
         before = known if known is not None and is_same else Budget(state=fact, limit=limit)
-        limit = max(limit, before.committed_after(fact))
+        limit = before.limit_after(fact)
     return [BudgetNoted(fact, min(limit, BIGINT_MAX))]
 
 

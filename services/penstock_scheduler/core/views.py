@@ -150,6 +150,8 @@ def findings(state: State) -> list[Finding]:
     for budget_id, budget in sorted(state.budgets.by_id.items()):
         if budget.held != sum(hold.open for hold in budget.holds.values()):
             found.append(Finding("budget_miscounted", f"budget {budget_id} holds {budget.held}"))
+        if budget.partly_spent != sum(hold.is_partly_spent for hold in budget.holds.values()):
+            found.append(Finding("budget_miscounted", f"of {budget_id} {budget.partly_spent} run"))
         if budget.stops and budget.state.spent + budget.held > budget.limit:
             over = budget.state.spent + budget.held - budget.limit
             found.append(Finding("budget_passed", f"{over} too much of {budget_id} are promised"))
