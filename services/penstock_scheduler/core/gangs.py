@@ -8,6 +8,8 @@ know which nodes are closed to the job, nor who is next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from penstock_contracts.asks import LINK, NODE
@@ -22,6 +24,7 @@ from penstock_scheduler.core.domains import (
     find_places,
     usable_kinds,
 )
+from penstock_scheduler.core.packing.fleet import Fleet
 from penstock_scheduler.core.packing.layout import CPU, FREE, KIND, MILLI, ORDER, SLOTS, Array
 from penstock_scheduler.core.packing.packer import NOBODY, Packer
 from penstock_scheduler.core.state import Node, Shape
@@ -44,14 +47,26 @@ def place_gang(
 
     `closed`: columns of the packer's fleet that the job must not use.
     """
-    fleet = packer.fleet
+    search = search_of(shape, packer.fleet, topology, closed)
+    return place_together(search, nodes, lambda places: packer.values(search.pack, places.columns))
+
+
+def search_of(shape: Shape, fleet: Fleet, topology: Topology, closed: Array) -> Search:
+    """What is asked of a fleet, which may be one that is only thought of."""
     layout = topology.layout(fleet) if shape.near or shape.spread else NOWHERE
-    search = Search(shape, pack_shape(shape), fleet, layout, closed)
+    return Search(shape, pack_shape(shape), fleet, layout, closed)
+
+
+def place_together(
+    search: Search, nodes: dict[str, Node], values_of: Callable[[Places], Array]
+) -> tuple[RankPlacement, ...] | None:
+    """Places for all ranks in the fleet of the search, or None. `values_of`: what they are worth;
+    the most is best."""
     found = find_places(search)
     if found is None:
         return None
     level, places, able = found
-    values = packer.values(search.pack, places.columns)
+    values = values_of(places)
     if level == NODE:
         domain = int(places.domains[_first(search, places, values, places.domains, able)])
     else:

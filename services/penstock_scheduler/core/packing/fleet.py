@@ -112,6 +112,13 @@ class Fleet:
         """A node as it is now."""
         return room_in(self.columns[name], self.nodes, self.devices, self.kinds)
 
+    def copy(self) -> Fleet:
+        """Other arrays with the same in them; nodes neither come nor go there."""
+        other = Fleet.__new__(Fleet)
+        other.__dict__.update(self.__dict__)
+        other.nodes, other.devices = self.nodes.copy(), self.devices.copy()
+        return other
+
     def models(self) -> dict[str, int]:
         """Usable devices by model, whatever is on them."""
         kinds, numbers = np.unique(self.devices[KIND], return_counts=True)
