@@ -71,8 +71,8 @@ class Shortfall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a job is where it is. `code` is stable: `waiting_for_devices`, `waiting_behind`,
-    `waiting_for_budget`, `no_nodes`, `no_schedulable_node`, `running`, `preparing`, `stopping`,
-    `finished`. `sentence` is for a person.
+    `waiting_for_budget`, `resting`, `no_nodes`, `no_schedulable_node`, `running`, `preparing`,
+    `stopping`, `finished`. `sentence` is for a person.
 
     `alternative`: of a job that has its places, which of its choices they are; 0 = its own.
     `considered`: nodes that could take one rank, the best of which are `places`, as of `as_of`:

@@ -21,9 +21,11 @@ class NodeImaged(
     """What the scheduler took from NODES about a node: enough to place on it, or why not to.
 
     `refusals`: how often in a row its agent has declined work, last at `refused_ns`; `resting`: it
-    gets none until it has rested from that. `links`: the link domain of each device, parallel to
-    `devices`, "" = not known; empty when none is known. `offers`: what the node can do beyond
-    running a program. `closed`: why it takes no new work now, as it says itself.
+    gets none until it has rested from that. `failing`: that was not declined, but the work of
+    several tenants failed there; then only work that succeeds, or lasts, makes it whole. `links`:
+    the link domain of each device, parallel to `devices`, "" = not known; empty when none is known.
+    `offers`: what the node can do beyond running a program. `closed`: why it takes no new work now,
+    as it says itself.
     """
 
     node: str
@@ -45,6 +47,7 @@ class NodeImaged(
     links: tuple[str, ...] = ()
     offers: tuple[str, ...] = ()
     closed: str = ""
+    failing: bool = False
 
 
 class NodeForgotten(msgspec.Struct, frozen=True, tag="node_forgotten", tag_field="fact"):

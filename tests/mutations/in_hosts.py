@@ -35,7 +35,7 @@ IN_HOSTS = (
     ),
     Mutation(
         name="a job fails with its device",
-        file="services/penstock_scheduler/core/reports.py",
+        file="services/penstock_scheduler/core/conclusions.py",
         old="    spared = decisive.reason == DEVICE_FAILED and",
         new='    spared = decisive.reason == "declined" and',
         breaks="a job without retries ends where another device would have done",

@@ -94,14 +94,14 @@ IN_SCHEDULER = (
     ),
     Mutation(
         name="retry without a new attempt",
-        file=f"{_SCHEDULER}/core/fold.py",
-        old="        job.attempt = fact.attempt + 1\n",
-        new="        job.attempt = fact.attempt\n",
+        file=f"{_SCHEDULER}/core/ending_folds.py",
+        old="    job.attempt = fact.attempt + 1\n",
+        new="    job.attempt = fact.attempt\n",
         breaks="one attempt runs twice",
     ),
     Mutation(
         name="one retry too many",
-        file=f"{_SCHEDULER}/core/reports.py",
+        file=f"{_SCHEDULER}/core/conclusions.py",
         old="    if spared or job.retries_used < job.spec.retries:\n",
         new="    if spared or job.retries_used <= job.spec.retries:\n",
         breaks="a job runs more often than its tenant allowed",

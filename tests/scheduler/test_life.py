@@ -160,9 +160,9 @@ def test_a_job_that_every_agent_declines_fails_in_the_end() -> None:
     driver.submit(job)
     for _ in range(10):
         while not driver.core.state.leases:
-            driver.tick()  # both have refused, and rest
+            driver.tick()  # both have refused, and rest, as does the job
         driver.report(Declined, job, code="disk_full", message="no space")
-    assert finish(driver).reason == "declined"
+    assert finish(driver).reason == "cannot_start"
 
 
 def test_an_attempt_stopped_with_its_node_is_put_back_without_using_a_retry() -> None:

@@ -11,8 +11,8 @@ from penstock_contracts.leases import Declined, Prepared, Started
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.queue.resting_jobs import TRIES_MAX
 from penstock_scheduler.core.reasons import Reasons
-from penstock_scheduler.core.reports import DECLINES_MAX
 from penstock_scheduler.core.resting import REST_NS_FIRST, REST_NS_MAX, rest_ns
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
@@ -277,13 +277,13 @@ def test_a_job_that_waits_for_a_node_goes_on_when_that_is_removed_with_nothing_o
 def test_a_job_that_the_only_node_for_it_always_refuses_fails_and_says_why() -> None:
     driver, job = Driver(a_node("large", 8), a_node("small", 2)), a_job(gpus=8)
     driver.submit(job)
-    for _ in range(DECLINES_MAX):
+    for _ in range(TRIES_MAX):
         assert len(driver.core.state.jobs[job.job_id].avoid) <= 1
         driver.report(Declined, job, code="disk_full", message="no space")
         driver.tick(REST_NS_MAX / SECOND_NS)
     (end,) = [fact for fact in driver.facts if isinstance(fact, journal.JobFinished)]
     assert (end.state, end.reason, end.message) == (
         "failed",
-        "declined",
-        "large: no space (disk_full)",
+        "cannot_start",
+        "10 attempts in a row could not be started; the last one: large: no space (disk_full)",
     )

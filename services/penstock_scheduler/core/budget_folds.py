@@ -55,7 +55,7 @@ def budget_noted(state: State, fact: BudgetNoted, seq: int, now_ns: int) -> None
 def pay_anew(state: State, tenant: str) -> None:
     """Other budgets act for the tenant than before."""
     for job_id, job in state.jobs.items():
-        if job.tenant != tenant:
+        if job.tenant != tenant or job_id in state.resting:
             continue
         if job.state == QUEUED:
             state.line.remove(job_id)

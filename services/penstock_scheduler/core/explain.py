@@ -14,6 +14,7 @@ from penstock_contracts.journal import NodeImaged
 from penstock_scheduler.core.affording import why_unpaid
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import fits_elsewhere, place, without_refusals
+from penstock_scheduler.core.queue.resting_jobs import TRIES_MAX
 from penstock_scheduler.core.reasons import Reason, Reasons, considered_now
 from penstock_scheduler.core.state import Job, Shape, shape_of
 from penstock_scheduler.core.waits import free_in_words, needs_of, obstacles_of, would_do
@@ -22,7 +23,7 @@ from penstock_scheduler.core.waits import free_in_words, needs_of, obstacles_of,
 def explain(state: State, job: Job, reasons: Reasons, now_ns: int = 0) -> Explanation:
     """The explanation of a live job. `reasons`: those of the decisions made lately."""
     if job.state == QUEUED:
-        return _unpaid(state, job, now_ns) or _waiting(state, job)
+        return _resting(job, now_ns) or _unpaid(state, job, now_ns) or _waiting(state, job)
     nodes = ", ".join(sorted({rank.node for rank in job.ranks}))
     if job.stop_reason:
         ended = sum(rank.exited is not None for rank in job.ranks)
@@ -70,12 +71,28 @@ def _explanation(
     )
 
 
+def _resting(job: Job, now_ns: int) -> Explanation | None:
+    if job.rests_until_ns is None:
+        return None
+    left_s = max(0, -(-(job.rests_until_ns - now_ns) // 1_000_000_000))
+    why = f"; the last one: {job.trouble}" if job.trouble else ""
+    sentence = (
+        f"resting for another {left_s} s: {job.failed_starts} attempts in a row could not be "
+        f"started, and at {TRIES_MAX} it is given up{why}"
+    )
+    return _explanation(job, "resting", sentence, _needed(job.shape))
+
+
+def _needed(shape: Shape) -> str:
+    return " or ".join(needs_of(option) for option in (shape, *shape.alternatives))
+
+
 def _unpaid(state: State, job: Job, now_ns: int) -> Explanation | None:
     why = why_unpaid(state, job, now_ns)
     if why is None:
         return None
     shape = job.shape
-    needed = " or ".join(needs_of(option) for option in (shape, *shape.alternatives))
+    needed = _needed(shape)
     position = state.line.position(job.spec.job_id)
     sentence = f"waiting to be paid for: {why}"
     return _explanation(job, "waiting_for_budget", sentence, needed, "", position)
@@ -83,7 +100,7 @@ def _unpaid(state: State, job: Job, now_ns: int) -> Explanation | None:
 
 def _waiting(state: State, job: Job) -> Explanation:
     shape = job.shape
-    needed = " or ".join(needs_of(option) for option in (shape, *shape.alternatives))
+    needed = _needed(shape)
     position = state.line.position(job.spec.job_id)
     if not state.nodes:
         return _explanation(
@@ -129,6 +146,8 @@ def _closed_because(image: NodeImaged) -> str:
         return "cordoned"
     if image.closed:
         return image.closed
+    if image.failing:
+        return "resting, as the work of several tenants failed there"
     if image.refusals:
         return "resting after it refused work"
     return str(image.liveness)

@@ -12,6 +12,7 @@ import msgspec
 from penstock_contracts.journal import (
     JobFact,
     JobIdsForgotten,
+    JobsWoken,
     NodeForgotten,
     NodeImaged,
     RankReleased,
@@ -106,6 +107,7 @@ def image_of(description: NodeDescription, before: NodeImaged | None) -> NodeIma
         refusals=before.refusals,
         refused_ns=before.refused_ns,
         resting=before.resting,
+        failing=before.failing,
     )
 
 
@@ -140,11 +142,13 @@ def decide_tick(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
     """What time alone causes: overdue drains, lost contact, impossible jobs, forgotten ids."""
     facts: list[JobFact] = []
     for name in sorted(state.nodes):
-        facts += resting.rested(state.nodes[name], now_ns)
+        facts += resting.rested(state.nodes[name], state.jobs, now_ns)
         image = state.nodes[name].image
         if image.drain_deadline_ns is not None and now_ns >= image.drain_deadline_ns:
             facts += _stop_all_on(state, name)
     facts += _lost_contact(state, tick, now_ns)
+    if woken := state.resting.due(now_ns):
+        facts.append(JobsWoken(woken))
     facts += decide_payers(state, now_ns)
     facts += decide_impossible(state, now_ns)
     facts += decide_demand(state)

@@ -13,27 +13,24 @@ from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.ids import ulid
-from penstock_contracts.jobs import PLACED, PREPARING, QUEUED, RUNNING, TRANSITIONS
-from penstock_scheduler.core import budget_folds, node_folds
+from penstock_contracts.jobs import PLACED, PREPARING, RUNNING, TRANSITIONS
+from penstock_scheduler.core import budget_folds, ending_folds, node_folds
 from penstock_scheduler.core.budgets import Budgets
 from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.expectation import Expectation
+from penstock_scheduler.core.failing import Failing
 from penstock_scheduler.core.leases import leases_of
 from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.queue.resting_jobs import RestingJobs
 from penstock_scheduler.core.state import (
-    DEVICE_FAILURES_MAX,
     Job,
     Lease,
     LeaseId,
     Node,
     Rank,
     Shape,
-    is_failure,
 )
 from penstock_scheduler.core.touches import Touches
-
-UNFIT_REASONS = ("declined", "device_failed")
-"""What ends so is tried on other nodes first."""
 
 
 class State:
@@ -59,6 +56,8 @@ class State:
         self.touches = Touches()
         self.capacity = capacity or Capacity()
         self.homeless: dict[str, dict[LeaseId, None]] = {}
+        self.resting = RestingJobs()
+        self.failing = Failing()
 
     # -- asked by decisions
     def digest_of(self, job_id: str) -> str | None:
@@ -109,13 +108,13 @@ class State:
         self.expectation.see(self.enqueue(job))
 
     def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
+        job = self.job_of(fact.job_id)
         self.expectation.unsee(job.shape)
         self.end(job, "rejected")
 
     def _lease_granted(self, fact: journal.LeaseGranted, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
-        self._move(job, PLACED)
+        job = self.job_of(fact.job_id)
+        self.move(job, PLACED)
         self.line.remove(fact.job_id)
         job.lease_seq, job.placed_ns = seq, now_ns
         job.alternative = fact.alternative
@@ -125,37 +124,26 @@ class State:
         budget_folds.granted(self, job, fact)
 
     def _attempt_preparing(self, fact: journal.AttemptPreparing, seq: int, now_ns: int) -> None:
-        self._move(self._job(fact.job_id), PREPARING)
+        self.move(self.job_of(fact.job_id), PREPARING)
 
     def _rank_prepared(self, fact: journal.RankPrepared, seq: int, now_ns: int) -> None:
-        rank = self._job(fact.job_id).ranks[fact.rank]
+        rank = self.job_of(fact.job_id).ranks[fact.rank]
         rank.prepared, rank.rendezvous = True, fact.rendezvous
 
     def _gang_ready(self, fact: journal.GangReady, seq: int, now_ns: int) -> None:
-        for lease in self.leases_of(self._job(fact.job_id)):
+        for lease in self.leases_of(self.job_of(fact.job_id)):
             lease.ready = fact.rendezvous
             self.touches.lease(lease)
 
     def _rank_started(self, fact: journal.RankStarted, seq: int, now_ns: int) -> None:
-        self._job(fact.job_id).ranks[fact.rank].started = True
+        self.job_of(fact.job_id).ranks[fact.rank].started = True
 
     def _attempt_running(self, fact: journal.AttemptRunning, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
-        self._move(job, RUNNING)
-        job.started_ms, job.declines = fact.at_ms, 0
+        job = self.job_of(fact.job_id)
+        self.move(job, RUNNING)
+        job.started_ms, job.failed_starts, job.trouble = fact.at_ms, 0, ""
         for rank in job.ranks:
             rank.started = True
-
-    def _rank_exited(self, fact: journal.RankExited, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
-        job.ranks[fact.rank].exited = fact
-        for stream, size in fact.log_bytes.items():
-            job.log_bytes[f"{fact.attempt}.{fact.rank}.{stream}"] = size
-        if job.first_failure is None and not job.stop_reason and is_failure(fact):
-            job.first_failure = fact.rank
-        job.declines += fact.reason == "declined"
-        if fact.reason in UNFIT_REASONS:
-            job.avoid = tuple(sorted({*job.avoid, job.ranks[fact.rank].node}))
 
     def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
         lease = self.leases.pop((fact.job_id, fact.attempt, fact.rank), None)
@@ -171,36 +159,16 @@ class State:
         self.line.reconsider(node)
 
     def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
-        self._job(fact.job_id).stop_reason = fact.reason
-        for lease in self.leases_of(self._job(fact.job_id)):
+        self.job_of(fact.job_id).stop_reason = fact.reason
+        for lease in self.leases_of(self.job_of(fact.job_id)):
             lease.stop_reason = fact.reason
             self.touches.lease(lease)
 
     def _cancel_requested(self, fact: journal.CancelRequested, seq: int, now_ns: int) -> None:
-        self._job(fact.job_id).cancel_reason = fact.reason
-
-    def _attempt_ended(self, fact: journal.AttemptEnded, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
-        self._end_leases(job)
-        self._move(job, QUEUED)
-        if fact.reason == "device_failed" and job.device_failures < DEVICE_FAILURES_MAX:
-            job.device_failures += 1
-        else:
-            job.retries_used += fact.outcome in ("failed", "lost")
-        if fact.outcome == "failed" or fact.reason == "declined":
-            self.order += 1  # it has had its turn: those that wait go first
-            job.order = self.order
-        if fact.reason not in UNFIT_REASONS or len(job.avoid) >= len(self.nodes):
-            job.avoid = ()
-        job.drop_old_sizes()
-        job.attempt = fact.attempt + 1
-        job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
-        job.alternative, job.stop_reason, job.first_failure = 0, "", None
-        self.payers.pop(fact.job_id, None)
-        self.enqueue(job)
+        self.job_of(fact.job_id).cancel_reason = fact.reason
 
     def _job_finished(self, fact: journal.JobFinished, seq: int, now_ns: int) -> None:
-        job = self._job(fact.job_id)
+        job = self.job_of(fact.job_id)
         if fact.state not in TRANSITIONS[job.state] and not fact.lost_before:
             raise InvariantError(f"job {fact.job_id} cannot go from {job.state} to {fact.state}")
         self.end(job, fact.state)
@@ -215,13 +183,13 @@ class State:
         self.capacity.expect(self.expectation.fold(fact))
 
     # -- parts
-    def _job(self, job_id: str) -> Job:
+    def job_of(self, job_id: str) -> Job:
         job = self.jobs.get(job_id)
         if job is None:
             raise InvariantError(f"a fact speaks of job {job_id}, which is not live")
         return job
 
-    def _move(self, job: Job, state: str) -> None:
+    def move(self, job: Job, state: str) -> None:
         if state not in TRANSITIONS[job.state]:
             raise InvariantError(f"job {job.spec.job_id} cannot go from {job.state} to {state}")
         job.state = state
@@ -230,16 +198,24 @@ class State:
         """In line, with whoever pays for it. Returns its shape there."""
         return self.line.add(job, self.budgets.purse_of(job.tenant, job.spec, job.attempt))
 
+    def wait(self, job: Job) -> None:
+        """In line, or at rest for as long as it is to rest."""
+        if job.rests_until_ns is None:
+            self.enqueue(job)
+        else:
+            self.resting.add(job, job.rests_until_ns)
+
     def end(self, job: Job, state: str) -> None:
         job_id = job.spec.job_id
-        self._end_leases(job)
+        self.end_leases(job)
         self.line.remove(job_id)
+        self.resting.discard(job)
         self.payers.pop(job_id, None)
         del self.jobs[job_id]
         self.remembered[job_id] = job.digest
         self.finished[state] = self.finished.get(state, 0) + 1
 
-    def _end_leases(self, job: Job) -> None:
+    def end_leases(self, job: Job) -> None:
         """What the ended attempt still holds is to end, if it has not."""
         for lease in self.leases_of(job):
             lease.stop_reason = lease.stop_reason or "ended"
@@ -280,11 +256,12 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.GangReady: State._gang_ready,
     journal.RankStarted: State._rank_started,
     journal.AttemptRunning: State._attempt_running,
-    journal.RankExited: State._rank_exited,
+    journal.RankExited: ending_folds.rank_exited,
     journal.RankReleased: State._rank_released,
     journal.StopRequested: State._stop_requested,
     journal.CancelRequested: State._cancel_requested,
-    journal.AttemptEnded: State._attempt_ended,
+    journal.AttemptEnded: ending_folds.attempt_ended,
+    journal.JobsWoken: ending_folds.jobs_woken,
     journal.JobFinished: State._job_finished,
     journal.NodeImaged: node_folds.node_imaged,
     journal.NodeForgotten: node_folds.node_forgotten,

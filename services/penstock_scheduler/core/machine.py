@@ -31,6 +31,7 @@ from penstock_scheduler.core.events import (
     Ticked,
 )
 from penstock_scheduler.core.expectation import Counted
+from penstock_scheduler.core.failing import Failing, Instants
 from penstock_scheduler.core.fleet import decide_node, decide_tick
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
@@ -78,6 +79,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     expected: Counted | None = None
     money: Kept | None = None
     demand: dict[str, int] = {}
+    failing: dict[str, Instants] = {}
 
 
 class SchedulerCore:
@@ -178,6 +180,7 @@ class SchedulerCore:
                 expected=state.expectation.snapshot(),
                 money=state.budgets.keep(),
                 demand=state.demand,
+                failing=state.failing.by_node,
             )
         )
 
@@ -191,9 +194,10 @@ class SchedulerCore:
         for lease in snapshot.leases:
             state.restore_lease(lease)
         state.budgets, state.demand = Budgets(snapshot.money), snapshot.demand
+        state.failing = Failing(snapshot.failing)
         for job in snapshot.jobs:
             if job.state == QUEUED:
-                state.enqueue(job)
+                state.wait(job)
             else:
                 find_payer(state, job)
         state.remembered = snapshot.remembered

@@ -21,6 +21,8 @@ def node_imaged(state: State, fact: NodeImaged, seq: int, now_ns: int) -> None:
     state.nodes[fact.node] = node
     if old is None or old.image.devices != fact.devices:
         state.fleet_changed_ns = now_ns
+    if old is None or old.image.boot_id != fact.boot_id or old.image.failing > fact.failing:
+        state.failing.forget(fact.node)
     node.unheard = old.unheard if old is not None else state.touches.is_on
     for lease_id in old.leases if old is not None else state.homeless.pop(fact.node, {}):
         node.hold(state.leases[lease_id])
@@ -32,6 +34,7 @@ def node_imaged(state: State, fact: NodeImaged, seq: int, now_ns: int) -> None:
 def node_forgotten(state: State, fact: NodeForgotten, seq: int, now_ns: int) -> None:
     """There is no such node any more; leases on it stand until their release is proven."""
     node = state.nodes.pop(fact.node, None)
+    state.failing.forget(fact.node)
     state.capacity.update(fact.node, None)
     state.fleet_changed_ns = now_ns
     state.line.reconsider()

@@ -30,9 +30,9 @@ from penstock_scheduler.core.budgets import (
     refuses,
 )
 from penstock_scheduler.core.charges import Charge, charge_of_job, charge_of_placing
+from penstock_scheduler.core.conclusions import BUDGET, SPOT
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import Placed
-from penstock_scheduler.core.reports import BUDGET, SPOT
 from penstock_scheduler.core.state import Job, Lease, Shape
 
 GAIN_MS_MIN = 10_000

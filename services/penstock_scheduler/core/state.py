@@ -69,7 +69,9 @@ blamed for a device, and one on which devices fail again and again is not to go 
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """A job that has not ended. `order` is its place in line, kept over retries."""
+    """A job that has not ended. `order` is its place in line, kept over retries. `failed_starts`:
+    so many attempts in a row were not started, the last one for `trouble`; it waits outside the
+    line until `rests_until_ns`, None = it does not."""
 
     tenant: str
     spec: JobSpec
@@ -79,7 +81,6 @@ class Job(msgspec.Struct, kw_only=True):
     state: str = QUEUED
     attempt: int = 1
     retries_used: int = 0
-    declines: int = 0
     device_failures: int = 0
     avoid: tuple[str, ...] = ()
     ranks: list[Rank] = []
@@ -91,6 +92,9 @@ class Job(msgspec.Struct, kw_only=True):
     cancel_reason: str | None = None
     first_failure: int | None = None
     log_bytes: dict[str, int] = {}
+    failed_starts: int = 0
+    trouble: str = ""
+    rests_until_ns: int | None = None
 
     @property
     def shape(self) -> Shape:

@@ -156,7 +156,8 @@ def findings(state: State) -> list[Finding]:
             over = budget.state.spent + budget.held - budget.limit
             found.append(Finding("budget_passed", f"{over} too much of {budget_id} are promised"))
     for job_id, job in sorted(state.jobs.items()):
-        if (job.state == QUEUED) != (job_id in state.line):
+        in_line, rests = job_id in state.line, job_id in state.resting
+        if (job.state == QUEUED) != (in_line or rests) or (in_line and rests):
             found.append(
                 Finding("line_broken", f"job {job_id} is {job.state} but its place differs")
             )
