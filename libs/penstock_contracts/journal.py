@@ -197,7 +197,7 @@ class RankReleased(msgspec.Struct, frozen=True, tag="rank_released", tag_field="
 
 
 class StopRequested(msgspec.Struct, frozen=True, tag="stop_requested", tag_field="fact"):
-    """The attempt shall end; `cancelled`, `gang_failed`, `preempted`, `drained`, `budget`."""
+    """The attempt shall end; `cancelled`, `gang_failed`, `budget`, or one of `leases.YIELDS`."""
 
     job_id: str
     attempt: Number

@@ -33,6 +33,9 @@ OutputName = Annotated[str, Meta(pattern=r"^(stdout|stderr)$(?!\n)")]
 PREPARE = "prepare"
 RUN = "run"
 STOP = "stop"
+PREEMPTED, DRAINED, RESERVED = "preempted", "drained", "reserved"
+YIELDS = frozenset({PREEMPTED, DRAINED, RESERVED})
+"""Why work is asked to end that is then run again: it may save what it has done."""
 
 
 class Rendezvous(msgspec.Struct, frozen=True):
@@ -46,12 +49,12 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rank of one attempt on one node, and what should be true of it now.
 
     `phase`: `prepare` (hold, report prepared, wait), `run` (be running), `stop` (end: SIGTERM,
-    after `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of the grant.
-    `devices`: UUIDs. `memory_mib` is reserved, `memory_limit_mib` is what the job may use: None =
-    no limit. `begun`: it has been told to have started, or is of an attempt that is over:
-    who does not know it must not begin it. `paid_ms`: for so much running time, in all, somebody
-    has paid; the host ends the work before it is used up, whoever is alive then. It is only ever
-    raised, None = no such bound.
+    or `stop_signal`, after `grace_s` SIGKILL; `stop_reason` says why). `granted_ns`: server time of
+    the grant. `devices`: UUIDs. `memory_mib` is reserved, `memory_limit_mib` is what the job may
+    use: None = no limit. `begun`: it has been told to have started, or is of an attempt that is
+    over: who does not know it must not begin it. `paid_ms`: for so much running time, in all,
+    somebody has paid; the host ends the work before it is used up, whoever is alive then. It is
+    only ever raised, None = no such bound.
     """
 
     lease_seq: Number
@@ -88,6 +91,7 @@ class LeaseOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     secrets: Secrets = ()
     gpu_enforced: bool = False
     paid_ms: Number | None = None
+    stop_signal: Name = ""
 
     @property
     def key(self) -> str:

@@ -88,6 +88,7 @@ class Effects:
                 key=instruction.key,
                 reason=instruction.reason,
                 grace_s=instruction.grace_s,
+                signal=instruction.signal,
             )
         elif isinstance(instruction, Extend):
             self.link.send(op="paid", key=instruction.key, paid_ms=instruction.paid_ms)

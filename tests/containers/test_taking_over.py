@@ -198,3 +198,20 @@ async def test_a_podman_that_does_not_answer_keeps_no_agent_out(
     await client.start()
     client.shell("p", "exit 6")
     assert client.end_of("p")["code"] == 6
+
+
+async def test_a_container_that_saves_its_work_hears_nothing_else_from_the_next_reaper(
+    client: ContainerClient,
+) -> None:
+    script = f"trap 'echo asked' USR1; trap 'exit 9' TERM; echo on; {WAIT_FOR_GO}; exit 3"
+    client.contain("k", script)
+    client.wait_for("began", "k")
+    client.wait_for_output("k")
+    client.send(op="stop", key="k", reason="preempted", grace_s=60, signal="SIGUSR1")
+    wait_until(lambda: "asked" in client.out("k"), "it is asked to save its work")
+    client.kill_reaper()
+    await client.start()
+    wait_until(lambda: client.out("k").count("asked") == 2, "it is asked again")
+    (client.work / "go").write_text("")
+    end = client.end_of("k")
+    assert (end["code"], end["reason"]) == (3, "preempted")

@@ -238,7 +238,7 @@ def begin_waiting(state: State, at_ns: int, todo: list[Instruction]) -> None:
 def _stop(lease: Lease, reason: str, todo: list[Instruction]) -> None:
     if not lease.stopping:
         lease.stopping = reason
-        todo.append(Stop(lease.key, reason, lease.order.grace_s))
+        todo.append(Stop(lease.key, reason, lease.order.grace_s, lease.order.stop_signal))
 
 
 def _wait(state: State, lease: Lease) -> None:

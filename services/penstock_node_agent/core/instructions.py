@@ -29,11 +29,12 @@ class Spawn(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Have the reaper send SIGTERM, and SIGKILL after `grace_s`."""
+    """Have the reaper send SIGTERM, or `signal`, and SIGKILL after `grace_s`."""
 
     key: str
     reason: str
     grace_s: int
+    signal: str = ""
 
 
 class Extend(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ def _reconcile(
     elif lease.stage in (RUNNING, ENDED) and not known:
         endings.lose(state, lease, todo)
     elif lease.stage in (SPAWNING, RUNNING) and lease.stopping:
-        todo.append(Stop(key, lease.stopping, lease.order.grace_s))
+        todo.append(Stop(key, lease.stopping, lease.order.grace_s, lease.order.stop_signal))
     elif lease.stage == FINISHING:
         if not known and lease.gone_ns is None:
             endings.lose(state, lease, todo)

@@ -6,6 +6,7 @@ It does not know how processes are spawned, waited for or killed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from signal import SIGTERM
 from typing import Any, NamedTuple
 
 SECOND_NS = 1_000_000_000
@@ -36,7 +37,7 @@ class Attempt:
     sent, SIGKILL is due then. `ended`: the line that told the end, once told. `gone`: nothing of
     it is left. `old`: taken over from a reaper that died. `container`: its name, and what a reaper
     needs that takes over. `held`: its container is not removed yet. `paid_ms`: it may run for so
-    long in all, None = as long as it likes.
+    long in all, None = as long as it likes. `notice`: the signal by which it is asked to end.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Attempt:
         "limit_s",
         "memo",
         "message",
+        "notice",
         "old",
         "out",
         "paid_ms",
@@ -85,6 +87,7 @@ class Attempt:
         self.contact_ns = at_ns
         self.paid_ms: int | None = None
         self.reason = self.message = ""
+        self.notice = int(SIGTERM)
         self.kill_ns: int | None = None
         self.end: End | None = None
         self.clear_ns = 0
@@ -107,7 +110,8 @@ class Attempt:
         told = self.container or {}
         self.grace_s, self.limit_s = told["grace_s"], told["limit_s"]
         self.disconnect_s, self.contact_ns = told["disconnect_s"], told["contact_ns"]
-        self.reason, self.message = told.get("stopping", ("", ""))
+        self.reason, self.message, *notice = told.get("stopping", ("", ""))
+        self.notice = notice[0] if notice else int(SIGTERM)
         self.paid_ms = told.get("paid_ms")
         self.begin(self.began_ns, self.pid)
 

@@ -5,7 +5,7 @@ Disk, processes, channel and clock are given, and may be simulated ones.
 
 Requests: {"op": "spawn", key, argv, env, cwd, out, err, grace_s, limit_s, disconnect_s,
 contact_ns, memo, and where wanted: slot, user, rlimits, memory_mib, pids_max, cpu_milli,
-private_tmp, paid_ms}, {"op": "stop", key, reason, grace_s}, {"op": "forget", keys}, {"op":
+private_tmp, paid_ms}, {"op": "stop", key, reason, grace_s, signal}, {"op": "forget", keys}, {"op":
 "renew", at_ns}, {"op": "paid", key, paid_ms}, {"op": "mark"}, {"op": "leave"}. A spawn whose key is
 known changes nothing. Events are the lines of `records`; on connect all that is remembered, then
 ["ready", boot_id, pid, keys, abilities]; to a mark ["marked", "", at_ns]. It does not know why
@@ -162,7 +162,7 @@ class Reaper:
         elif op == "stop":
             attempt = self._attempts.get(request["key"])
             if attempt is not None and attempt.pid:
-                self._stop(attempt, request["reason"], request["grace_s"])
+                self._stop(attempt, request["reason"], request["grace_s"], request.get("signal"))
             else:
                 self._cancel_order(request)
         elif op == "forget":
@@ -252,13 +252,13 @@ class Reaper:
         if due is not None and (self._due_ns is None or due < self._due_ns):
             self._due_ns = due
 
-    def _stop(self, attempt: Attempt, reason: str, grace_s: float) -> None:
+    def _stop(self, attempt: Attempt, reason: str, grace_s: float, by: str | None = "") -> None:
         if attempt.main not in self._mains:
             return
         kill_ns = self._boottime_ns() + int(grace_s * SECOND_NS)
         if attempt.kill_ns is None:
             attempt.reason = reason
-            self._stopping.ask(attempt)
+            self._stopping.ask(attempt, by)
         attempt.kill_ns = min(kill_ns, attempt.kill_ns or kill_ns)
         self._watch(attempt)
 

@@ -3,9 +3,9 @@
 `reaper.log`: one JSON list a line, appended and synced once per turn, rewritten when large.
 ["boot", boot_id] · ["order", key, at_ns, out, err, memo, container?] (about to spawn) · ["began",
 key, at_ns, pid] · of containers ["contact", key, at_ns], ["paid", key, paid_ms] and ["stopping",
-key, reason, message] · ["ended", key, at_ns, code, signal, reason, message, out_bytes, err_bytes,
-gone_ns or null] · ["gone", key, at_ns], only where `ended` could not say it · ["forget", key]. It
-does not know what happens to lines after that.
+key, reason, message, signal?] · ["ended", key, at_ns, code, signal, reason, message, out_bytes,
+err_bytes, gone_ns or null] · ["gone", key, at_ns], only where `ended` could not say it ·
+["forget", key]. It does not know what happens to lines after that.
 """
 
 from __future__ import annotations

@@ -7,11 +7,15 @@ would otherwise take its end for its own doing. It does not know when or why wor
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from penstock_node_agent.reaper.attempts import Attempt
 from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.processes import Processes
 from penstock_node_agent.reaper.records import Records
+
+NOTICES = {name: int(signal.Signals[name]) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")}
+"""What work may ask to be told by; any other word is as none."""
 
 
 class Stopping:
@@ -28,15 +32,19 @@ class Stopping:
         self._containers, self._processes = containers, processes
         self._asked: list[Attempt] = []
 
-    def ask(self, attempt: Attempt) -> None:
-        """SIGTERM, at the end of this turn when it is in a container."""
+    def ask(self, attempt: Attempt, by: str | None) -> None:
+        """By that signal, "" = SIGTERM, or as it was asked before; at the end of this turn when it
+        is in a container."""
+        if by:
+            attempt.notice = NOTICES.get(by, signal.SIGTERM)
         told = attempt.container
         if told is None:
             self._terminate(attempt)
             return
         if "stopping" not in told:
-            told["stopping"] = [attempt.reason, attempt.message]
-            self._records.add(["stopping", attempt.key, attempt.reason, attempt.message])
+            why: list[Any] = [attempt.reason, attempt.message]
+            told["stopping"] = why if attempt.notice == signal.SIGTERM else [*why, attempt.notice]
+            self._records.add(["stopping", attempt.key, *told["stopping"]])
         self._asked.append(attempt)
 
     def is_asked(self, attempt: Attempt) -> bool:
@@ -58,5 +66,5 @@ class Stopping:
 
     def _terminate(self, attempt: Attempt) -> None:
         """Also what stands still."""
-        self.signal(attempt, signal.SIGTERM)
+        self.signal(attempt, attempt.notice)
         self.signal(attempt, signal.SIGCONT)

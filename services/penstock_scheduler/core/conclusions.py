@@ -7,6 +7,7 @@ when the next attempt runs.
 from __future__ import annotations
 
 from penstock_contracts.journal import AttemptEnded, JobFact, JobFinished, RankExited
+from penstock_contracts.leases import YIELDS
 from penstock_scheduler.core.queue.resting_jobs import (
     CANNOT_START,
     NOT_STARTED,
@@ -18,7 +19,6 @@ from penstock_scheduler.core.state import DEVICE_FAILURES_MAX, Job, is_failure
 DEVICE_FAILED, BUDGET, SPOT = "device_failed", "budget", "spot"
 BUDGET_MESSAGE = "stopped: its budget is used up"
 LOST_REASONS = frozenset({"lost", "disconnected", DEVICE_FAILED})
-PUT_BACK_REASONS = frozenset({"preempted", "drained"})
 
 
 def conclude(
@@ -36,7 +36,7 @@ def conclude(
         limit_s = job.spec.resolved(job.alternative).time_limit_s
         message = f"stopped after its time limit of {limit_s} s"
         return _finish(job, ended, "timed_out", limit, "time_limit", message)
-    if stop_reason in PUT_BACK_REASONS:
+    if stop_reason in YIELDS and any(map(is_failure, ended.values())):  # else it was done first
         return _put_back(job, "preempted", stop_reason)
     if BUDGET in reasons:
         return _out_of_budget(job, ended)

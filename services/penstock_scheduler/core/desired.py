@@ -8,7 +8,7 @@ before.
 from __future__ import annotations
 
 from penstock_contracts.ids import lease_key
-from penstock_contracts.leases import PREPARE, RUN, STOP, LeaseOrder
+from penstock_contracts.leases import PREPARE, RUN, STOP, YIELDS, LeaseOrder
 from penstock_contracts.work import inputs_of, outputs_of
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.state import Lease
@@ -56,6 +56,7 @@ def order_of(lease: Lease, *, begun: bool = False) -> LeaseOrder:
         secrets=spec.secrets,
         gpu_enforced=spec.gpu_enforced,
         paid_ms=lease.paid_ms,
+        stop_signal=spec.checkpoint_signal if lease.stop_reason in YIELDS else "",
     )
 
 
