@@ -25,7 +25,11 @@ from penstock_contracts.reservation_faults import reservation_faults
 
 POLICY_BYTES_MAX = 512 * 1024
 """Of JSON: it is one fact of one entry of the journal, which a broker takes up to 1 MiB."""
-LIMITS = ("maximum_gpu_milli", "maximum_cpu_milli", "queued_max")
+LIMITS = {
+    "maximum_gpu_milli": "maximum of GPUs",
+    "maximum_cpu_milli": "maximum of cores",
+    "queued_max": "number of jobs that may wait",
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -108,6 +112,7 @@ class _Quotas:
             if quota.parent:
                 self._children.setdefault(quota.parent, []).append(quota)
         self._circles = self._find_circles()
+        self._circling = {name for circle in self._circles.values() for name in circle}
 
     def _find_circles(self) -> dict[str, list[str]]:
         """By the quota of each circle that stands first: all of it, upward."""
@@ -203,30 +208,40 @@ class _Quotas:
         """`given`: what the children before it are guaranteed, by parent."""
         field, mine = "guaranteed_gpu_milli", quota.guaranteed_gpu_milli
         if quota.maximum_gpu_milli is not None and mine > quota.maximum_gpu_milli:
-            sentence = f"{mine} milli-GPU are guaranteed, its maximum is {quota.maximum_gpu_milli}"
+            sentence = (
+                f"{_units(mine)} GPUs are guaranteed, its maximum is "
+                f"{_units(quota.maximum_gpu_milli)}"
+            )
             yield from self._about(index, quota, field, ("guarantee_over_maximum", sentence))
         above = self._by_name.get(quota.parent)
-        if above is None or not mine:
+        if above is None or not mine or quota.name in self._circling:
             return
         before = given.get(above.name, 0)
         given[above.name] = before + mine
         if before <= above.guaranteed_gpu_milli < before + mine:
             sentence = (
-                f"with it {before + mine} milli-GPU are guaranteed below {above.name}, to which "
-                f"{above.guaranteed_gpu_milli} are"
+                f"with it {_units(before + mine)} GPUs are guaranteed below {above.name}, which is "
+                f"guaranteed {_units(above.guaranteed_gpu_milli)}"
             )
             yield from self._about(index, quota, field, ("guarantees_over_parent", sentence))
 
     def _maxima(self, index: int, quota: Quota) -> Iterator[PolicyFault]:
         """A limit over one above it would never be the one that refuses."""
-        for field in LIMITS:
+        for field, words in LIMITS.items():
             mine = getattr(quota, field)
             if mine is None:
                 continue
             for above in self._above(quota):
                 bound = getattr(above, field)
                 if bound is not None and mine > bound:
-                    sentence = f"its {field} {mine} is over that of {above.name}, {bound}"
+                    told = str if field == "queued_max" else _units
+                    sentence = f"its {words}, {told(mine)}, is over that of {above.name}"
+                    sentence += f", {told(bound)}"
                     rule = "maximum_over_parent", sentence
                     yield from self._about(index, quota, field, rule)
                     break
+
+
+def _units(milli: int) -> str:
+    """GPUs or cores, down to thousandths."""
+    return f"{milli / 1_000:.3f}".rstrip("0").rstrip(".")

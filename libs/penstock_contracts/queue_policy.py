@@ -25,6 +25,7 @@ DEFAULT_POOL = "default"
 
 Token = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)")]
 MaybeToken = Annotated[str, Meta(max_length=63, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$(?!\n)")]
+NodeName = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$(?!\n)")]
 Milli = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Order = Literal["fifo", "skip", "hold", "tiered"]
 Backfill = Literal["none", "easy", "conservative"]
@@ -65,7 +66,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: Token
     parent: MaybeToken = ""
     pool: MaybeToken = ""
-    tenant: MaybeToken = ""
+    tenant: Project = ""
     project: Project = ""
     guaranteed_gpu_milli: Milli = 0
     maximum_gpu_milli: Milli | None = None
@@ -81,9 +82,9 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     name: Token
     start_ms: Instant
     end_ms: Instant
-    nodes: Annotated[tuple[Token, ...], Meta(max_length=NODES_RESERVED_MAX)] = ()
+    nodes: Annotated[tuple[NodeName, ...], Meta(max_length=NODES_RESERVED_MAX)] = ()
     node_labels: Annotated[dict[Text, Text], Meta(max_length=NODE_LABELS_MAX)] = {}
-    tenant: MaybeToken = ""
+    tenant: Project = ""
     project: Project = ""
     reason: Label = ""
 

@@ -117,7 +117,7 @@ def test_each_quota_counts_jobs_that_no_other_counts() -> None:
 def test_no_more_is_guaranteed_than_there_is_above() -> None:
     more = Quota(name="x", parent="org", tenant="t", guaranteed_gpu_milli=1)
     check(quotas(more), "guarantees_over_parent quotas[3].guaranteed_gpu_milli")
-    assert "8001 milli-GPU" in policy_faults(quotas(more))[0].sentence
+    assert "8.001 GPUs are guaranteed below org" in policy_faults(quotas(more))[0].sentence
     check(quotas(replace(more, guaranteed_gpu_milli=0)))
     own = Quota(name="x", tenant="t", guaranteed_gpu_milli=2, maximum_gpu_milli=1)
     check(quotas(own), "guarantee_over_maximum quotas[3].guaranteed_gpu_milli")
