@@ -20,6 +20,8 @@ from tests.scheduler.driver import Driver, a_job, a_node
 NOT_A_DEMAND = {"job_id", "command", "name", "env", "labels", "priority", "retries"}
 WHO_PAYS = {"project", "tier"}
 """What they lead to: `test_budgets`."""
+IN_LINE = {"pool", "deadline_ms", "checkpoint_signal", "checkpoint_s"}
+"""Whose turn it is and who yields: `test_pools`, `test_order`, `test_preemption`."""
 
 DEMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gpus": ({"gpus": 4}, {"gpus": 5}),
@@ -72,7 +74,7 @@ ASKS = {
 def test_every_field_of_a_job_is_known_here() -> None:
     fields = {field.name for field in msgspec.structs.fields(JobSpec)}
     enforced = DEMANDS.keys() | LIMITS.keys() | OFFERED.keys() | FILES.keys()
-    assert fields == NOT_A_DEMAND | WHO_PAYS | enforced | ASKS
+    assert fields == NOT_A_DEMAND | WHO_PAYS | IN_LINE | enforced | ASKS
 
 
 def kinds(facts: list[Any]) -> set[type]:

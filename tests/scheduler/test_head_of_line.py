@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from penstock_contracts.journal import LeaseGranted
 from penstock_scheduler.core.line import Place
 from penstock_scheduler.core.placement import place
-from penstock_scheduler.core.state import Shape, shape_of
+from penstock_scheduler.core.state import Shape
 from tests.scheduler.driver import Driver, a_job, a_node
 
 DEMANDS = st.fixed_dictionaries(
@@ -75,4 +75,4 @@ def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
 
     line.first = noting
     driver.end(running)
-    assert asked == [shape_of(gang)], "one free GPU is no help to a rank of more"
+    assert asked == [driver.core.state.shape_in_line("acme", gang)], "one free GPU is no help to a rank of more"

@@ -13,30 +13,27 @@ from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.ids import ulid
-from penstock_contracts.jobs import PLACED, PREPARING, RUNNING, TRANSITIONS
-from penstock_scheduler.core import budget_folds, ending_folds, node_folds
+from penstock_contracts.jobs import PLACED, TRANSITIONS, JobSpec
+from penstock_scheduler.core import beginning_folds, budget_folds, ending_folds, node_folds
 from penstock_scheduler.core.budgets import Budgets
 from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.expectation import Expectation
 from penstock_scheduler.core.failing import Failing
 from penstock_scheduler.core.leases import leases_of
 from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.queue import folds as queue_folds
 from penstock_scheduler.core.queue.resting_jobs import RestingJobs
-from penstock_scheduler.core.state import (
-    Job,
-    Lease,
-    LeaseId,
-    Node,
-    Rank,
-    Shape,
-)
+from penstock_scheduler.core.queue.rules import Leaf, Rules
+from penstock_scheduler.core.queue.shares import Shares
+from penstock_scheduler.core.shapes import paid_from, shape_of
+from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Rank, Shape
 from penstock_scheduler.core.touches import Touches
 
 
 class State:
     """Everything the scheduler knows. `touches` and the caches are derived, in no snapshot.
     `payers`: jobs that are placed and for which some budget acts; `demand`: why jobs wait, as was
-    said last."""
+    said last; `heads`: by pool, who holds up all others there for a while, and since when."""
 
     def __init__(self, capacity: Capacity | None = None) -> None:
         self.jobs: dict[str, Job] = {}
@@ -48,7 +45,10 @@ class State:
         self.order = 0
         self.fleet_changed_ns = 0
         self.forgotten_before_ms = self.forgot_ms = 0
-        self.line = Line()
+        self.rules = Rules()
+        self.shares = Shares(self.rules)
+        self.line = Line(self.shares)
+        self.heads: dict[str, tuple[str, int]] = {}
         self.budgets = Budgets()
         self.payers: dict[str, None] = {}
         self.demand: dict[str, int] = {}
@@ -104,6 +104,7 @@ class State:
             digest=fact.digest,
             order=self.order,
             submitted_ns=now_ns,
+            since_ns=now_ns,
         )
         self.expectation.see(self.enqueue(job))
 
@@ -121,34 +122,14 @@ class State:
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
         for lease in leases_of(job, fact, seq, now_ns):
             self._take(lease)
+            self.count(lease, 1, now_ns)
         budget_folds.granted(self, job, fact)
-
-    def _attempt_preparing(self, fact: journal.AttemptPreparing, seq: int, now_ns: int) -> None:
-        self.move(self.job_of(fact.job_id), PREPARING)
-
-    def _rank_prepared(self, fact: journal.RankPrepared, seq: int, now_ns: int) -> None:
-        rank = self.job_of(fact.job_id).ranks[fact.rank]
-        rank.prepared, rank.rendezvous = True, fact.rendezvous
-
-    def _gang_ready(self, fact: journal.GangReady, seq: int, now_ns: int) -> None:
-        for lease in self.leases_of(self.job_of(fact.job_id)):
-            lease.ready = fact.rendezvous
-            self.touches.lease(lease)
-
-    def _rank_started(self, fact: journal.RankStarted, seq: int, now_ns: int) -> None:
-        self.job_of(fact.job_id).ranks[fact.rank].started = True
-
-    def _attempt_running(self, fact: journal.AttemptRunning, seq: int, now_ns: int) -> None:
-        job = self.job_of(fact.job_id)
-        self.move(job, RUNNING)
-        job.started_ms, job.failed_starts, job.trouble = fact.at_ms, 0, ""
-        for rank in job.ranks:
-            rank.started = True
 
     def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
         lease = self.leases.pop((fact.job_id, fact.attempt, fact.rank), None)
         if lease is None:
             raise InvariantError(f"{fact} releases what is not held")
+        self.count(lease, -1, now_ns)
         self.touches.lease(lease)
         node = self.nodes.get(lease.node)
         if node is None or lease.id not in node.leases:
@@ -194,9 +175,32 @@ class State:
             raise InvariantError(f"job {job.spec.job_id} cannot go from {job.state} to {state}")
         job.state = state
 
+    def leaf_of(self, tenant: str, spec: JobSpec) -> Leaf:
+        """Where a job counts, and what it holds."""
+        return self.rules.leaf_of(spec.pool, tenant, spec.project)
+
+    def shape_of(self, job: Job) -> Shape:
+        """Its shape as it stands in line, with where it counts and who pays for it."""
+        return self.shape_in_line(job.tenant, job.spec, job.attempt, job.avoid)
+
+    def shape_in_line(
+        self, tenant: str, spec: JobSpec, attempt: int = 1, avoid: tuple[str, ...] = ()
+    ) -> Shape:
+        leaf = self.leaf_of(tenant, spec)
+        shape = shape_of(spec, avoid, tenant, leaf, self.rules.claim_of(spec))
+        return paid_from(shape, self.budgets.purse_of(tenant, spec, attempt))
+
     def enqueue(self, job: Job) -> Shape:
-        """In line, with whoever pays for it. Returns its shape there."""
-        return self.line.add(job, self.budgets.purse_of(job.tenant, job.spec, job.attempt))
+        """In line. Returns its shape there."""
+        shape = self.shape_of(job)
+        self.line.add(job, shape)
+        return shape
+
+    def count(self, lease: Lease, sign: int, now_ns: int) -> None:
+        """A lease is held from now on (1), or no more (-1)."""
+        gpu_milli = lease.gpu_milli * len(lease.uuids)
+        leaf = self.leaf_of(lease.tenant, lease.spec)
+        self.shares.hold(leaf, sign * gpu_milli, sign * lease.cpu_milli, now_ns)
 
     def wait(self, job: Job) -> None:
         """In line, or at rest for as long as it is to rest."""
@@ -251,11 +255,11 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.JobSubmitted: State._job_submitted,
     journal.JobRejected: State._job_rejected,
     journal.LeaseGranted: State._lease_granted,
-    journal.AttemptPreparing: State._attempt_preparing,
-    journal.RankPrepared: State._rank_prepared,
-    journal.GangReady: State._gang_ready,
-    journal.RankStarted: State._rank_started,
-    journal.AttemptRunning: State._attempt_running,
+    journal.AttemptPreparing: beginning_folds.attempt_preparing,
+    journal.RankPrepared: beginning_folds.rank_prepared,
+    journal.GangReady: beginning_folds.gang_ready,
+    journal.RankStarted: beginning_folds.rank_started,
+    journal.AttemptRunning: beginning_folds.attempt_running,
     journal.RankExited: ending_folds.rank_exited,
     journal.RankReleased: State._rank_released,
     journal.StopRequested: State._stop_requested,
@@ -271,4 +275,7 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.BudgetNoted: budget_folds.budget_noted,
     journal.RatesNoted: budget_folds.rates_noted,
     journal.DemandNoted: budget_folds.demand_noted,
+    journal.PolicySet: queue_folds.policy_set,
+    journal.HeadHeld: queue_folds.head_held,
+    journal.HeadPassed: queue_folds.head_passed,
 }

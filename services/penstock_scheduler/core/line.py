@@ -13,8 +13,9 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from penstock_contracts.jobs import JobSpec
-from penstock_scheduler.core.purse import Purse
-from penstock_scheduler.core.state import Job, Node, Shape, paid_from
+from penstock_scheduler.core.queue.shares import Shares, ask_of
+from penstock_scheduler.core.shapes import Shape
+from penstock_scheduler.core.state import Job, Node
 
 _encode = msgspec.json.Encoder().encode
 
@@ -59,7 +60,8 @@ class Line:
     of each shape that is not passed over, among entries that no longer are. `_hopes`: where alone
     such a shape may fit, as it fitted nowhere before something was freed there."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
         self._heaps: dict[Shape, list[Place]] = {}
         self._heads: list[tuple[Place, int, Shape]] = []
         self._led = 0
@@ -78,12 +80,12 @@ class Line:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._waiting
 
-    def add(self, job: Job, purse: Purse | None = None) -> Shape:
-        """Puts a job in line; adding it twice changes nothing. Returns its shape as it stands
-        there, with who pays for it."""
-        shape, place = paid_from(job.shape, purse), place_of(job)
+    def add(self, job: Job, shape: Shape) -> None:
+        """Puts a job in line, as of that shape; adding it twice changes nothing."""
+        place = place_of(job)
         if job.spec.job_id in self._waiting:
-            return shape
+            return
+        self._wait(shape, 1)
         size = size_of(job.spec)
         self._waiting[job.spec.job_id] = (shape, place, job.tenant, size)
         for share in (self.all, self._tenants.setdefault(job.tenant, Share())):
@@ -92,7 +94,6 @@ class Line:
         heappush(heap, place)
         if heap[0] is place:  # what was first before is still there: `remove` sees to that
             self._lead(shape, place)
-        return shape
 
     def remove(self, job_id: str) -> None:
         """Takes a job out of line; a missing one changes nothing."""
@@ -100,6 +101,7 @@ class Line:
         if entry is None:
             return
         shape, place, tenant, size = entry
+        self._wait(shape, -1)
         for share in (self.all, self._tenants[tenant]):
             share.count(-1, size, shape)
         if not self._tenants[tenant].jobs:
@@ -225,6 +227,10 @@ class Line:
         if entry is None:
             return None
         return sum(1 for _, place, *_ in self._waiting.values() if place < entry[1])
+
+    def _wait(self, shape: Shape, sign: int) -> None:
+        if shape.leaf is not None:
+            self._shares.wait(shape.leaf, sign, sign * ask_of(shape).gpu_milli)
 
     def _counts(self, shape: Shape, place: Place) -> bool:
         entry = self._waiting.get(place[2])

@@ -14,6 +14,7 @@ import msgspec
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import JobFact, LeaseGranted, NodeImaged
+from penstock_contracts.queue_policy import PolicyVersion
 from penstock_scheduler.core.budget_folds import find_payer
 from penstock_scheduler.core.budgets import Budgets, Kept, refuses
 from penstock_scheduler.core.capacity import Capacity
@@ -40,6 +41,9 @@ from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.paying import Deal, deal_of, decide_heard
 from penstock_scheduler.core.placement import Placed, any_may_hold, place
+from penstock_scheduler.core.queue.folds import obey
+from penstock_scheduler.core.queue.rules import UNSET, Rules
+from penstock_scheduler.core.queue.shares import Shares, SharesKept
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
@@ -80,6 +84,10 @@ class Snapshot(msgspec.Struct, kw_only=True):
     money: Kept | None = None
     demand: dict[str, int] = {}
     failing: dict[str, Instants] = {}
+    policy: PolicyVersion = UNSET
+    policy_key: str = ""
+    shares: SharesKept = msgspec.field(default_factory=SharesKept)
+    heads: dict[str, tuple[str, int]] = {}
 
 
 class SchedulerCore:
@@ -181,6 +189,10 @@ class SchedulerCore:
                 money=state.budgets.keep(),
                 demand=state.demand,
                 failing=state.failing.by_node,
+                policy=state.rules.held,
+                policy_key=state.rules.key,
+                shares=state.shares.keep(),
+                heads=state.heads,
             )
         )
 
@@ -188,11 +200,15 @@ class SchedulerCore:
         """Replaces the state by that of a snapshot. Raises msgspec.DecodeError on foreign bytes."""
         snapshot = msgspec.json.decode(data, type=Snapshot)
         state = self._empty()
+        rules = Rules(snapshot.policy, snapshot.policy_key)
+        obey(state, rules, Shares(rules, snapshot.shares))
+        state.heads = snapshot.heads
         for image in snapshot.nodes:
             state.apply(image, 0, snapshot.fleet_changed_ns)
         state.jobs = {job.spec.job_id: job for job in snapshot.jobs}
         for lease in snapshot.leases:
             state.restore_lease(lease)
+            state.count(lease, 1, 0)
         state.budgets, state.demand = Budgets(snapshot.money), snapshot.demand
         state.failing = Failing(snapshot.failing)
         for job in snapshot.jobs:

@@ -18,6 +18,8 @@ def node_imaged(state: State, fact: NodeImaged, seq: int, now_ns: int) -> None:
     """The node is as this says; what it holds, it holds on."""
     old = state.nodes.get(fact.node)
     node = new_node(fact)
+    pool = state.rules.pool_of(fact.labels)
+    node.pool = "" if pool is None else pool.name
     state.nodes[fact.node] = node
     if old is None or old.image.devices != fact.devices:
         state.fleet_changed_ns = now_ns

@@ -34,8 +34,10 @@ from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBr
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
+from penstock_scheduler.core.queue.rules import Leaf
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
-from penstock_scheduler.core.state import DIGEST_LOST, Job, Shape, paid_from, shape_of, unpaid
+from penstock_scheduler.core.shapes import Shape, plain, shape_of
+from penstock_scheduler.core.state import DIGEST_LOST, Job
 from penstock_scheduler.core.waits import needs_of
 
 LIVE_JOBS_MAX = 500_000
@@ -143,7 +145,7 @@ def _no_room(state: State, tenant: str, spec: JobSpec, asked: Share) -> Refusal 
 
 
 def _shape_in_line(state: State, tenant: str, spec: JobSpec) -> Shape:
-    return paid_from(shape_of(spec, (), tenant), state.budgets.purse_of(tenant, spec, 1))
+    return state.shape_in_line(tenant, spec)
 
 
 def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
@@ -152,7 +154,7 @@ def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
     """
     if not state.nodes or now_ns - state.fleet_changed_ns < FLEET_SETTLED_NS:
         return None
-    shape = shape_of(spec)
+    shape = shape_of(spec, leaf=Leaf(state.rules.pool_named(spec.pool).name))
     fits = state.capacity.known_fit(shape)
     if fits is None:
         fits = fits_when_empty(shape, state.capacity)
@@ -168,7 +170,7 @@ def decide_impossible(state: State, now_ns: int) -> list[JobFact]:
     """Rejects what waits and, now that the fleet has settled, turns out to fit nowhere."""
     facts: list[JobFact] = []
     for shape in state.line.shapes():
-        if state.capacity.known_fit(unpaid(shape)):
+        if state.capacity.known_fit(plain(shape)):
             continue
         for job_id in state.line.jobs_of(shape):
             job = state.jobs[job_id]

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, QUEUED, RANKS_MAX, JobSpec
+from penstock_contracts.jobs import GPU_MILLI_WHOLE, QUEUED, RANKS_MAX, JobSpec
 from penstock_contracts.journal import NodeImaged, RankExited
 from penstock_contracts.leases import Rendezvous
-from penstock_contracts.work import PAID_TIME, needs
 from penstock_scheduler.core.order_room import NODE_UNITS, order_units
-from penstock_scheduler.core.purse import Purse
+from penstock_scheduler.core.queue.kept import Kept
+from penstock_scheduler.core.shapes import Shape as Shape
+from penstock_scheduler.core.shapes import apart_of as apart_of
+from penstock_scheduler.core.shapes import paid_from as paid_from
+from penstock_scheduler.core.shapes import plain as plain
+from penstock_scheduler.core.shapes import shape_of as shape_of
 
 LOG_SIZES_MAX = 2 * RANKS_MAX
 """Outputs whose sizes a job's end tells: in one fact, which a broker takes up to 1 MiB."""
@@ -69,7 +73,9 @@ blamed for a device, and one on which devices fail again and again is not to go 
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """A job that has not ended. `order` is its place in line, kept over retries. `failed_starts`:
+    """A job that has not ended. `order` is its place in line, kept over retries; `since_ns`: from
+    when on its waiting counts; `expected_ms`: how long it was expected to run when it last came
+    into line; `passed`: it has held up others for long enough. `failed_starts`:
     so many attempts in a row were not started, the last one for `trouble`; it waits outside the
     line until `rests_until_ns`, None = it does not."""
 
@@ -80,6 +86,9 @@ class Job(msgspec.Struct, kw_only=True):
     submitted_ns: int
     state: str = QUEUED
     attempt: int = 1
+    since_ns: int = 0
+    expected_ms: int | None = None
+    passed: bool = False
     retries_used: int = 0
     device_failures: int = 0
     avoid: tuple[str, ...] = ()
@@ -107,40 +116,13 @@ class Job(msgspec.Struct, kw_only=True):
             del self.log_bytes[name]
 
 
-class Shape(msgspec.Struct, frozen=True, cache_hash=True):
-    """What two jobs have in common when one fits exactly where the other does.
-
-    `alternatives` to it, best first, have none themselves; `node_labels` are sorted; `apart`:
-    `tenant/word`, leases of which it shares no node with, "" = none; `needs`: what a node must
-    offer; `purse`: who pays, where that may hold it up.
-    """
-
-    ranks: int
-    gpus: int
-    gpu_milli: int
-    gpu_memory_mib: int | None
-    gpu_models: tuple[str, ...]
-    cpu_milli: int
-    memory_mib: int
-    order_units: int
-    avoid: tuple[str, ...] = ()
-    alternatives: tuple[Shape, ...] = ()
-    near: str = ""
-    near_required: bool = False
-    spread: str = ""
-    spread_ranks: int = 1
-    node_labels: tuple[tuple[str, str], ...] = ()
-    apart: str = ""
-    needs: tuple[str, ...] = ()
-    purse: Purse | None = None
-
-
 class Node(msgspec.Struct):
     """A node's image and what is free of it. `free`: milli-GPU per device, in the image's order.
     `open`: the image allows new work. `trials`: leases granted after it has refused some, while
     none of them has started. `unheard`: it has not answered since the take-over, so it may hold
     leases of a journal that was cut, under sequences that are still to be given. `apart`: how many
-    leases here keep apart from others with the same `tenant/word`.
+    leases here keep apart from others with the same `tenant/word`. `kept`: what of it is not for
+    whoever has no place here.
     """
 
     image: NodeImaged
@@ -153,6 +135,8 @@ class Node(msgspec.Struct):
     trials: set[LeaseId]
     unheard: bool = False
     apart: dict[str, int] = {}
+    pool: str = ""
+    kept: Kept | None = None
 
     @property
     def schedulable(self) -> bool:
@@ -161,15 +145,16 @@ class Node(msgspec.Struct):
     def may_hold(self, shape: Shape) -> bool:
         """Whether more room on this node may be what a job of this shape waits for: one rank at
         least must fit. Cheap, and sure only when it says no: thousands of shapes may wait."""
-        if not self.schedulable:
+        if not self.schedulable or (shape.leaf is not None and shape.leaf.pool != self.pool):
             return False
         if shape.alternatives and any(map(self.may_hold, shape.alternatives)):
             return True
+        free = sum(self.free) if self.kept is None or shape.bound_s else self.kept.left(self.free)
         return (
             self.cpu_free >= shape.cpu_milli
             and self.memory_free >= shape.memory_mib
             and self.order_units_free >= shape.order_units
-            and sum(self.free) >= shape.gpus * shape.gpu_milli
+            and free >= shape.gpus * shape.gpu_milli
         )
 
     def hold(self, lease: Lease) -> None:
@@ -200,60 +185,6 @@ class Node(msgspec.Struct):
         self.apart[word] = self.apart.get(word, 0) + sign
         if not self.apart[word]:
             del self.apart[word]
-
-
-def apart_of(spec: JobSpec, tenant: str) -> str:
-    """Jobs with the same share no node; "" = with whomever."""
-    return f"{tenant}/{spec.apart}" if spec.apart else ""
-
-
-def shape_of(spec: JobSpec, avoid: tuple[str, ...] = (), tenant: str = "") -> Shape:
-    """The spec's shape with the default reserve filled in, and those of its alternatives."""
-    choices = range(1, len(spec.alternatives) + 1)
-    alternatives = tuple(_shape_of(spec.resolved(i), avoid, tenant) for i in choices)
-    return _shape_of(spec.resolved(0), avoid, tenant, alternatives)
-
-
-def paid_from(shape: Shape, purse: Purse | None) -> Shape:
-    """The shape of jobs with that purse; where a budget caps them, on nodes that can see to it."""
-    if purse is None:
-        return shape
-    needs_too = (*shape.needs, PAID_TIME) if purse.capped else shape.needs
-    alternatives = tuple(paid_from(option, purse) for option in shape.alternatives)
-    return msgspec.structs.replace(shape, needs=needs_too, purse=purse, alternatives=alternatives)
-
-
-def unpaid(shape: Shape) -> Shape:
-    """The shape, whoever pays for it."""
-    if shape.purse is None:
-        return shape
-    needs_else = shape.needs[:-1] if shape.purse.capped else shape.needs
-    alternatives = tuple(map(unpaid, shape.alternatives))
-    return msgspec.structs.replace(shape, needs=needs_else, purse=None, alternatives=alternatives)
-
-
-def _shape_of(
-    spec: JobSpec, avoid: tuple[str, ...], tenant: str, alternatives: tuple[Shape, ...] = ()
-) -> Shape:
-    return Shape(
-        spec.ranks,
-        spec.gpus,
-        spec.gpu_milli,
-        spec.gpu_memory_mib,
-        spec.gpu_models,
-        CPU_MILLI_DEFAULT if spec.cpu_milli is None else spec.cpu_milli,
-        spec.memory_mib or 0,
-        order_units(spec),
-        avoid,
-        alternatives,
-        spec.near,
-        spec.near_required,
-        spec.spread,
-        spec.spread_ranks,
-        tuple(sorted(spec.node_labels.items())) if spec.node_labels else (),
-        apart_of(spec, tenant),
-        needs(spec),
-    )
 
 
 def new_node(image: NodeImaged) -> Node:

@@ -13,24 +13,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock_contracts.errors import InvariantError
-from penstock_contracts.jobs import QUEUED, JobSpec
+from penstock_contracts.jobs import QUEUED
 from penstock_contracts.queue_facts import KeptRank, PlaceGivenUp, PlaceKept
+from penstock_scheduler.core.queue.bounds import surely_s
 from penstock_scheduler.core.queue.kept import Kept, held_by
-from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Shape, shape_of
+from penstock_scheduler.core.shapes import Shape, shape_of
+from penstock_scheduler.core.state import Job, Lease, LeaseId, Node
 
 if TYPE_CHECKING:
     from penstock_scheduler.core.fold import State
 
-START_MARGIN_S, FETCH_MARGIN_S = 10, 300
-"""From a grant to the start of the work; with an image or files to fetch first, longer."""
-END_MARGIN_S = 2
-"""From the end of the work to the proof that its devices are free."""
-CLASS_BITS = 4
-"""A bound is rounded up to one of eight steps between two powers of two."""
-
 
 class Place(msgspec.Struct, kw_only=True):
-    """A place as it stands since entry `seq`. `coming`: jobs whose end it waits for."""
+    """A place as it stands since entry `seq`. `coming`: jobs whose end it waits for. `short`: the
+    node on which something was missing last, a cache."""
 
     fact: PlaceKept
     seq: int
@@ -38,6 +34,7 @@ class Place(msgspec.Struct, kw_only=True):
     shape: Shape
     nodes: dict[str, list[KeptRank]]
     coming: frozenset[str]
+    short: str = ""
 
     def counts_on(self, lease: Lease) -> bool:
         """Whether what the lease holds will be free when the job is to start."""
@@ -53,25 +50,6 @@ class PlaceImage(msgspec.Struct, frozen=True):
     fact: PlaceKept
     seq: int
     kept_ns: int
-
-
-def surely_s(spec: JobSpec) -> int | None:
-    """So long after its grant a rank has surely given back its devices, as far as the job says
-    itself; None = it states no limit."""
-    if spec.time_limit_s is None:
-        return None
-    fetches = spec.container is not None or bool(spec.inputs) or bool(spec.secrets)
-    margin_s = FETCH_MARGIN_S if fetches else START_MARGIN_S
-    return margin_s + spec.time_limit_s + spec.grace_s + END_MARGIN_S
-
-
-def bound_s(spec: JobSpec) -> int:
-    """The class of that, for shapes; 0 = without a bound."""
-    surely = surely_s(spec)
-    if surely is None:
-        return 0
-    step = 1 << max(0, surely.bit_length() - CLASS_BITS)
-    return -(-surely // step) * step
 
 
 def sure_end_ms(lease: Lease) -> int | None:
@@ -144,6 +122,10 @@ class Places:
             if not beside:
                 del self._by_node[name]
         return dict.fromkeys(place.nodes)
+
+    def look_again(self) -> None:
+        """Time has changed what may begin where."""
+        self.changed = dict.fromkeys(self._by_job)
 
     def refresh(self, node: Node) -> None:
         """Something has changed there: notes what is kept of it now."""

@@ -1,0 +1,53 @@
+"""How do facts about the queue change the state?
+
+Part of `fold`. It does not decide anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from penstock_contracts.jobs import QUEUED
+from penstock_contracts.journal import HeadHeld, HeadPassed, PolicySet
+from penstock_contracts.queue_policy import PolicyVersion
+from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.queue.rules import Rules
+from penstock_scheduler.core.queue.shares import Shares
+
+if TYPE_CHECKING:
+    from penstock_scheduler.core.fold import State
+
+
+def policy_set(state: State, fact: PolicySet, seq: int, now_ns: int) -> None:
+    """Nodes, leases and jobs count where the new policy has them; use stays with the quotas that
+    are named as before."""
+    rules = Rules(PolicyVersion(fact.version, fact.policy, fact.set_ms), fact.key)
+    obey(state, rules, Shares(rules, state.shares.keep_at(now_ns), now_ns))
+    for lease in state.leases.values():
+        state.count(lease, 1, now_ns)
+    for job in state.jobs.values():
+        job.passed = False
+        if job.state == QUEUED and job.spec.job_id not in state.resting:
+            state.enqueue(job)
+
+
+def obey(state: State, rules: Rules, shares: Shares) -> None:
+    """From now on these rules hold; nothing is counted yet."""
+    state.rules, state.shares = rules, shares
+    state.line = Line(shares)
+    state.heads.clear()
+    for name, node in state.nodes.items():
+        pool = rules.pool_of(node.image.labels)
+        node.pool = "" if pool is None else pool.name
+        state.capacity.update(name, node)
+
+
+def head_held(state: State, fact: HeadHeld, seq: int, now_ns: int) -> None:
+    state.heads[fact.pool] = (fact.job_id, now_ns)
+
+
+def head_passed(state: State, fact: HeadPassed, seq: int, now_ns: int) -> None:
+    state.heads.pop(fact.pool, None)
+    job = state.jobs.get(fact.job_id)
+    if job is not None:
+        job.passed = True
