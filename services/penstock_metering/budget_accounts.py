@@ -185,15 +185,17 @@ def _count(
     now_ms: int,
 ) -> None:
     """What is spent in the period that it is now; of a credit that is what attempts were charged.
-    A period never goes back."""
+    Of other money what attempts cost beyond what was reserved for them, at a price that was raised
+    meanwhile, is not the tenant's either. A period never goes back."""
     if account["per"] == MONTH:
         period = max(account["period"], month_of(max(0, now_ms - ROLL_MARGIN_MS)))
         if period != account["period"]:
-            account.update(period=period, warned_percent=0)
+            account.update(period=period, warned_percent=0, excess=0)
     if not account["prepaid"]:
         uses = _uses_in(connection, account)
         amount = used(uses, account["unit"], account["currency"], prices)
-        account["spent"] = max(0, rounded_up(amount))
+        beyond = 0 if account["unit"] == GPU_TIME else account["excess"]
+        account["spent"] = max(0, rounded_up(amount) - beyond)
     thresholds = msgspec.json.decode(account["warn_percent"], type=tuple[int, ...])
     percent = warned(account["spent"], account["amount"], thresholds)
     if percent > account["warned_percent"]:

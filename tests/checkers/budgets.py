@@ -64,11 +64,12 @@ def _overdrawn(history: History, run_away: set[str]) -> list[Violation]:
 
 
 def _unpaid(history: History, payments: Payments) -> list[Violation]:
-    """Work that ran on though its host could have ended it."""
+    """Work that ran on though its host could have ended it. What began before it had to be paid for
+    is ended by an order, whenever that arrives."""
     found = []
     for run in history.runs:
         paid = payments.attempts.get((run.job_id, run.attempt))
-        if paid is None or paid.paid_ms is None or run.ended_boot_ns is None:
+        if paid is None or paid.paid_ms is None or run.ended_boot_ns is None or not paid.always:
             continue
         ran_ns = run.ended_boot_ns - run.began_boot_ns
         over_ns = ran_ns - paid.paid_ms * MS_NS

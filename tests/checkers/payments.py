@@ -22,11 +22,12 @@ AttemptId = tuple[str, int]
 
 class Paid(msgspec.Struct, kw_only=True):
     """For how long every rank of an attempt may run (None = for ever), and what of which budgets
-    was set aside for it, since its grant."""
+    was set aside for it, since its grant. `always`: its host has known a bound from the first."""
 
     key: str
     paid_ms: int | None
     reserved: dict[str, int]
+    always: bool = True
 
 
 class Purse(msgspec.Struct, kw_only=True):
@@ -96,7 +97,8 @@ def follow_payments(history: History) -> Iterator[tuple[int, Payments]]:
             _note(payments, fact)
         elif isinstance(fact, LeaseGranted):
             key = grant_key(seq, fact.job_id)
-            paid = Paid(key=key, paid_ms=fact.paid_ms, reserved=dict(fact.reserved))
+            bounded = fact.paid_ms is not None
+            paid = Paid(key=key, paid_ms=fact.paid_ms, reserved=dict(fact.reserved), always=bounded)
             payments.attempts[fact.job_id, fact.attempt] = paid
             payments.working.add((fact.tenant, fact.project))
             _reserve(payments, paid)
@@ -105,6 +107,7 @@ def follow_payments(history: History) -> Iterator[tuple[int, Payments]]:
                 held = payments.attempts.get((more.job_id, more.attempt))
                 if held is not None:
                     held.paid_ms = more.paid_ms
+                    held.always &= more.paid_ms is not None
                     held.reserved |= more.reserved
                     _reserve(payments, held)
         else:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metering.conftest import Ledger
-from metering.money import GPU_HOUR, HOUR_MS, Money, name_of
+from metering.money import GPU_HOUR, HOUR_MS, USD, Money, name_of
 from metering.world import START_MS
 from penstock_contracts.budgets import (
     BudgetState,
@@ -49,6 +49,17 @@ def test_a_budget_counts_what_ran_in_its_period_before_it_was_set(money: Money) 
     assert all_of_it.period == month_of(START_MS)
     assert (vision.spent, vision.project, vision.acts) == (2 * GPU_HOUR, "vision", "refuse")
     assert money.told() == []
+
+
+def test_what_an_attempt_costs_beyond_what_was_reserved_is_not_spent_of_money(money: Money) -> None:
+    money.budget(unit="micro", currency="USD", limit=5 * USD)
+    job = money.begin({"b": USD})
+    money.world.pass_ms(HOUR_MS)
+    money.end(job)
+    (state,) = money.states()
+    assert (state.spent, state.over) == (USD, (name_of(job),))
+    view = money.view()
+    assert (view.spent, view.excess) == (USD, USD)
 
 
 def test_an_attempt_is_settled_as_it_runs_and_over_when_all_of_it_is_there(money: Money) -> None:

@@ -8,9 +8,10 @@ from penstock_contracts.journal import (
     DemandNoted,
     RequestRefused,
 )
+from penstock_contracts.leases import Exited, Released
 from penstock_contracts.nodes import NodeRegistered
 from penstock_scheduler.core.desired import orders_of
-from penstock_scheduler.core.events import NodeChanged
+from penstock_scheduler.core.events import JobsRequested, NodeChanged
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.views import findings
 from tests.scheduler.driver import a_job, a_node
@@ -242,3 +243,22 @@ def test_what_is_spent_of_several_attempts_is_rounded_once_and_passes_no_limit()
     ledger.budget(unit="micro", currency="USD", limit=limit, spent=84, settled=settled)
     budget = ledger.core.state.budgets.by_id["b"]
     assert budget.state.spent + budget.held <= budget.limit == limit
+
+
+def test_who_waited_for_money_is_not_held_to_the_nodes_that_were_freed_meanwhile() -> None:
+    ledger = Ledger(a_paying_node("n1", gpus=1, labels={"zone": "a"}), a_paying_node("n2", gpus=1))
+    ledger.budget(limit=1_000_000)
+    runs = a_job(1, gpus=1, node_labels={"zone": "a"})
+    ledger.submit(runs, tenant="beta")
+    poor = a_job(2, gpus=1, grace_s=60)
+    ledger.submit(poor)
+    assert "waiting to be paid for" in ledger.why(poor)
+    ledger.start(runs)
+    ledger.report(Exited, runs, exit_code=0, reason="exited")
+    next_one = a_job(3, gpus=1, node_labels={"zone": "a"}, priority=9)
+    asked = JobsRequested("beta", 9, (next_one,))
+    ledger.feed(ledger.reported(Released, runs), asked)
+    ledger.budget(limit=10 * GPU_HOUR)
+    assert [grant.job_id for grant in ledger.grants()] == [
+        job.job_id for job in (runs, next_one, poor)
+    ]

@@ -166,10 +166,7 @@ class Line:
             jobs = self.all.shapes.get(shape, 0)
             asked = jobs * shape.ranks * shape.gpus * shape.gpu_milli
             if asked:
-                unpaid = shape.purse is not None and shape in self._unpaid.get(
-                    shape.purse.tenant, ()
-                )
-                reason = "budget" if unpaid else "fit"
+                reason = "budget" if self._is_unpaid(shape) else "fit"
                 for model in _wanted_models(shape):
                     key = f"{reason}/{model}" if model else reason
                     found[key] = found.get(key, 0) + asked
@@ -208,9 +205,14 @@ class Line:
             self._hopes.pop(shape, None)
             return True
         names = [name for name, node in freed.items() if node.may_hold(shape)]
+        if self._is_unpaid(shape):  # it was not for want of room that it was passed over
+            return bool(names)
         if names:
             self._hopes.setdefault(shape, {}).update(dict.fromkeys(names))
         return bool(names)
+
+    def _is_unpaid(self, shape: Shape) -> bool:
+        return shape.purse is not None and shape in self._unpaid.get(shape.purse.tenant, ())
 
     def waiting(self) -> Iterator[tuple[str, Shape]]:
         """Every job in line with its shape."""
