@@ -83,10 +83,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Who pays: the tenant, for `project` where it names one of its own; at the price of its `tier`,
     "" = `on_demand`. Work of tier `spot` is ended first where a budget says so, and yields first.
 
-    In line: in `pool`, "" = the first one. By `deadline_ms` it should have ended: it goes first as
-    that comes near. Where it has to yield, `checkpoint_signal` is sent instead of SIGTERM; it may
-    save its work until `grace_s` are over, and is run again. `checkpoint_s`: at the latest so often
-    it saves its work by itself; "" and None = what it has done is lost when it yields.
+    In line: in `pool`, "" = the one called `default`, else the first. By `deadline_ms` it should
+    have ended: it goes first as that comes near. Where it has to yield, `checkpoint_signal` is sent
+    instead of SIGTERM; it may save its work until `grace_s` are over, and is run again.
+    `checkpoint_s`: at the latest so often it saves its work by itself; "" and None = what it has
+    done is lost when it yields.
     """
 
     job_id: str

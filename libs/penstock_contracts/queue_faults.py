@@ -20,6 +20,7 @@ from penstock_contracts.queue_policy import (
     QueuePolicy,
     Quota,
     Reservation,
+    home_pool,
 )
 from penstock_contracts.reservation_faults import reservation_faults
 
@@ -57,9 +58,9 @@ def policy_faults(
 
 
 def pools_of_quotas(policy: QueuePolicy) -> dict[str, str]:
-    """Every quota's pool: the one it names, else its parent's, else the first one."""
+    """Every quota's pool: the one it names, else its parent's, else that of jobs naming none."""
     by_name = {quota.name: quota for quota in policy.quotas}
-    first = policy.pools[0].name if policy.pools else DEFAULT_POOL
+    home = home_pool(policy.pools)
     found: dict[str, str] = {}
     for quota in policy.quotas:
         path: dict[str, None] = {}
@@ -67,7 +68,7 @@ def pools_of_quotas(policy: QueuePolicy) -> dict[str, str]:
         while top is not None and not top.pool and top.name not in found and top.name not in path:
             path[top.name] = None
             top = by_name.get(top.parent)
-        pool = first if top is None else found.get(top.name) or top.pool or first
+        pool = home if top is None else found.get(top.name) or top.pool or home
         found.update(dict.fromkeys((*path, quota.name), pool))
     return found
 

@@ -25,6 +25,12 @@ class SetPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     based_on: Number | None = None
 
 
+class QueueQuery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`query.scheduler.queue`: quotas whose name sorts behind `after`."""
+
+    after: Name = ""
+
+
 class QuotaView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One quota now. `used_milli_s`: decayed use of the dominant resource, in milli-GPU seconds;
     `share_milli`: of what its parent's children used, in thousandths; `fair_milli`: what its weight
@@ -52,7 +58,7 @@ class QuotaView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PlaceKeptView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept for a waiting job."""
+    """What is kept for a waiting job, on `nodes` and `nodes_more` others."""
 
     job_id: str
     tenant: str
@@ -60,10 +66,13 @@ class PlaceKeptView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     at_ms: Instant
     gpu_milli: int
     nodes: tuple[str, ...]
+    nodes_more: int = 0
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One pool now. `head`: who is first in line, and `held_up` whether others wait for it."""
+    """One pool now. `own_…`: of what its jobs hold and wait for, that of jobs which no quota
+    counts. `head`: who is first in line, and `held_up` whether others wait for it. `kept_more`:
+    so many places are kept beside those told."""
 
     name: str
     order: str
@@ -80,15 +89,20 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     head: str = ""
     held_up: bool = False
     kept: tuple[PlaceKeptView, ...] = ()
+    kept_more: int = 0
+    own_gpu_milli_held: int = 0
+    own_waiting_jobs: int = 0
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How it stands; as of entry `seq` of JOBS."""
+    """How it stands; as of entry `seq` of JOBS. Pools are in each page; quotas by name: with
+    `more`, ask again after the last one."""
 
     seq: int
     version: int
     pools: tuple[PoolView, ...]
     quotas: tuple[QuotaView, ...] = ()
+    more: bool = False
 
 
 QUEUE: tuple[MessageType, ...] = (
@@ -104,5 +118,5 @@ QUEUE: tuple[MessageType, ...] = (
         summary="Sets pools, quotas and reservations; answered once that is committed.",
     ),
     query("scheduler", "policy", Empty, Answer[PolicyVersion], "The queue's policy that holds."),
-    query("scheduler", "queue", Empty, Answer[QueueView], "How pools and quotas stand."),
+    query("scheduler", "queue", QueueQuery, Answer[QueueView], "How pools and quotas stand."),
 )

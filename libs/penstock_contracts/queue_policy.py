@@ -34,7 +34,8 @@ Preempt = Literal["none", "reclaim", "all"]
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Nodes that have all of `node_labels`, in the order of the policy the first pool that does;
-    without labels, all that are left. A job names its pool, or goes to the first one.
+    without labels, all that are left. A job names its pool, or goes to the one called `default`, or
+    where none is, to the first.
 
     `order`: `fifo` = strictly, whoever is first holds up all behind it; `skip` = the first that
     fits; `hold` = as `fifo`, but for at most `hold_s`; `tiered` = by class of priority, where
@@ -57,8 +58,9 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A node of the tree of a pool's quotas: organisation, team, project, as deep as one likes.
 
-    `parent` "" = the pool itself. What names a `tenant` counts its jobs (of its `project`, where it
-    names one); others sum up what is below them. `guaranteed_gpu_milli` is there whenever it is
+    `parent` "" = the pool itself; `pool` "" = that of the parent, on top the one of jobs that name
+    none. What names a `tenant` counts its jobs (of its `project`, where it names one) and has none
+    below it; others sum up what is below them. `guaranteed_gpu_milli` is there whenever it is
     wanted; what of it is idle others may borrow, up to their `maximum_…` (None = no bound), in the
     ratio of their `weight`. `queued_max`: so many jobs may wait.
     """
@@ -99,6 +101,14 @@ class QueuePolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reservations: Annotated[tuple[Reservation, ...], Meta(max_length=RESERVATIONS_MAX)] = ()
     half_life_s: Seconds = 86_400
     predicts: bool = True
+
+
+def home_pool(pools: tuple[Pool, ...]) -> str:
+    """Where jobs go that name no pool: the last pool of a list is often the one for most of them,
+    as nodes go to the first that has their labels."""
+    if not pools or any(pool.name == DEFAULT_POOL for pool in pools):
+        return DEFAULT_POOL
+    return pools[0].name
 
 
 class PolicyFault(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -182,6 +182,8 @@ def test_a_quota_without_a_pool_is_in_that_of_its_parent() -> None:
     in_all = {"leaf": "all", "mid": "all", "top": "all"}
     assert pools_of_quotas(replace(SOUND, quotas=tree)) == {**in_all, "alone": "h100"}
     assert pools_of_quotas(QueuePolicy(quotas=tree[3:])) == {"alone": "default"}
+    pools = (*POOLS[:1], Pool(name="default"))
+    assert pools_of_quotas(QueuePolicy(pools=pools, quotas=tree[3:])) == {"alone": "default"}
 
 
 token = st.sampled_from(["a", "b", "c", "d", "e", ""])

@@ -1,7 +1,7 @@
 """Which pool is a node in, and in whose quota does a job count?
 
 The policy that holds, as questions about it. A job that no quota names counts for its pool alone;
-one whose pool is no more, for the first pool. It does not know what is held.
+one whose pool is no more counts in that of jobs which name none. It does not know what is held.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from penstock_contracts.queue_policy import (
     Pool,
     QueuePolicy,
     Quota,
+    home_pool,
 )
 
 SPOT = "spot"
@@ -46,6 +47,7 @@ class Rules:
         self.pool_of_quota: dict[str, str] = pools_of_quotas(policy)
         self.is_plain = not policy.quotas and len(self.pools) == 1 and not _labels(self.pools[0])
         self._by_name = {pool.name: pool for pool in self.pools}
+        self._home = home_pool(self.pools)
         self._counting = {
             (self.pool_of_quota[quota.name], quota.tenant, quota.project): Leaf(
                 self.pool_of_quota[quota.name], quota.name
@@ -76,8 +78,8 @@ class Rules:
         return not name or name in self._by_name
 
     def pool_named(self, name: str) -> Pool:
-        """The pool a job names; the first for "" and for one that is no more."""
-        return self._by_name.get(name, self.pools[0])
+        """The pool a job names; for "" and for one that is no more, that of jobs naming none."""
+        return self._by_name.get(name) or self._by_name[self._home]
 
     def leaf_of(self, pool: str, tenant: str, project: str) -> Leaf:
         """Where a job counts: its project's quota, else its tenant's, else the pool itself."""
