@@ -20,6 +20,9 @@ from penstock_scheduler.core.packing.packer import Packer
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.core.packing.workload import DeviceKind, Workload
+from penstock_scheduler.core.queue.kept import Kept
+from penstock_scheduler.core.queue.places import Places
+from penstock_scheduler.core.queue.reservations import Reservations
 from penstock_scheduler.core.state import Node, Shape
 from penstock_scheduler.core.topology import Topology
 
@@ -47,7 +50,10 @@ def pack_shape(shape: Shape) -> PackShape:
 
 
 def room_of(node: Node, kinds: tuple[DeviceKind | None, ...]) -> NodeRoom:
-    """A node as the packer sees it; `kinds` are those of its image."""
+    """A node as the packer sees it; `kinds` are those of its image. What is kept for somebody is
+    not free."""
+    if node.kept is not None:
+        return _room_left(node, kinds, node.kept)
     return NodeRoom(
         node.cpu_free,
         node.memory_free,
@@ -55,6 +61,19 @@ def room_of(node: Node, kinds: tuple[DeviceKind | None, ...]) -> NodeRoom:
         tuple(node.free),
         node.schedulable,
         node.order_units_free,
+    )
+
+
+def _room_left(node: Node, kinds: tuple[DeviceKind | None, ...], kept: Kept) -> NodeRoom:
+    """The same, without what is kept."""
+    free = zip(node.free, kept.devices, strict=True)
+    return NodeRoom(
+        max(0, node.cpu_free - kept.cpu_milli),
+        max(0, node.memory_free - kept.memory_mib),
+        kinds,
+        tuple(max(0, is_free - for_others) for is_free, for_others in free),
+        node.schedulable,
+        max(0, node.order_units_free - kept.units),
     )
 
 
@@ -85,10 +104,13 @@ class _Entry(msgspec.Struct):
 
 
 class Capacity:
-    """`update` after every change of a node keeps it true."""
+    """`update` after every change of a node keeps it true, and what is kept of it. `places` and
+    `reservations`: as they hold."""
 
     def __init__(self, policy: Policy = DEFAULT, *, machine_code: bool = HAS_NUMBA) -> None:
         self.topology = Topology()
+        self.places: Places | None = None
+        self.reservations: Reservations | None = None
         self._machine_code = machine_code
         self._packer = Packer(policy, machine_code=machine_code)
         self._kinds_max = KINDS_MAX
@@ -133,6 +155,8 @@ class Capacity:
     def update(self, name: str, node: Node | None) -> None:
         """The node as it is now; None = it is no more."""
         self._changed[name] = node
+        if self.places is not None:
+            self.places.refresh(name, node)
         entry = self._entries.get(name)
         if node is None:
             if entry is not None:

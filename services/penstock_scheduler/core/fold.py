@@ -22,10 +22,13 @@ from penstock_scheduler.core.failing import Failing
 from penstock_scheduler.core.leases import leases_of
 from penstock_scheduler.core.line import Line
 from penstock_scheduler.core.queue import folds as queue_folds
+from penstock_scheduler.core.queue import places
+from penstock_scheduler.core.queue.places import Places
+from penstock_scheduler.core.queue.reservations import Reservations
 from penstock_scheduler.core.queue.resting_jobs import RestingJobs
 from penstock_scheduler.core.queue.rules import Leaf, Rules
 from penstock_scheduler.core.queue.shares import Shares
-from penstock_scheduler.core.shapes import paid_from, shape_of
+from penstock_scheduler.core.shapes import owned_by, paid_from, shape_of
 from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Rank, Shape
 from penstock_scheduler.core.touches import Touches
 
@@ -54,7 +57,10 @@ class State:
         self.demand: dict[str, int] = {}
         self.expectation = Expectation()
         self.touches = Touches()
+        self.places = Places(self.leases)
+        self.reservations = Reservations()
         self.capacity = capacity or Capacity()
+        self.capacity.places = self.places
         self.homeless: dict[str, dict[LeaseId, None]] = {}
         self.resting = RestingJobs()
         self.failing = Failing()
@@ -123,6 +129,7 @@ class State:
         for lease in leases_of(job, fact, seq, now_ns):
             self._take(lease)
             self.count(lease, 1, now_ns)
+        places.give_up(self, fact.job_id)
         budget_folds.granted(self, job, fact)
 
     def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
@@ -188,6 +195,8 @@ class State:
     ) -> Shape:
         leaf = self.leaf_of(tenant, spec)
         shape = shape_of(spec, avoid, tenant, leaf, self.rules.claim_of(spec))
+        if self.reservations:
+            shape = owned_by(shape, self.reservations.owner_of(tenant, spec))
         return paid_from(shape, self.budgets.purse_of(tenant, spec, attempt))
 
     def enqueue(self, job: Job) -> Shape:
@@ -213,6 +222,7 @@ class State:
         job_id = job.spec.job_id
         self.end_leases(job)
         self.line.remove(job_id)
+        places.give_up(self, job_id)
         self.resting.discard(job)
         self.payers.pop(job_id, None)
         del self.jobs[job_id]
@@ -276,6 +286,8 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.RatesNoted: budget_folds.rates_noted,
     journal.DemandNoted: budget_folds.demand_noted,
     journal.PolicySet: queue_folds.policy_set,
+    journal.PlaceKept: places.place_kept,
+    journal.PlaceGivenUp: places.place_given_up,
     journal.HeadHeld: queue_folds.head_held,
     journal.HeadPassed: queue_folds.head_passed,
 }

@@ -41,7 +41,9 @@ from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
 from penstock_scheduler.core.paying import Deal, deal_of, decide_heard
 from penstock_scheduler.core.placement import Placed, any_may_hold, place
+from penstock_scheduler.core.queue import places
 from penstock_scheduler.core.queue.folds import obey
+from penstock_scheduler.core.queue.places import PlaceImage
 from penstock_scheduler.core.queue.rules import UNSET, Rules
 from penstock_scheduler.core.queue.shares import Shares, SharesKept
 from penstock_scheduler.core.reasons import Reasons
@@ -88,6 +90,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     policy_key: str = ""
     shares: SharesKept = msgspec.field(default_factory=SharesKept)
     heads: dict[str, tuple[str, int]] = {}
+    places: list[PlaceImage] = []
 
 
 class SchedulerCore:
@@ -193,6 +196,7 @@ class SchedulerCore:
                 policy_key=state.rules.key,
                 shares=state.shares.keep(),
                 heads=state.heads,
+                places=state.places.images(),
             )
         )
 
@@ -216,6 +220,7 @@ class SchedulerCore:
                 state.wait(job)
             else:
                 find_payer(state, job)
+        places.restore(state, snapshot.places)
         state.remembered = snapshot.remembered
         state.accepted = snapshot.accepted
         state.finished = snapshot.finished

@@ -135,7 +135,11 @@ def without_refusals(shape: Shape) -> Shape:
 def closed_to(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Array:
     """The columns of the packer's fleet that a job of this shape must not use, alternatives
     aside."""
-    return closed_columns(shape, nodes, capacity.packer.fleet, capacity.topology)
+    fleet, topology = capacity.packer.fleet, capacity.topology
+    closed = closed_columns(shape, nodes, fleet, topology)
+    if capacity.reservations:
+        closed = capacity.reservations.closing(closed, shape, fleet, topology)
+    return closed
 
 
 def _place(

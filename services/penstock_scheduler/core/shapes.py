@@ -24,7 +24,7 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     offer; `purse`: who pays, where that may hold it up; `leaf`: where it counts, so in which
     pool it is; `claim`: the right to have others yield: -1 = none (spot), 0 = what is guaranteed to
     its quota, else its class + 1, before which lower ones yield; `bound_s`: after about so long its
-    place is surely free again, 0 = nobody can say.
+    place is surely free again, 0 = nobody can say; `owner`: for whom it might be set aside.
     """
 
     ranks: int
@@ -48,6 +48,7 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     leaf: Leaf | None = None
     claim: int = 0
     bound_s: int = 0
+    owner: str = ""
 
 
 def apart_of(spec: JobSpec, tenant: str) -> str:
@@ -77,6 +78,14 @@ def paid_from(shape: Shape, purse: Purse | None) -> Shape:
     return msgspec.structs.replace(shape, needs=needs_too, purse=purse, alternatives=alternatives)
 
 
+def owned_by(shape: Shape, owner: str) -> Shape:
+    """The shape of jobs for whom nodes may be set aside under that name."""
+    if not owner:
+        return shape
+    alternatives = tuple(owned_by(option, owner) for option in shape.alternatives)
+    return msgspec.structs.replace(shape, owner=owner, alternatives=alternatives)
+
+
 def plain(shape: Shape) -> Shape:
     """What is asked of the pool, whoever asks and pays."""
     needs_else = shape.needs[:-1] if shape.purse and shape.purse.capped else shape.needs
@@ -89,6 +98,7 @@ def plain(shape: Shape) -> Shape:
         leaf=pool,
         claim=0,
         bound_s=0,
+        owner="",
         alternatives=alternatives,
     )
 

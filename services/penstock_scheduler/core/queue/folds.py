@@ -11,6 +11,8 @@ from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import HeadHeld, HeadPassed, PolicySet
 from penstock_contracts.queue_policy import PolicyVersion
 from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.queue import places
+from penstock_scheduler.core.queue.reservations import Reservations
 from penstock_scheduler.core.queue.rules import Rules
 from penstock_scheduler.core.queue.shares import Shares
 
@@ -22,7 +24,9 @@ def policy_set(state: State, fact: PolicySet, seq: int, now_ns: int) -> None:
     """Nodes, leases and jobs count where the new policy has them; use stays with the quotas that
     are named as before."""
     rules = Rules(PolicyVersion(fact.version, fact.policy, fact.set_ms), fact.key)
+    places.clear(state)
     obey(state, rules, Shares(rules, state.shares.keep_at(now_ns), now_ns))
+    state.reservations.look(now_ns // 1_000_000)
     for lease in state.leases.values():
         state.count(lease, 1, now_ns)
     for job in state.jobs.values():
@@ -36,6 +40,8 @@ def obey(state: State, rules: Rules, shares: Shares) -> None:
     state.rules, state.shares = rules, shares
     state.line = Line(shares)
     state.heads.clear()
+    state.reservations = Reservations(rules.held.policy.reservations)
+    state.capacity.reservations = state.reservations
     for name, node in state.nodes.items():
         pool = rules.pool_of(node.image.labels)
         node.pool = "" if pool is None else pool.name

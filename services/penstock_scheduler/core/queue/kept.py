@@ -34,6 +34,15 @@ class Kept(msgspec.Struct):
         """Milli-GPU of what is free that are not kept."""
         return sum(max(0, a - b) for a, b in zip(free, self.devices, strict=True))
 
+    def covers(self, other: Kept) -> bool:
+        """Whether all of the other is in it."""
+        return (
+            self.cpu_milli >= other.cpu_milli
+            and self.memory_mib >= other.memory_mib
+            and self.units >= other.units
+            and all(a >= b for a, b in zip(self.devices, other.devices, strict=True))
+        )
+
     def settle(self, other: Kept) -> None:
         """Takes from both what both have."""
         for at, (mine, theirs) in enumerate(zip(self.devices, other.devices, strict=True)):

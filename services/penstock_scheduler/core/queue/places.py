@@ -127,12 +127,13 @@ class Places:
         """Time has changed what may begin where."""
         self.changed = dict.fromkeys(self._by_job)
 
-    def refresh(self, node: Node) -> None:
+    def refresh(self, name: str, node: Node | None) -> None:
         """Something has changed there: notes what is kept of it now."""
-        beside = self._by_node.get(node.image.node, ())
+        beside = self._by_node.get(name, ())
         for job_id in beside:
             self.changed[job_id] = None
-        node.kept = self.kept_on(node) if beside else None
+        if node is not None:
+            node.kept = self.kept_on(node) if beside else None
 
     # -- what is kept
     def kept_on(
