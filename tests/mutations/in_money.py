@@ -51,7 +51,7 @@ IN_MONEY = (
     Mutation(
         name="a lowered limit falls below what was promised",
         file=f"{_SCHEDULER}/paying.py",
-        old="        limit = max(limit, before.committed_after(fact))\n",
+        old="        limit = before.limit_after(fact)\n",
         new="        limit = min(limit, before.limit)\n",
         breaks="more is promised than there is",
     ),
