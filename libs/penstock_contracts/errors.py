@@ -90,6 +90,8 @@ CODES: dict[str, str] = {
     "name_repeated": "Two pools, two quotas or two reservations have the same name.",
     "pool_without_nodes": "Every node that could be in the pool is in one before it.",
     "unknown_pool": "The queue's policy has no such pool.",
+    "over_quota": "The job asks for more than a quota it counts in ever allows.",
+    "queue_full": "As many jobs of the quota wait as it lets wait.",
     "unknown_parent": "The quota's parent is not in the policy.",
     "quota_cycle": "Quotas are below each other in a circle.",
     "quota_too_deep": "The quota is further below its pool than the tree may be deep.",

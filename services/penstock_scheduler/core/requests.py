@@ -34,6 +34,7 @@ from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBr
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
+from penstock_scheduler.core.queue.admission import not_queued, quotas_of
 from penstock_scheduler.core.queue.rules import Leaf
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
 from penstock_scheduler.core.shapes import Shape, plain, shape_of
@@ -74,6 +75,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
     new: dict[str, str] = {}
     wall_ms = now_ns // 1_000_000 if event.wall_ms is None else event.wall_ms
     asked = Share()
+    of_quotas: dict[str, int] = {}
     for index, item in enumerate(event.items):
         if isinstance(item, RefusedItem):
             refused.append(item)
@@ -85,6 +87,7 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
         refusal = (
             _refusal(state, item, known, wall_ms)
             or not_admitted(state, event.tenant, item)
+            or not_queued(state, event.tenant, item, of_quotas)
             or _no_room(state, event.tenant, item, asked)
         )
         if refusal is not None:
@@ -92,6 +95,8 @@ def decide_submit(state: State, event: JobsRequested, now_ns: int) -> list[JobFa
             continue
         new[item.job_id] = digest
         asked.count(1, size_of(item))
+        for quota in quotas_of(state, event.tenant, item):
+            of_quotas[quota.name] = of_quotas.get(quota.name, 0) + 1
         facts.append(JobSubmitted(event.tenant, event.request_seq, digest, item))
         rejection = impossible(state, item, now_ns)
         if rejection is not None:
@@ -130,7 +135,7 @@ def _no_room(state: State, tenant: str, spec: JobSpec, asked: Share) -> Refusal 
         message = "the requests that wait are as large together as the mesh can hold; try later"
         return Refusal("backlog_full", message)
     share = line.share_of(tenant)
-    if share.jobs + asked.jobs >= WAITING_JOBS_OF_TENANT_MAX:
+    if share.jobs + state.resting.of(tenant) + asked.jobs >= WAITING_JOBS_OF_TENANT_MAX:
         message = f"{WAITING_JOBS_OF_TENANT_MAX} jobs of this tenant wait already; try later"
         return Refusal("backlog_full", message)
     if share.bytes + asked.bytes >= WAITING_BYTES_OF_TENANT_MAX:
