@@ -15,11 +15,13 @@ from penstock_contracts.depot import LeaseGrant, LeaseQuery
 from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
+from penstock_contracts.queue_messages import QueueQuery
 from penstock_contracts.work import inputs_of, outputs_of
 from penstock_runtime.journaled import JournaledService
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.queue.views import policy_view, queue_view
 from penstock_scheduler.core.state import Job
 from penstock_scheduler.core.views import audit, job_view, jobs_view, nodes_view
 
@@ -27,6 +29,7 @@ _encode = msgspec.json.Encoder().encode
 _job_query = msgspec.json.Decoder(JobQuery)
 _nodes_query = msgspec.json.Decoder(NodesQuery)
 _jobs_query = msgspec.json.Decoder(JobsQuery)
+_queue_query = msgspec.json.Decoder(QueueQuery)
 _lease_query = msgspec.json.Decoder(LeaseQuery)
 
 
@@ -58,6 +61,13 @@ def answer_queries(
             state(), service.last_seq, _nodes_query.decode(message.payload or b"{}").after
         ),
         "lease": lambda message: _lease(state(), _lease_query.decode(message.payload)),
+        "policy": lambda _: policy_view(state()),
+        "queue": lambda message: queue_view(
+            state(),
+            service.last_seq,
+            now_ns(),
+            _queue_query.decode(message.payload or b"{}").after,
+        ),
         "audit": lambda _: audit(state(), service.last_seq, service.cursors.get("NODES", 0)),
     }
     for what, handler in handlers.items():
