@@ -27,6 +27,7 @@ from penstock_scheduler.core.queue.places import Places
 from penstock_scheduler.core.queue.reservations import Reservations
 from penstock_scheduler.core.queue.resting_jobs import RestingJobs
 from penstock_scheduler.core.queue.rules import Leaf, Rules
+from penstock_scheduler.core.queue.runtimes import Runtimes
 from penstock_scheduler.core.queue.shares import Shares
 from penstock_scheduler.core.shapes import owned_by, paid_from, shape_of
 from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Rank, Shape
@@ -56,6 +57,7 @@ class State:
         self.payers: dict[str, None] = {}
         self.demand: dict[str, int] = {}
         self.expectation = Expectation()
+        self.runtimes = Runtimes()
         self.touches = Touches()
         self.places = Places(self.leases)
         self.reservations = Reservations()
