@@ -87,14 +87,15 @@ class Host:
 
 
 @pytest.mark.lesson(5, 6)
-def test_work_on_a_device_that_is_gone_ends_and_its_neighbours_work_on() -> None:
+@pytest.mark.parametrize("code", [None, 0], ids=["it is killed", "it saves what it has done"])
+def test_work_on_a_device_that_is_gone_ends_and_its_neighbours_work_on(code: int | None) -> None:
     host = Host()
     host.lose("D1")
     assert host.todo == [Stop(host.struck.key, "device_failed", 10)]
-    host.take(an_end(host.struck, at_ns=26 * SECOND_NS, reason="device_failed", code=None))
+    host.take(an_end(host.struck, at_ns=26 * SECOND_NS, reason="device_failed", code=code))
     (exited,) = host.reported(Exited)
     assert exited.lease_seq == host.struck.lease_seq
-    assert (exited.reason, exited.exit_code) == ("device_failed", None)
+    assert (exited.reason, exited.exit_code) == ("device_failed", code)
     assert exited.message == f"device D1 is unhealthy: {GONE}"
     assert [x.job_id for x in host.state.usage] == [host.struck.job_id], "paid to its end"
     assert host.state.leases[host.well.key].stage == "running"

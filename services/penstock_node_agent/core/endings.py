@@ -81,7 +81,8 @@ def _cause(state: State, lease: Lease, event: Ended) -> tuple[str, str]:
     fault, whichever of the two was noticed first; what fails after an error of its device that is
     no fault of the device is told of it."""
     reason, message = event.reason, event.message
-    if event.code == 0 or reason not in ("exited", "signalled", DEVICE_FAILED):
+    failed = reason in ("exited", "signalled") and event.code != 0
+    if not failed and reason != DEVICE_FAILED:  # asked to end, it may have ended well
         return reason, message
     fault = fault_of(state.devices, lease.order.devices, at_work=True)
     if fault is not None:
