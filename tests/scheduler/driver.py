@@ -13,7 +13,13 @@ from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import LeaseGranted
 from penstock_contracts.leases import Exited, Prepared, Preparing, Released, Rendezvous, Started
-from penstock_contracts.nodes import Device, NodeDescription, NodeRegistered
+from penstock_contracts.nodes import (
+    LOST,
+    Device,
+    NodeDescription,
+    NodeLivenessChanged,
+    NodeRegistered,
+)
 from penstock_scheduler.core.events import (
     CancelAsked,
     JobsRequested,
@@ -66,9 +72,27 @@ class Driver:
         new: list[Any] = []
         for event in events:
             new += self._fold(self.core.decide(event, self.now_ns, self.seq))
+        return new + self.settle()
+
+    def fold(self, *facts: Any) -> list[Any]:
+        """One transition that begins with these facts. Returns all of it."""
+        self.seq += 1
+        new = self._fold(facts)
+        return new + self.settle()
+
+    def settle(self) -> list[Any]:
+        new: list[Any] = []
         while facts := self.core.settle(self.now_ns, self.seq):
             new += self._fold(facts)
         return new
+
+    def lose(self, name: str) -> list[Any]:
+        """Nothing is heard of a node any more."""
+        return self.feed(NodeChanged(NodeLivenessChanged(name, LOST, "silent")))
+
+    def fleet_moves(self) -> None:
+        """So that nothing is called impossible for a while."""
+        self.core.state.fleet_changed_ns = self.now_ns
 
     def _fold(self, facts: Any) -> list[Any]:
         for fact in facts:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock_contracts.journal import LeaseGranted
-from penstock_scheduler.core.line import Place
 from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.queue.order import Place
 from penstock_scheduler.core.state import Shape
 from tests.scheduler.driver import Driver, a_job, a_node
 
@@ -67,12 +67,14 @@ def test_a_release_has_only_those_looked_at_again_whom_it_may_help() -> None:
     line = driver.core.state.line
     first = line.first
 
-    def noting() -> tuple[Place, Shape] | None:
-        found = first()
+    def noting(now_ns: int) -> tuple[Place, Shape] | None:
+        found = first(now_ns)
         if found is not None:
             asked.append(found[1])
         return found
 
     line.first = noting
     driver.end(running)
-    assert asked == [driver.core.state.shape_in_line("acme", gang)], "one free GPU is no help to a rank of more"
+    assert asked == [driver.core.state.shape_in_line("acme", gang)], (
+        "one free GPU is no help to a rank of more"
+    )

@@ -31,7 +31,7 @@ KINDS_MAX = 500
 SHAPES_KNOWN_MAX = 10_000
 """Of so many shapes it is remembered whether the empty fleet has room for them."""
 
-_Kind = tuple[int, int, tuple[tuple[str, int | None], ...]]
+_Kind = tuple[str, int, int, tuple[tuple[str, int | None], ...]]
 
 
 def pack_shape(shape: Shape) -> PackShape:
@@ -86,10 +86,11 @@ def kinds_of(image: NodeImaged) -> tuple[DeviceKind | None, ...]:
 
 
 class Alike(msgspec.Struct):
-    """Nodes with the same hardware. `image`: such a node with all devices healthy. `images`: all of
-    them, by name."""
+    """Nodes of one pool with the same hardware. `image`: such a node with all devices healthy.
+    `images`: all of them, by name."""
 
     image: NodeImaged
+    pool: str = ""
     images: dict[str, NodeImaged] = {}
 
     @property
@@ -119,9 +120,13 @@ class Capacity:
         self._alike: dict[_Kind, Alike] = {}
         self._entries: dict[str, _Entry] = {}
         self._fits: dict[Shape, bool] = {}
+        self._may_run: dict[Shape, bool] = {}
 
-    def kinds(self) -> Iterable[Alike]:
-        return self._alike.values()
+    def kinds(self, pool: str | None = None) -> Iterable[Alike]:
+        """Those of one pool; None = all."""
+        if pool is None:
+            return self._alike.values()
+        return [alike for alike in self._alike.values() if alike.pool == pool]
 
     @property
     def packer(self) -> Packer:
@@ -164,12 +169,12 @@ class Capacity:
                 del self._entries[name]
                 self.topology.remove(name)
             return
-        if entry is None or entry.image is not node.image:
+        if entry is None or entry.image is not node.image or entry.alike.pool != node.pool:
             if entry is not None:
                 self._leave(entry)
             image = node.image
-            self._entries[name] = _Entry(image, self._join(image), kinds_of(image))
-            self.topology.put(image)
+            self._entries[name] = _Entry(image, self._join(image, node.pool), kinds_of(image))
+            self.topology.put(image, node.pool)
 
     def known_fit(self, shape: Shape) -> bool | None:
         """Whether the shape was found to fit the present fleet when empty; None = not known."""
@@ -181,6 +186,16 @@ class Capacity:
             self._fits.clear()
         self._fits[shape] = fits
 
+    def known_to_run(self, shape: Shape) -> bool | None:
+        """Whether nodes that take work, or will, could hold the shape when empty; None = not
+        known. As long as no node is another than before."""
+        return self._may_run.get(shape)
+
+    def note_to_run(self, shape: Shape, may: bool) -> None:
+        if len(self._may_run) >= SHAPES_KNOWN_MAX:
+            self._may_run.clear()
+        self._may_run[shape] = may
+
     def _forget_kinds(self) -> None:
         """A packer forgets no kind of device, so another one takes its place."""
         before = self._packer
@@ -189,25 +204,27 @@ class Capacity:
             packer.put(name, before.fleet.room(name))
         self._packer, self._kinds_max = packer, max(KINDS_MAX, 2 * len(packer.fleet.kinds))
 
-    def _join(self, image: NodeImaged) -> Alike:
-        kind = _kind_of(image)
+    def _join(self, image: NodeImaged, pool: str) -> Alike:
+        kind = _kind_of(image, pool)
         alike = self._alike.get(kind)
         if alike is None:
-            alike = self._alike[kind] = Alike(_as_healthy(image))
+            alike = self._alike[kind] = Alike(_as_healthy(image), pool)
         alike.images[image.node] = image
         self._fits.clear()
+        self._may_run.clear()
         return alike
 
     def _leave(self, entry: _Entry) -> None:
         del entry.alike.images[entry.image.node]
         self._fits.clear()
+        self._may_run.clear()
         if not entry.alike.images:
-            del self._alike[_kind_of(entry.image)]
+            del self._alike[_kind_of(entry.image, entry.alike.pool)]
 
 
-def _kind_of(image: NodeImaged) -> _Kind:
+def _kind_of(image: NodeImaged, pool: str) -> _Kind:
     devices = tuple((model, memory_mib) for _, model, memory_mib in image.devices)
-    return (image.cpu_milli, image.memory_mib, devices)
+    return (pool, image.cpu_milli, image.memory_mib, devices)
 
 
 def _as_healthy(image: NodeImaged) -> NodeImaged:

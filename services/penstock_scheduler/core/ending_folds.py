@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import AttemptEnded, JobsWoken, RankExited
+from penstock_contracts.leases import YIELDS
+from penstock_scheduler.core.queue import folds as queue_folds
 from penstock_scheduler.core.queue import resting_jobs
+from penstock_scheduler.core.queue.victims import saved_ms
 from penstock_scheduler.core.state import DEVICE_FAILURES_MAX, is_failure
 
 if TYPE_CHECKING:
@@ -44,7 +47,10 @@ def attempt_ended(state: State, fact: AttemptEnded, seq: int, now_ns: int) -> No
         job.retries_used += fact.outcome in ("failed", "lost")
     if fact.outcome == "failed" or fact.reason == "declined":
         state.order += 1  # it has had its turn: those that wait go first
-        job.order = state.order
+        job.order, job.since_ns = state.order, now_ns
+    if fact.reason in YIELDS:
+        job.yielded += 1
+        job.saved_ms += saved_ms(job)
     if fact.reason in resting_jobs.NOT_STARTED:
         resting_jobs.not_started(job, fact.message, now_ns)
     if fact.reason not in UNFIT_REASONS or len(job.avoid) >= len(state.nodes):
@@ -54,6 +60,7 @@ def attempt_ended(state: State, fact: AttemptEnded, seq: int, now_ns: int) -> No
     job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
     job.alternative, job.stop_reason, job.first_failure = 0, "", None
     state.payers.pop(fact.job_id, None)
+    queue_folds.expect(state, job)
     state.wait(job)
 
 

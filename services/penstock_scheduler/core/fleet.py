@@ -30,12 +30,14 @@ from penstock_contracts.nodes import (
     NodeUncordoned,
 )
 from penstock_scheduler.core import resting
+from penstock_scheduler.core.demand import decide_demand
 from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.paying import decide_payers
+from penstock_scheduler.core.queue import heads
 from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks
-from penstock_scheduler.core.requests import decide_demand, decide_impossible
+from penstock_scheduler.core.requests import decide_impossible
 from penstock_scheduler.core.state import Job, Lease, may_stop
 
 DISCONNECT_MARGIN_NS = 5_000_000_000
@@ -151,7 +153,8 @@ def decide_tick(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
         facts.append(JobsWoken(woken))
     facts += decide_payers(state, now_ns)
     facts += decide_impossible(state, now_ns)
-    facts += decide_demand(state)
+    facts += heads.decide_passed(state, now_ns)
+    facts += decide_demand(state, now_ns)
     before_ms = forget_before_ms(state, now_ns)
     if before_ms is not None:
         facts.append(JobIdsForgotten(before_ms))

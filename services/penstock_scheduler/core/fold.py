@@ -23,10 +23,11 @@ from penstock_scheduler.core.leases import leases_of
 from penstock_scheduler.core.line import Line
 from penstock_scheduler.core.queue import folds as queue_folds
 from penstock_scheduler.core.queue import places
+from penstock_scheduler.core.queue.order import place_of
 from penstock_scheduler.core.queue.places import Places
 from penstock_scheduler.core.queue.reservations import Reservations
 from penstock_scheduler.core.queue.resting_jobs import RestingJobs
-from penstock_scheduler.core.queue.rules import Leaf, Rules
+from penstock_scheduler.core.queue.rules import SPOT, Leaf, Rules
 from penstock_scheduler.core.queue.runtimes import Runtimes
 from penstock_scheduler.core.queue.shares import Shares
 from penstock_scheduler.core.shapes import owned_by, paid_from, shape_of
@@ -114,6 +115,7 @@ class State:
             submitted_ns=now_ns,
             since_ns=now_ns,
         )
+        queue_folds.expect(self, job)
         self.expectation.see(self.enqueue(job))
 
     def _job_rejected(self, fact: journal.JobRejected, seq: int, now_ns: int) -> None:
@@ -125,6 +127,7 @@ class State:
         job = self.job_of(fact.job_id)
         self.move(job, PLACED)
         self.line.remove(fact.job_id)
+        queue_folds.no_head(self, job)
         job.lease_seq, job.placed_ns = seq, now_ns
         job.alternative = fact.alternative
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
@@ -204,7 +207,8 @@ class State:
     def enqueue(self, job: Job) -> Shape:
         """In line. Returns its shape there."""
         shape = self.shape_of(job)
-        self.line.add(job, shape)
+        pool = self.rules.pool_named(job.spec.pool)
+        self.line.add(job, shape, place_of(job, pool))
         return shape
 
     def count(self, lease: Lease, sign: int, now_ns: int) -> None:
@@ -212,6 +216,8 @@ class State:
         gpu_milli = lease.gpu_milli * len(lease.uuids)
         leaf = self.leaf_of(lease.tenant, lease.spec)
         self.shares.hold(leaf, sign * gpu_milli, sign * lease.cpu_milli, now_ns)
+        if lease.spec.tier == SPOT:
+            self.shares.spot_leases += sign
 
     def wait(self, job: Job) -> None:
         """In line, or at rest for as long as it is to rest."""

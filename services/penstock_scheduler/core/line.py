@@ -1,8 +1,8 @@
 """Who is next?
 
 The waiting jobs, grouped by shape: when one job of a shape does not fit, none of that shape does,
-so the shape is passed over until something is freed, however many wait. Order is priority (9
-first), then age. It does not know what fits.
+so the shape is passed over until something is freed, however many wait. Whose turn it is among
+shapes is said by `queue.order`. It does not know what fits.
 """
 
 from __future__ import annotations
@@ -10,61 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
-import msgspec
-
-from penstock_contracts.jobs import JobSpec
+from penstock_scheduler.core.backlog import Share, size_of
+from penstock_scheduler.core.queue.order import Place, Turn, Turns
 from penstock_scheduler.core.queue.shares import Shares, ask_of
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job, Node
 
-_encode = msgspec.json.Encoder().encode
-
 FREED_MAX = 32
 """When more nodes than that have room again, it is no use to look at each of them alone."""
-HEADS_SPARE = 1_000
-"""Entries that count no longer are removed when there are so many more than shapes."""
-
-Place = tuple[int, int, str]
-"""(minus priority, order, job id): the smallest goes first."""
-
-
-def place_of(job: Job) -> Place:
-    """A job's place in line."""
-    return (-job.spec.priority, job.order, job.spec.job_id)
-
-
-def size_of(spec: JobSpec) -> int:
-    """What a request takes up, in bytes."""
-    return len(_encode(spec))
-
-
-class Share(msgspec.Struct):
-    """What waits of somebody: how many jobs, how large their requests are together, and how many
-    of each shape."""
-
-    jobs: int = 0
-    bytes: int = 0
-    shapes: dict[Shape, int] = {}
-
-    def count(self, sign: int, size: int, shape: Shape | None = None) -> None:
-        self.jobs += sign
-        self.bytes += sign * size
-        if shape is not None:
-            self.shapes[shape] = self.shapes.get(shape, 0) + sign
-            if not self.shapes[shape]:
-                del self.shapes[shape]
 
 
 class Line:
-    """Waiting jobs. Removal is lazy: `_waiting` says which entries still count. `_heads`: the first
-    of each shape that is not passed over, among entries that no longer are. `_hopes`: where alone
-    such a shape may fit, as it fitted nowhere before something was freed there."""
+    """Waiting jobs. Removal is lazy: `_waiting` says which entries still count. `turns`: the first
+    of each shape that is not passed over. `_hopes`: where alone such a shape may fit, as it fitted
+    nowhere before something was freed there. `_unpaid` and `_held_back`: passed over for a reason
+    that only the tenant's money, or a release in that quota, can change."""
 
     def __init__(self, shares: Shares) -> None:
         self._shares = shares
         self._heaps: dict[Shape, list[Place]] = {}
-        self._heads: list[tuple[Place, int, Shape]] = []
-        self._led = 0
+        self.turns = Turns(shares, self._open_head)
         self._passed_over: dict[Shape, None] = {}
         self._hopes: dict[Shape, dict[str, None]] = {}
         self._freed: dict[str, Node] = {}
@@ -72,6 +37,8 @@ class Line:
         self._waiting: dict[str, tuple[Shape, Place, str, int]] = {}
         self._tenants: dict[str, Share] = {}
         self._unpaid: dict[str, dict[Shape, None]] = {}
+        self._held_back: dict[str, dict[Shape, None]] = {}
+        self._quota_of: dict[Shape, str] = {}
         self.all = Share()
 
     def __len__(self) -> int:
@@ -80,9 +47,8 @@ class Line:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._waiting
 
-    def add(self, job: Job, shape: Shape) -> None:
+    def add(self, job: Job, shape: Shape, place: Place) -> None:
         """Puts a job in line, as of that shape; adding it twice changes nothing."""
-        place = place_of(job)
         if job.spec.job_id in self._waiting:
             return
         self._wait(shape, 1)
@@ -94,6 +60,7 @@ class Line:
         heappush(heap, place)
         if heap[0] is place:  # what was first before is still there: `remove` sees to that
             self._lead(shape, place)
+        self.turns.joined(place, shape)
 
     def remove(self, job_id: str) -> None:
         """Takes a job out of line; a missing one changes nothing."""
@@ -106,8 +73,11 @@ class Line:
             share.count(-1, size, shape)
         if not self._tenants[tenant].jobs:
             del self._tenants[tenant]
+        self.turns.left(job_id, shape)
         head = self._head(shape)
-        if head is not None and place < head:
+        if head is None:
+            self.turns.drop(shape)
+        elif place < head:
             self._lead(shape, head)
 
     def share_of(self, tenant: str) -> Share:
@@ -122,55 +92,56 @@ class Line:
         """The shapes that wait, in no particular order."""
         return list(self._heaps)
 
-    def first(self) -> tuple[Place, Shape] | None:
-        """The first job in line whose shape is not passed over."""
+    def first(self, now_ns: int) -> tuple[Place, Shape] | None:
+        """The next job in line whose shape is not passed over, and whose pool waits for nobody."""
         self._look_again()
-        heads = self._heads
-        while heads:
-            place, _, shape = heads[0]
-            if shape not in self._passed_over and self._head(shape) == place:
-                return place, shape
-            heappop(heads)
-        return None
+        return self.turns.first(now_ns)
 
-    def pass_over(self, shape: Shape, *, unpaid: bool = False) -> None:
-        """The shape fits nowhere now, or nobody can pay for it (`unpaid`)."""
+    def wait_for(self, shape: Shape, place: Place) -> None:
+        """Its pool waits for this job, which fits nowhere now."""
+        if shape.leaf is not None:
+            self.turns.stop(shape.leaf.pool, place, shape)
+
+    def pass_over(self, shape: Shape, *, unpaid: bool = False, quota: str = "") -> None:
+        """The shape fits nowhere now, or nobody can pay for it (`unpaid`), or the maximum of that
+        quota holds it back."""
         self._passed_over[shape] = None
         self._hopes.pop(shape, None)
+        self.turns.touch(shape)
         if shape.purse is not None:
             mine = self._unpaid.setdefault(shape.purse.tenant, {})
             if unpaid:
                 mine[shape] = None
             else:
                 mine.pop(shape, None)
+        if quota:
+            self._held_back.setdefault(quota, {})[shape] = None
+            self._quota_of[shape] = quota
+        else:
+            self._quota_of.pop(shape, None)
 
     def reconsider_unpaid(self, tenant: str) -> None:
         """What the tenant may spend has changed."""
         for shape in self._unpaid.pop(tenant, {}):
-            if shape in self._passed_over:
-                del self._passed_over[shape]
-                head = self._head(shape)
-                if head is not None:
-                    self._lead(shape, head)
+            self._look_at(shape)
+
+    def _look_at(self, shape: Shape) -> None:
+        if shape in self._passed_over:
+            del self._passed_over[shape]
+            head = self._head(shape)
+            if head is not None:
+                self._lead(shape, head)
 
     def reconsider_all_unpaid(self) -> None:
         """What things cost has changed."""
         for tenant in list(self._unpaid):
             self.reconsider_unpaid(tenant)
 
-    def blocked(self) -> dict[str, int]:
-        """Milli-GPU that shapes passed over ask for, by what they wait for, and by model where
-        they would take some only."""
-        found: dict[str, int] = {}
+    def passed_over(self) -> Iterator[tuple[Shape, str]]:
+        """The shapes that are, and for want of what: `fit`, `quota` or `budget`."""
         for shape in self._passed_over:
-            jobs = self.all.shapes.get(shape, 0)
-            asked = jobs * shape.ranks * shape.gpus * shape.gpu_milli
-            if asked:
-                reason = "budget" if self._is_unpaid(shape) else "fit"
-                for model in _wanted_models(shape):
-                    key = f"{reason}/{model}" if model else reason
-                    found[key] = found.get(key, 0) + asked
-        return found
+            reason = "quota" if shape in self._quota_of else "fit"
+            yield shape, "budget" if self._is_unpaid(shape) else reason
 
     def hopes(self, shape: Shape) -> Iterable[str] | None:
         """The nodes on which alone it may fit; None = any."""
@@ -184,9 +155,15 @@ class Line:
         if node is None or len(self._freed) > FREED_MAX:
             self._freed_anywhere = True
             self._freed.clear()
+        self.turns.go_on(None if node is None else node.pool)
 
     def _look_again(self) -> None:
         """Shapes that were refused by nodes are no matter of one node."""
+        for leaf in self._shares.take_released():
+            for account in self._shares.path(leaf):
+                for shape in self._held_back.pop(account.name, ()):
+                    if self._quota_of.pop(shape, None) is not None:
+                        self._look_at(shape)
         anywhere, freed = self._freed_anywhere, self._freed
         if not (anywhere or freed):
             return
@@ -195,15 +172,14 @@ class Line:
             self._hope(shape, anywhere, freed)
         for shape in list(self._passed_over):
             if self._hope(shape, anywhere, freed):
-                del self._passed_over[shape]
-                head = self._head(shape)
-                if head is not None:
-                    self._lead(shape, head)
+                self._look_at(shape)
 
     def _hope(self, shape: Shape, anywhere: bool, freed: dict[str, Node]) -> bool:
         if anywhere or shape.avoid:
             self._hopes.pop(shape, None)
             return True
+        if shape in self._quota_of:
+            return False
         names = [name for name, node in freed.items() if node.may_hold(shape)]
         if self._is_unpaid(shape):  # it was not for want of room that it was passed over
             return bool(names)
@@ -223,12 +199,85 @@ class Line:
         """Ids of the waiting jobs of a shape, first come first."""
         return [p[2] for p in sorted(self._heaps.get(shape, ())) if self._counts(shape, p)]
 
-    def position(self, job_id: str) -> int | None:
-        """How many are ahead in line, whatever their shape; None when not waiting."""
+    def in_order(
+        self, pool: str, now_ns: int, *, every: bool = False
+    ) -> Iterator[tuple[str, Shape]]:
+        """The jobs of a pool that only room is missing for, next first, those that are passed over
+        among them; `every`: also those that a quota or a budget holds back. Of several quotas the
+        first of each, then the second."""
+        self._look_again()
+        leaves = self.turns.in_order(pool, now_ns, lambda turn: self._first_in(turn, every))
+        queues = [self._queue_of(turn, every) for turn in leaves]
+        while queues:
+            left = []
+            for queue in queues:
+                found = next(queue, None)
+                if found is not None:
+                    yield found
+                    left.append(queue)
+            queues = left
+
+    def ahead(self, job_id: str, now_ns: int, count: int) -> list[str]:
+        """At most so many of those before it in its pool, next first."""
         entry = self._waiting.get(job_id)
-        if entry is None:
+        if entry is None or entry[0].leaf is None:
+            return []
+        found: list[str] = []
+        for other, _ in self.in_order(entry[0].leaf.pool, now_ns, every=True):
+            if other == job_id or len(found) >= count:
+                break
+            found.append(other)
+        return found
+
+    def position(self, job_id: str) -> int | None:
+        """How many of its pool are ahead in line, whatever their shape; None when not waiting."""
+        entry = self._waiting.get(job_id)
+        if entry is None or entry[0].leaf is None:
             return None
-        return sum(1 for _, place, *_ in self._waiting.values() if place < entry[1])
+        pool, place = entry[0].leaf.pool, entry[1]
+        return sum(
+            1
+            for shape, other, *_ in self._waiting.values()
+            if other < place and shape.leaf is not None and shape.leaf.pool == pool
+        )
+
+    def _is_held_back(self, shape: Shape) -> bool:
+        return shape in self._passed_over and (shape in self._quota_of or self._is_unpaid(shape))
+
+    def _first_in(self, turn: Turn, every: bool) -> tuple[Place, Shape] | None:
+        heads = (
+            (place, shape)
+            for shape in list(turn.shapes)
+            if (every or not self._is_held_back(shape)) and (place := self._head(shape)) is not None
+        )
+        return min(heads, key=lambda head: head[0], default=None)
+
+    def _queue_of(self, turn: Turn, every: bool) -> Iterator[tuple[str, Shape]]:
+        """All that wait in a leaf, first come first; costs little while few are taken."""
+        queues = [
+            (place, shape, self._after(shape))
+            for shape in list(turn.shapes)
+            if (every or not self._is_held_back(shape)) and (place := self._head(shape)) is not None
+        ]
+        heap = [(place, at) for at, (place, *_) in enumerate(queues)]
+        heapify(heap)
+        while heap:
+            place, at = heappop(heap)
+            yield place[2], queues[at][1]
+            following = next(queues[at][2], None)
+            if following is not None:
+                heappush(heap, (following, at))
+
+    def _after(self, shape: Shape) -> Iterator[Place]:
+        """The places of a shape behind the first."""
+        heap = list(self._heaps.get(shape, ()))
+        first = True
+        while heap:
+            place = heappop(heap)
+            if self._counts(shape, place):
+                if not first:
+                    yield place
+                first = False
 
     def _wait(self, shape: Shape, sign: int) -> None:
         if shape.leaf is not None:
@@ -239,18 +288,11 @@ class Line:
         return entry is not None and entry[1] == place and entry[0] == shape
 
     def _lead(self, shape: Shape, head: Place) -> None:
-        if shape in self._passed_over:
-            return
-        self._led += 1  # of equal places no shapes are compared
-        heappush(self._heads, (head, self._led, shape))
-        if len(self._heads) > HEADS_SPARE + 2 * len(self._heaps):  # a standby asks for none
-            self._heads = []
-            for one in list(self._heaps):
-                place = self._head(one)
-                if place is not None and one not in self._passed_over:
-                    self._led += 1
-                    self._heads.append((place, self._led, one))
-            heapify(self._heads)
+        if shape not in self._passed_over:
+            self.turns.lead(shape, head)
+
+    def _open_head(self, shape: Shape) -> Place | None:
+        return None if shape in self._passed_over else self._head(shape)
 
     def _head(self, shape: Shape) -> Place | None:
         heap = self._heaps.get(shape)
@@ -261,12 +303,5 @@ class Line:
         self._heaps.pop(shape, None)
         self._passed_over.pop(shape, None)
         self._hopes.pop(shape, None)
+        self._quota_of.pop(shape, None)
         return None
-
-
-def _wanted_models(shape: Shape) -> tuple[str, ...]:
-    """The models on which it could run; one empty name when it takes any."""
-    choices = (shape, *shape.alternatives)
-    if any(not choice.gpu_models for choice in choices):
-        return ("",)
-    return tuple(dict.fromkeys(model for choice in choices for model in choice.gpu_models))

@@ -13,12 +13,11 @@ import msgspec
 
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.jobs import QUEUED
-from penstock_contracts.journal import JobFact, LeaseGranted, NodeImaged
+from penstock_contracts.journal import JobFact, NodeImaged
 from penstock_contracts.queue_policy import PolicyVersion
 from penstock_scheduler.core.budget_folds import find_payer
-from penstock_scheduler.core.budgets import Budgets, Kept, refuses
+from penstock_scheduler.core.budgets import Budgets, Kept
 from penstock_scheduler.core.capacity import Capacity
-from penstock_scheduler.core.charges import with_site
 from penstock_scheduler.core.events import (
     BudgetHeard,
     CancelAsked,
@@ -36,38 +35,21 @@ from penstock_scheduler.core.failing import Failing, Instants
 from penstock_scheduler.core.fleet import decide_node, decide_tick
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
+from penstock_scheduler.core.granting import decide_next
 from penstock_scheduler.core.learning import decide_due, decide_offered
 from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
-from penstock_scheduler.core.paying import Deal, deal_of, decide_heard
-from penstock_scheduler.core.placement import Placed, any_may_hold, place
+from penstock_scheduler.core.paying import decide_heard
 from penstock_scheduler.core.queue import places
 from penstock_scheduler.core.queue.folds import obey
 from penstock_scheduler.core.queue.places import PlaceImage
+from penstock_scheduler.core.queue.preempt import Rounds
 from penstock_scheduler.core.queue.rules import UNSET, Rules
 from penstock_scheduler.core.queue.shares import Shares, SharesKept
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
-from penstock_scheduler.core.state import Job, Lease, Node, Shape
-
-
-def _grant(job: Job, shape: Shape, placed: Placed, deal: Deal, nodes: dict[str, Node]) -> JobFact:
-    taken = (shape, *shape.alternatives)[placed.alternative]
-    return LeaseGranted(
-        job.spec.job_id,
-        job.attempt,
-        tuple(with_site(place, nodes) for place in placed.ranks),
-        taken.gpu_milli,
-        taken.cpu_milli,
-        taken.memory_mib,
-        job.tenant,
-        placed.alternative,
-        job.spec.project,
-        job.spec.tier,
-        deal.paid_ms,
-        deal.reserved,
-    )
+from penstock_scheduler.core.state import Job, Lease
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -101,6 +83,7 @@ class SchedulerCore:
         self._machine_code = machine_code
         self.state = self._empty()
         self.reasons = Reasons()
+        self._rounds = Rounds()
 
     def decide(self, event: object, now_ns: int, next_seq: int) -> Sequence[JobFact]:
         """Facts that an event causes, given the state; they will stand in entry `next_seq`."""
@@ -111,6 +94,7 @@ class SchedulerCore:
         if isinstance(event, CancelAsked):
             return decide_cancel(self.state, event)
         if isinstance(event, Ticked):
+            self._rounds.begin()
             return decide_tick(self.state, event, now_ns)
         if isinstance(event, NodeChanged):
             return decide_node(self.state, event.fact, now_ns)
@@ -127,44 +111,15 @@ class SchedulerCore:
         raise InvariantError(f"the scheduler knows no event {type(event).__name__}")
 
     def settle(self, now_ns: int, next_seq: int) -> Sequence[JobFact]:
-        """Says what is expected when that is due, then grants the first job in line that fits;
-        nothing when none does. Called until it returns none.
-
-        Shapes found not to fit are passed over until something is freed: a cache, not state.
+        """Says what is expected when that is due, then grants the next job in line that fits, and
+        after a tick has others yield; nothing when nothing follows. Called until it returns none.
         """
         state = self.state
-        due = decide_due(state, now_ns)
-        if due:
-            return due
-        while (first := state.line.first()) is not None:
-            (_, order, job_id), shape = first
-            if self._is_unpaid(shape):
-                state.line.pass_over(shape, unpaid=True)
-                continue
-            hopes = state.line.hopes(shape)
-            if hopes is not None and not any_may_hold(shape, hopes, state.nodes):
-                state.line.pass_over(shape)
-                continue
-            state.capacity.packer.reseed(order)
-            placed = place(shape, state.nodes, state.capacity)
-            if placed is None:
-                state.line.pass_over(shape)
-                continue
-            job = state.jobs[job_id]
-            deal = deal_of(state, job, shape, placed, now_ns)
-            if deal is None:
-                state.line.pass_over(shape, unpaid=True)
-                continue
-            self.reasons.keep(job, shape, placed, state)
-            return (_grant(job, shape, placed, deal, state.nodes),)
-        return ()
-
-    def _is_unpaid(self, shape: Shape) -> bool:
-        """Whether it needs no look for a place: there is nothing left to pay with."""
-        purse = shape.purse
-        if purse is None:
-            return False
-        return refuses(self.state.budgets.acting(purse.tenant, purse.project)) is not None
+        return (
+            decide_due(state, now_ns)
+            or decide_next(state, self.reasons, now_ns)
+            or self._rounds.decide(state, now_ns)
+        )
 
     def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:
         """Folds one fact; the only mutation."""
@@ -231,7 +186,7 @@ class SchedulerCore:
             workload = state.expectation.restore(snapshot.expected)
             if workload is not None:
                 state.capacity.expect(workload)
-        self.state = state
+        self.state, self._rounds = state, Rounds()
 
     def _empty(self) -> State:
         return State(Capacity(self._policy, machine_code=self._machine_code))

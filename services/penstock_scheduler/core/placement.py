@@ -6,7 +6,7 @@ alternatives the first that fits. Nothing here changes state. It does not know w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -102,24 +102,33 @@ def any_may_hold(shape: Shape, names: Iterable[str], nodes: dict[str, Node]) -> 
     return False
 
 
-def place(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Placed | None:
+def place(
+    shape: Shape,
+    nodes: dict[str, Node],
+    capacity: Capacity,
+    among: Collection[int] | None = None,
+) -> Placed | None:
     """Places every rank of a job of this shape, or none. `capacity` is of `nodes`. Of several
-    alternatives the first that fits now is taken.
+    alternatives the first that fits now is taken; `among`: only of these, by number.
 
     Nodes that have refused it are asked again only when the others could never hold it: a job
     waits for room, not for a node that there is not.
     """
-    placed = _place_any(shape, nodes, capacity)
+    placed = _place_any(shape, nodes, capacity, among)
     if placed is None and shape.avoid:
-        placed = _place_any(without_refusals(shape), nodes, capacity)
+        placed = _place_any(without_refusals(shape), nodes, capacity, among)
         if placed is None or fits_elsewhere(shape, nodes, capacity):
             return None
         return placed._replace(refused_too=True)
     return placed
 
 
-def _place_any(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Placed | None:
+def _place_any(
+    shape: Shape, nodes: dict[str, Node], capacity: Capacity, among: Collection[int] | None
+) -> Placed | None:
     for alternative, option in enumerate((shape, *shape.alternatives)):
+        if among is not None and alternative not in among:
+            continue
         ranks = _place(option, nodes, capacity)
         if ranks is not None:
             return Placed(alternative, ranks)
@@ -157,11 +166,11 @@ def _place(
 
 
 def fits_when_empty(shape: Shape, capacity: Capacity) -> bool:
-    """Whether a job of this shape could ever run: it fits all registered nodes together, when
-    empty, whether these are alive, lost, cordoned or draining.
+    """Whether a job of this shape could ever run: it fits all registered nodes of its pool
+    together, when empty, whether these are alive, lost, cordoned or draining.
     """
     return any(
-        _all_hold(option, capacity.kinds())
+        _all_hold(option, capacity.kinds(_pool_of(option)))
         and (not is_picky(option) or could_ever(option, capacity.topology))
         for option in (shape, *shape.alternatives)
     )
@@ -176,6 +185,19 @@ def _all_hold(shape: Shape, kinds: Iterable[Alike]) -> bool:
     return False
 
 
+def may_ever_run(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
+    """Whether nodes that take work, if only after a rest, could hold such a job when empty."""
+    known = capacity.known_to_run(shape)
+    if known is None:
+        known = fits_elsewhere(without_refusals(shape), nodes, capacity)
+        capacity.note_to_run(shape, known)
+    return known
+
+
+def _pool_of(shape: Shape) -> str | None:
+    return None if shape.leaf is None else shape.leaf.pool
+
+
 def fits_elsewhere(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
     """Whether a job of this shape could run, once they are empty, on nodes that have not refused
     it and take work, if only after a rest. One that is lost, cordoned or draining may never again.
@@ -188,7 +210,7 @@ def _others_hold(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bo
     if is_picky(shape):
         return could_ever(shape, capacity.topology, without=_not_elsewhere(shape, nodes))
     left = shape.ranks
-    for alike in capacity.kinds():
+    for alike in capacity.kinds(_pool_of(shape)):
         if not ranks_on(shape, new_node(alike.image), 1):
             continue
         for name, image in alike.images.items():

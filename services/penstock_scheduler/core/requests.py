@@ -20,7 +20,6 @@ from penstock_contracts.ids import (
 from penstock_contracts.jobs import QUEUED, JobSpec
 from penstock_contracts.journal import (
     CancelRequested,
-    DemandNoted,
     JobFact,
     JobFinished,
     JobRejected,
@@ -30,9 +29,9 @@ from penstock_contracts.journal import (
     StopRequested,
 )
 from penstock_scheduler.core.affording import not_admitted
+from penstock_scheduler.core.backlog import Share, size_of
 from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBroken
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.line import Share, size_of
 from penstock_scheduler.core.placement import fits_when_empty
 from penstock_scheduler.core.queue.admission import not_queued, quotas_of
 from penstock_scheduler.core.queue.rules import Leaf
@@ -184,14 +183,6 @@ def decide_impossible(state: State, now_ns: int) -> list[JobFact]:
                 break
             facts.append(JobRejected(job_id, refusal, job.tenant))
     return facts
-
-
-def decide_demand(state: State) -> list[JobFact]:
-    """Why jobs wait, when that is for other reasons than was said."""
-    if state.line.first() is not None:
-        return []  # it is still being tried where they fit
-    blocked = state.line.blocked() if state.nodes else {}
-    return [] if blocked.keys() == state.demand.keys() else [DemandNoted(blocked)]
 
 
 def decide_cancel(state: State, event: CancelAsked) -> list[JobFact]:

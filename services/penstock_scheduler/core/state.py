@@ -75,9 +75,10 @@ blamed for a device, and one on which devices fail again and again is not to go 
 class Job(msgspec.Struct, kw_only=True):
     """A job that has not ended. `order` is its place in line, kept over retries; `since_ns`: from
     when on its waiting counts; `expected_ms`: how long it was expected to run when it last came
-    into line; `passed`: it has held up others for long enough. `failed_starts`:
-    so many attempts in a row were not started, the last one for `trouble`; it waits outside the
-    line until `rests_until_ns`, None = it does not."""
+    into line; `passed`: it has held up others for long enough; `yielded`: so many attempts were
+    stopped for others, and `saved_ms` of their work were saved. `failed_starts`: so many attempts
+    in a row were not started, the last one for `trouble`; it waits outside the line until
+    `rests_until_ns`, None = it does not."""
 
     tenant: str
     spec: JobSpec
@@ -89,6 +90,8 @@ class Job(msgspec.Struct, kw_only=True):
     since_ns: int = 0
     expected_ms: int | None = None
     passed: bool = False
+    yielded: int = 0
+    saved_ms: int = 0
     retries_used: int = 0
     device_failures: int = 0
     avoid: tuple[str, ...] = ()

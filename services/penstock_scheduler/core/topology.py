@@ -51,13 +51,17 @@ class Topology:
 
     def __init__(self) -> None:
         self._images: dict[str, NodeImaged] = {}
+        self._pools: dict[str, str] = {}
+        self._pool_sizes: dict[str, int] = {}
         self._stale: dict[str, None] = {}
         self._names_kept = 0
         self._start()
 
-    def put(self, image: NodeImaged) -> None:
-        """A node that is new or another than before."""
+    def put(self, image: NodeImaged, pool: str = "") -> None:
+        """A node that is new or another than before, and in which pool it is."""
         before = self._images.get(image.node)
+        if self._pools.get(image.node) != pool:
+            self._pool(image.node, pool)
         self._images[image.node] = image
         if before is None or _differ(before, image):
             self._stale[image.node] = None
@@ -66,6 +70,7 @@ class Topology:
         """The node is no more."""
         if self._images.pop(name, None) is not None:
             self._stale[name] = None
+            self._pool(name, None)
 
     def empty(self) -> Fleet:
         """All nodes with nothing on them and all devices healthy: what could ever be free."""
@@ -98,12 +103,39 @@ class Topology:
             if len(self._lacking) >= LABELS_KNOWN_MAX:
                 del self._lacking[next(iter(self._lacking))]
         self._lacking[labels, needs] = found
+        return self._in(fleet, found)
+
+    def is_whole(self, pool: str) -> bool:
+        """Whether every node is in this pool."""
+        return self._pool_sizes.get(pool, 0) == len(self._pools)
+
+    def outside(self, pool: str, fleet: Fleet) -> Array:
+        """The columns of a fleet whose nodes are not in this pool."""
+        self._refresh()
+        found = self._outside.get(pool)
+        if found is None:
+            found = self._outside[pool] = np.ones(len(self._empty.names), np.bool_)
+            for name, column in self._empty.columns.items():
+                found[column] = self._pools[name] != pool
+        return self._in(fleet, found)
+
+    def _in(self, fleet: Fleet, found: Array) -> Array:
+        """What is found of our columns, in those of another fleet; True where we know nothing."""
         if fleet.names == self._empty.names:
             return found
         theirs, ours = self._columns_of(fleet)
-        lacking = np.ones(fleet.count, np.bool_)
-        lacking[theirs] = found[ours]
-        return lacking
+        other = np.ones(fleet.count, np.bool_)
+        other[theirs] = found[ours]
+        return other
+
+    def _pool(self, name: str, pool: str | None) -> None:
+        self._outside.clear()
+        before = self._pools.pop(name, None)
+        if before is not None:
+            self._pool_sizes[before] -= 1
+        if pool is not None:
+            self._pools[name] = pool
+            self._pool_sizes[pool] = self._pool_sizes.get(pool, 0) + 1
 
     def _columns_of(self, fleet: Fleet) -> tuple[list[int], list[int]]:
         """The columns of nodes in both fleets: there, and here."""
@@ -114,6 +146,7 @@ class Topology:
         self._empty = Fleet()
         self._numbers: dict[Domain, int] = {}
         self._lacking: dict[tuple[Labels, Needs], Array] = {}
+        self._outside: dict[str, Array] = {}
         columns, slots = self._empty.devices.shape[1:]
         self._layout = _unknown(columns, slots)
         self._slots = np.arange(slots)
@@ -122,6 +155,7 @@ class Topology:
         if not self._stale:
             return
         self._lacking.clear()
+        self._outside.clear()
         self._place_stale()
         if len(self._numbers) > 2 * max(self._names_kept, len(self._images)) + SPARE_NAMES_MAX:
             self._start()

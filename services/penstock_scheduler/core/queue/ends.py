@@ -58,7 +58,7 @@ def expected_end_ms(state: State, lease: Lease, now_ms: int) -> int:
     job = state.jobs.get(lease.job_id)
     if lease.stop_reason or job is None or job.attempt != lease.attempt:
         return stopped_ms
-    begun_ms = lease.granted_ns // 1_000_000 if job.started_ms is None else job.started_ms
+    begun_ms = now_ms if job.started_ms is None else job.started_ms
     attained_ms = max(0, now_ms - begun_ms)
     end_ms = now_ms + END_UNKNOWN_MS
     took_ms = expected_ms(state, spec, lease.tenant, attained_ms)

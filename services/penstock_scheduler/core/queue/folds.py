@@ -11,10 +11,12 @@ from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import HeadHeld, HeadPassed, PolicySet
 from penstock_contracts.queue_policy import PolicyVersion
 from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.node_folds import put_in_pool
 from penstock_scheduler.core.queue import places
 from penstock_scheduler.core.queue.reservations import Reservations
 from penstock_scheduler.core.queue.rules import Rules
 from penstock_scheduler.core.queue.shares import Shares
+from penstock_scheduler.core.state import Job
 
 if TYPE_CHECKING:
     from penstock_scheduler.core.fold import State
@@ -43,8 +45,7 @@ def obey(state: State, rules: Rules, shares: Shares) -> None:
     state.reservations = Reservations(rules.held.policy.reservations)
     state.capacity.reservations = state.reservations
     for name, node in state.nodes.items():
-        pool = rules.pool_of(node.image.labels)
-        node.pool = "" if pool is None else pool.name
+        put_in_pool(state, node)
         state.capacity.update(name, node)
 
 
@@ -57,3 +58,21 @@ def head_passed(state: State, fact: HeadPassed, seq: int, now_ns: int) -> None:
     job = state.jobs.get(fact.job_id)
     if job is not None:
         job.passed = True
+        state.line.turns.go_on(fact.pool)
+
+
+def expect(state: State, job: Job) -> None:
+    """How long it is expected to run decides where it comes into line; what it has saved of its
+    work is not done again."""
+    expected_ms = state.runtimes.bound_ms(job.spec)
+    if state.rules.policy.predicts:
+        expected_ms = state.runtimes.expected_ms(job.spec, job.tenant, job.saved_ms)
+    job.expected_ms = None if expected_ms is None else max(0, expected_ms - job.saved_ms)
+
+
+def no_head(state: State, job: Job) -> None:
+    """The job waits no more, so nobody waits for it."""
+    job.passed = False
+    for pool, (job_id, _) in list(state.heads.items()):
+        if job_id == job.spec.job_id:
+            del state.heads[pool]

@@ -26,6 +26,9 @@ from penstock_scheduler.core.wishes import closed_columns
 if TYPE_CHECKING:
     from penstock_scheduler.core.fold import State
 
+FREE_BITS = 18
+"""What is free of a node, in thousandths of a GPU or a core, is below this power of two."""
+
 
 class Future:
     """The fleet as if the leases `gone` had ended, and what is kept for the jobs `lifted` were not
@@ -51,9 +54,10 @@ class Future:
             if room is not None:
                 write(self.fleet, name, room)
 
-    def place(self, shape: Shape) -> Placed | None:
-        """The first of its alternatives that would fit, and where."""
-        return place_in(self.fleet, shape, self._state, self._gone, self._at_ms)
+    def place(self, shape: Shape, costs: Array | None = None) -> Placed | None:
+        """The first of its alternatives that would fit, and where: `costs`, by column, are what it
+        comes to there."""
+        return place_in(self.fleet, shape, self._state, self._gone, self._at_ms, costs)
 
 
 def room_if(
@@ -88,20 +92,23 @@ def place_in(
     state: State,
     gone: Collection[LeaseId] = (),
     at_ms: int | None = None,
+    costs: Array | None = None,
 ) -> Placed | None:
-    """Where the job would go in that fleet: where least would be left over."""
+    """Where the job would go in that fleet: where it costs least, then least is left over."""
     for alternative, option in enumerate((shape, *shape.alternatives)):
         closed = _closed(fleet, option, state, gone, at_ms)
         search = search_of(option, fleet, state.capacity.topology, closed)
-        ranks = place_together(search, state.nodes, partial(_left, search))
+        ranks = place_together(search, state.nodes, partial(_worth, search, costs))
         if ranks is not None:
             return Placed(alternative, ranks)
     return None
 
 
-def _left(search: Search, places: Places) -> Array:
+def _worth(search: Search, costs: Array | None, places: Places) -> Array:
     free = places.free_milli if search.pack.gpus else search.fleet.nodes[CPU, places.columns]
     worth: Array = -free
+    if costs is not None:
+        worth = worth - (costs[places.columns] << FREE_BITS)
     return worth
 
 

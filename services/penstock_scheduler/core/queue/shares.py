@@ -6,7 +6,7 @@ release, and change of who waits; all in integers. It does not know who is next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -42,6 +42,7 @@ class Account(msgspec.Struct, eq=False):
     also held, used and waiting in an account of its own, with `is_own`."""
 
     name: str
+    pool: str
     quota: Quota | None
     parent: Account | None
     is_own: bool = False
@@ -88,26 +89,32 @@ class SharesKept(msgspec.Struct, kw_only=True):
 
 
 class Shares:
-    """See the module. `keeps_use`: there is somebody to compare with."""
+    """See the module. `keeps_use`: there is somebody to compare with. `sizes`: milli-GPU and
+    milli-CPU of the nodes in each pool; with each change there is another `version`."""
 
     def __init__(self, rules: Rules, kept: SharesKept | None = None, now_ns: int = 0) -> None:
         """Use that is kept of another half-life is taken as it was at `now_ns`."""
         self.rules = rules
         self.keeps_use = bool(rules.quotas)
+        self.spot_leases = 0
         self.half_life_s = rules.policy.half_life_s
         self.steady = steady_ms(self.half_life_s)
         kept = kept or SharesKept()
         self.pools = {
-            pool.name: Account(pool.name, None, None, used=kept.pools.get(pool.name) or Used())
-            for pool in rules.pools
+            name: Account(name, name, None, None, used=kept.pools.get(name) or Used())
+            for name in (pool.name for pool in rules.pools)
         }
         self.own = {
-            name: Account(name, None, pool, True, used=kept.own.get(name) or Used())
+            name: Account(name, name, None, pool, True, used=kept.own.get(name) or Used())
             for name, pool in self.pools.items()
         }
         self.quotas: dict[str, Account] = {}
         for name in rules.quotas:
             self._open(name, kept)
+        self.sizes: dict[str, tuple[int, int]] = dict.fromkeys(self.pools, (0, 0))
+        self.version = 0
+        self._changed: dict[Leaf, None] = {}
+        self._released: dict[Leaf, None] = {}
         self._paths: dict[Leaf, tuple[Account, ...]] = {}
         if now_ns:
             self._begin(self.grid(now_ns))
@@ -193,6 +200,29 @@ class Shares:
                 self._count(account, grid)
             account.held_gpu += gpu_milli
             account.held_cpu += cpu_milli
+        if self.keeps_use:
+            self._changed[leaf] = None
+            if gpu_milli < 0 or cpu_milli < 0:
+                self._released[leaf] = None
+
+    def resize(self, pool: str, gpu_milli: int, cpu_milli: int) -> None:
+        """So much more is in the pool, or less; "" = in none."""
+        if pool:
+            gpu, cpu = self.sizes[pool]
+            self.sizes[pool] = (gpu + gpu_milli, cpu + cpu_milli)
+            self.version += 1
+
+    def take_changed(self) -> Iterable[Leaf]:
+        """Where more or less is held than when this was asked last."""
+        taken, self._changed = self._changed, {}
+        return taken
+
+    def take_released(self) -> Iterable[Leaf]:
+        """Where something was given back since this was asked last."""
+        if not self._released:
+            return ()
+        taken, self._released = self._released, {}
+        return taken
 
     def wait(self, leaf: Leaf, jobs: int, gpu_milli: int) -> None:
         """So many more wait, or fewer."""
@@ -217,7 +247,7 @@ class Shares:
             above = self.pools[self.rules.pool_of_quota[name]]
             if quota.parent:
                 above = self._open(quota.parent, kept)
-            account = Account(name, quota, above, used=kept.quotas.get(name) or Used())
+            account = Account(name, above.pool, quota, above, used=kept.quotas.get(name) or Used())
             self.quotas[name] = account
         return account
 

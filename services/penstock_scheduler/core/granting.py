@@ -1,0 +1,138 @@
+"""Who is granted what, next?
+
+The first job in line that its quota allows, that somebody pays for, and that fits: first into a
+place that is kept for it, then into what is free, then into what others want only later. One job at
+a time, so that each is decided on the state that the last one left. It does not know whose turn it
+is, nor where a job fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from penstock_contracts.journal import JobFact, LeaseGranted
+from penstock_contracts.queue_facts import PlaceGivenUp
+from penstock_scheduler.core.budgets import refuses
+from penstock_scheduler.core.charges import with_site
+from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.paying import Deal, deal_of
+from penstock_scheduler.core.placement import Placed, any_may_hold, place
+from penstock_scheduler.core.queue import fulfilment, guests, heads
+from penstock_scheduler.core.queue.shares import ask_of
+from penstock_scheduler.core.reasons import Reasons
+from penstock_scheduler.core.shapes import Shape
+from penstock_scheduler.core.state import Job, Node
+
+
+def decide_next(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact]:
+    """The next grant, or what must be said before it; nothing when nobody fits.
+
+    Shapes found not to fit are passed over until something is freed: a cache, not state.
+    """
+    if state.reservations.look(now_ns // 1_000_000):
+        state.places.look_again()
+        state.line.reconsider()
+    if state.places:
+        facts = fulfilment.decide(state) or _fulfil(state, reasons, now_ns)
+        if facts:
+            return facts
+    while (first := state.line.first(now_ns)) is not None:
+        facts = _try(state, reasons, first[0][2], first[1], now_ns)
+        if facts:
+            return facts
+    return ()
+
+
+def _fulfil(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact]:
+    """Grants the place that was kept for a job, now that it is free."""
+    found = fulfilment.ready(state, now_ns)
+    if found is None:
+        return ()
+    job_id, placed = found
+    job = state.jobs[job_id]
+    shape = state.shape_of(job)
+    option = (shape, *shape.alternatives)[placed.alternative]
+    if shape.leaf is None or not state.shares.allows(shape.leaf, ask_of(option)):
+        return (PlaceGivenUp(job_id, "quota"),)
+    deal = deal_of(state, job, shape, placed, now_ns)
+    if deal is None:
+        return (PlaceGivenUp(job_id, "budget"),)
+    return _granted(state, reasons, job, shape, placed, deal)
+
+
+def _try(
+    state: State, reasons: Reasons, job_id: str, shape: Shape, now_ns: int
+) -> Sequence[JobFact]:
+    """Grants a job, or passes its shape over; what stands in for the latter is a fact, too."""
+    line, job = state.line, state.jobs[job_id]
+    if _is_unpaid(state, shape):
+        line.pass_over(shape, unpaid=True)
+        return ()
+    among, quota = _allowed(state, shape)
+    if quota:
+        line.pass_over(shape, quota=quota)
+        return ()
+    hopes = line.hopes(shape)
+    placed = None
+    if hopes is None or any_may_hold(shape, hopes, state.nodes):
+        state.capacity.packer.reseed(job.order)
+        placed = place(shape, state.nodes, state.capacity, among)
+        if placed is None and state.places:
+            placed = guests.place_short(state, shape, now_ns)
+            if placed is not None and among is not None and placed.alternative not in among:
+                placed = None
+    if placed is None:
+        return heads.decide_blocked(state, job, shape)
+    deal = deal_of(state, job, shape, placed, now_ns)
+    if deal is None:
+        line.pass_over(shape, unpaid=True)
+        return ()
+    return _granted(state, reasons, job, shape, placed, deal)
+
+
+def _is_unpaid(state: State, shape: Shape) -> bool:
+    """Whether it needs no look for a place: there is nothing left to pay with."""
+    purse = shape.purse
+    if purse is None:
+        return False
+    return refuses(state.budgets.acting(purse.tenant, purse.project)) is not None
+
+
+def _allowed(state: State, shape: Shape) -> tuple[Collection[int] | None, str]:
+    """Which of its alternatives the maxima allow now, None = all; if none, whose maximum says
+    no."""
+    leaf = shape.leaf
+    if leaf is None or not leaf.quota:
+        return None, ""
+    holding = [
+        state.shares.holding(leaf, ask_of(option)) for option in (shape, *shape.alternatives)
+    ]
+    if not any(holding):
+        return None, ""
+    among = [number for number, quota in enumerate(holding) if quota is None]
+    return among, "" if among or holding[0] is None else holding[0].name
+
+
+def _granted(
+    state: State, reasons: Reasons, job: Job, shape: Shape, placed: Placed, deal: Deal
+) -> Sequence[JobFact]:
+    reasons.keep(job, shape, placed, state)
+    return (_grant(job, shape, placed, deal, state.nodes),)
+
+
+def _grant(job: Job, shape: Shape, placed: Placed, deal: Deal, nodes: dict[str, Node]) -> JobFact:
+    taken = (shape, *shape.alternatives)[placed.alternative]
+    return LeaseGranted(
+        job.spec.job_id,
+        job.attempt,
+        tuple(with_site(place, nodes) for place in placed.ranks),
+        taken.gpu_milli,
+        taken.cpu_milli,
+        taken.memory_mib,
+        job.tenant,
+        placed.alternative,
+        job.spec.project,
+        job.spec.tier,
+        deal.paid_ms,
+        deal.reserved,
+    )
