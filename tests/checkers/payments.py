@@ -122,11 +122,7 @@ def _note(payments: Payments, fact: BudgetNoted) -> None:
     if state.gone:
         payments.purses.pop(state.budget_id, None)
         return
-    counts = (state.tenant, state.project, state.unit, state.currency)
-    before = purse and (
-        purse.state.tenant, purse.state.project, purse.state.unit, purse.state.currency
-    )  # fmt: skip
-    if purse is None or before != counts:
+    if purse is None or _what_counts(purse.state) != _what_counts(state):
         purse = Purse(state=state, limit=state.limit)
         payments.purses[state.budget_id] = purse
         purse.late = _has_work(payments, state)
@@ -134,6 +130,11 @@ def _note(payments: Payments, fact: BudgetNoted) -> None:
     purse.note(state)
     ever = payments.ever.get(state.budget_id, 0)
     payments.ever[state.budget_id] = max(ever, state.limit)
+
+
+def _what_counts(state: BudgetState) -> tuple[str, str, str, str, bool]:
+    """A budget that counts something else is another one: a month's, or that of all time."""
+    return state.tenant, state.project, state.unit, state.currency, bool(state.period)
 
 
 def _has_work(payments: Payments, state: BudgetState) -> bool:
