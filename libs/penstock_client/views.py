@@ -13,7 +13,7 @@ from penstock_client.checking import Report, check
 from penstock_client.failures import NotFound, Refused, Unavailable, refuse
 from penstock_client.questions import QUERY_TIMEOUT_S, ask, ask_on
 from penstock_client.subjects import check_job_id, subject_of
-from penstock_contracts.explanations import Explanation
+from penstock_contracts.explanations import Explanation, StartSaid
 from penstock_contracts.jobs import TERMINAL
 from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.queries import (
@@ -102,7 +102,13 @@ class Views:
             _must_have_ended(error)
             job = await self.job(job_id)
             sentence = _story_of(job)
-            return Explanation(job_id=job_id, state=job.state, code="finished", sentence=sentence)
+            return Explanation(
+                job_id=job_id,
+                state=job.state,
+                code="finished",
+                sentence=sentence,
+                said=_said_of(job),
+            )
 
     async def nodes(self) -> NodesView:
         """Every node, page by page."""
@@ -163,3 +169,10 @@ def _story_of(job: JobView) -> str:
     how = f"signal {job.signal}" if job.signal is not None else how
     parts = "; ".join(part for part in (how, job.reason, job.message) if part)
     return f"The job has {job.state.replace('_', ' ')}" + (f" ({parts})." if parts else ".")
+
+
+def _said_of(job: JobView) -> StartSaid | None:
+    """What was said of the start of its last attempt, if anything."""
+    if job.estimated_ms is None:
+        return None
+    return StartSaid(said_ms=job.estimated_ms, start_ms=job.expected_ms, placed_ms=job.placed_ms)

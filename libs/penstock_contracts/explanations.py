@@ -69,16 +69,42 @@ class Shortfall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     milli_free: int | None = None
 
 
+class KeptPlace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept for a job that waits, as of `at_ms`. `cause`: `backfill`, or `preemption`."""
+
+    job_id: str
+    tenant: str
+    cause: str
+    at_ms: int
+    nodes: tuple[str, ...] = ()
+
+
+class StartSaid(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When an attempt was expected to be placed, as was said at `said_ms`, and when it was;
+    `start_ms` None = nobody could say."""
+
+    said_ms: int
+    start_ms: int | None = None
+    placed_ms: int | None = None
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a job is where it is. `code` is stable: `waiting_for_devices`, `waiting_behind`,
-    `waiting_for_budget`, `resting`, `no_nodes`, `no_schedulable_node`, `running`, `preparing`,
-    `stopping`, `finished`. `sentence` is for a person.
+    `waiting_for_budget`, `waiting_for_quota`, `waiting_for_place` (which is kept for it),
+    `room_is_kept` (for others), `resting`, `no_nodes`, `no_schedulable_node`, `running`,
+    `preparing`, `stopping`, `finished`. `sentence` is for a person.
 
     `alternative`: of a job that has its places, which of its choices they are; 0 = its own.
     `considered`: nodes that could take one rank, the best of which are `places`, as of `as_of`:
     the `decision` itself, or `now`, of a decision that is not remembered with the room that the
     job holds given back. `obstacles`: of a waiting job, for what it asks first and then for each
     of its alternatives.
+
+    Of a waiting job: `quota` = which one's maximum holds it back; `behind` = who is next before it
+    in its pool, at most a few; `place` = what is kept for it; `in_the_way` and `reservations`: what
+    is kept and set aside for others where it would fit. `expected_start_ms`: as things are now,
+    never earlier than is possible; None = nobody can say. `said`: what was said of this attempt's
+    start.
     """
 
     job_id: str
@@ -94,3 +120,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     considered: int | None = None
     places: tuple[PlaceConsidered, ...] = ()
     obstacles: tuple[Obstacles, ...] = ()
+    pool: str = ""
+    quota: str = ""
+    behind: tuple[str, ...] = ()
+    place: KeptPlace | None = None
+    in_the_way: tuple[KeptPlace, ...] = ()
+    reservations: tuple[str, ...] = ()
+    expected_start_ms: int | None = None
+    said: StartSaid | None = None

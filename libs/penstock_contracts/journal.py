@@ -27,6 +27,8 @@ from penstock_contracts.queue_facts import JobsWoken as JobsWoken
 from penstock_contracts.queue_facts import PlaceGivenUp as PlaceGivenUp
 from penstock_contracts.queue_facts import PlaceKept as PlaceKept
 from penstock_contracts.queue_facts import PolicySet as PolicySet
+from penstock_contracts.queue_facts import StartExpected as StartExpected
+from penstock_contracts.queue_facts import StartsExpected as StartsExpected
 from penstock_contracts.work import StoredOutput
 
 ENTRY_BYTES_MAX = 512 * 1024
@@ -285,4 +287,5 @@ JobFact = (
     | HeadHeld
     | HeadPassed
     | JobsWoken
+    | StartsExpected
 )

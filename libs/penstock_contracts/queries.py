@@ -71,6 +71,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `state` also `stopping` while an ending attempt still holds devices. `gpu_milli_ms` and
     `cost_micro` are metering's. `alternative`: which of its choices a placed job got, 0 = its own.
+    `expected_ms`: when this attempt was expected to be placed, as was said at `estimated_ms`; None
+    = nothing was said, or at that instant that nobody could say.
     """
 
     job_id: str
@@ -93,6 +95,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_micro: int | None = None
     currency: str = ""
     alternative: int = 0
+    expected_ms: int | None = None
+    estimated_ms: int | None = None
 
 
 class JobsView(msgspec.Struct, frozen=True):

@@ -78,3 +78,18 @@ class JobsWoken(msgspec.Struct, frozen=True, tag="jobs_woken", tag_field="fact")
     """Jobs that rested after they had failed to start are in line again."""
 
     job_ids: tuple[str, ...]
+
+
+class StartExpected(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When an attempt that waits is expected to be placed; None = nobody could say."""
+
+    job_id: str
+    attempt: Number
+    start_ms: Instant | None = None
+
+
+class StartsExpected(msgspec.Struct, frozen=True, tag="starts_expected", tag_field="fact"):
+    """What is expected of attempts that have waited for a while; of each it is said once, so that
+    it can be told afterwards how good that was. It decides nothing."""
+
+    starts: tuple[StartExpected, ...]

@@ -211,6 +211,8 @@ def _view(job: JobRow, leases: list[LeaseRow], uses: list[Use], stored: int) -> 
         cpu_milli_ms=None if spec.gpus else used,
         cost_micro=sum(use.cost_micro for use in uses) if complete else None,
         currency=prices[-1].currency if prices else CURRENCY,
+        expected_ms=job.expected_ms,
+        estimated_ms=job.estimated_ms,
     )
 
 

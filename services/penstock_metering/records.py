@@ -21,6 +21,8 @@ GAP = "stream_gap"
 
 _encode = msgspec.json.Encoder().encode
 _decode_outputs = msgspec.json.Decoder(tuple[StoredOutput, ...]).decode
+_MESSAGE = JobRow.__struct_fields__.index("message")
+_LOG_BYTES = JobRow.__struct_fields__.index("log_bytes")
 _DEVICES = LeaseRow.__struct_fields__.index("devices")
 _OUTPUTS = LeaseRow.__struct_fields__.index("outputs")
 
@@ -50,9 +52,11 @@ def read_gaps(connection: sa.Connection) -> dict[str, int]:
 
 
 def job_values(job: JobRow) -> Row:
-    *columns, message, log_bytes = msgspec.structs.astuple(job)
-    message = message.replace("\0", "\ufffd")  # PostgreSQL's TEXT holds no NUL
-    return (*columns, message, None if log_bytes is None else _encode(log_bytes).decode())
+    values = list(msgspec.structs.astuple(job))
+    values[_MESSAGE] = job.message.replace("\0", "\ufffd")  # PostgreSQL's TEXT holds no NUL
+    sizes = job.log_bytes
+    values[_LOG_BYTES] = None if sizes is None else _encode(sizes).decode()
+    return tuple(values)
 
 
 def lease_values(lease: LeaseRow) -> Row:

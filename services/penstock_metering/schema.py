@@ -33,6 +33,8 @@ jobs = table(
     text("reason"),
     text("message"),
     text("log_bytes", unknown=True),
+    integer("expected_ms", unknown=True),
+    integer("estimated_ms", unknown=True),
     index_where("jobs_live", "job_id", "finished_seq IS NULL"),
     with_rowid=True,
 )
@@ -178,7 +180,7 @@ ledger_writer = table(
 )
 """One row: whose transactions count. See `fence`."""
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that this file corresponds to."""
 
 

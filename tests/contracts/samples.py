@@ -238,6 +238,7 @@ def _job_facts() -> list[Any]:
             {"A100": 8},
             given=True,
         ),
+        journal.StartsExpected((journal.StartExpected(JOB, 1, 99), journal.StartExpected(JOB, 2))),
     ]
 
 

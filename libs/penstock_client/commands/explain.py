@@ -5,6 +5,7 @@ The command explain. It does not know how the scheduler finds out.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ import click
 from penstock_client.commands.access import Access, mesh_options
 
 if TYPE_CHECKING:
-    from penstock_contracts.explanations import Explanation, Obstacles, PlaceConsidered
+    from penstock_contracts.explanations import Explanation, KeptPlace, Obstacles, PlaceConsidered
 
 SCORE_UNIT = 1_000_000
 """Scores of the default policy are in millionths of a GPU."""
@@ -38,7 +39,15 @@ def explain(access: Access, job_id: str) -> int:
             ("needed", why.needed),
             ("choice", f"alternative {why.alternative}" if why.alternative else ""),
             ("free", why.free),
+            ("pool", why.pool),
+            ("quota", why.quota),
             ("position", "" if why.position is None else str(why.position)),
+            ("behind", " ".join(why.behind)),
+            ("kept for it", "" if why.place is None else _kept(why.place)),
+            *(("kept for others", _kept(place)) for place in why.in_the_way),
+            *(("set aside", name) for name in why.reservations),
+            ("expected", _expected(why)),
+            ("was expected", _said(why)),
             ("considered", _considered(why)),
         ]
     )
@@ -49,6 +58,31 @@ def explain(access: Access, job_id: str) -> int:
         click.echo()
         print_table(*_obstacles(why.obstacles), "")
     return 0
+
+
+def _kept(place: KeptPlace) -> str:
+    """Where, from when on and why."""
+    from penstock_client.durations import format_instant
+
+    nodes = ", ".join(place.nodes)
+    why = "for whom others yield" if place.cause == "preemption" else "who is first"
+    return f"{nodes} for {place.job_id} of {place.tenant}, {why}, by {format_instant(place.at_ms)}"
+
+
+def _expected(why: Explanation) -> str:
+    from penstock_client.expected_starts import what_is_expected
+
+    if why.expected_start_ms is None:
+        return ""
+    return what_is_expected(why.expected_start_ms, time.time_ns() // 1_000_000)
+
+
+def _said(why: Explanation) -> str:
+    from penstock_client.expected_starts import what_was_said
+
+    if why.said is None:
+        return ""
+    return what_was_said(why.said.start_ms, why.said.said_ms, why.said.placed_ms)
 
 
 def _considered(why: Explanation) -> str:

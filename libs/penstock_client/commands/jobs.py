@@ -145,12 +145,22 @@ def _fields_of(view: JobView) -> list[tuple[str, str]]:
         ("priority", str(spec.priority)),
         ("attempt", str(view.attempt)),
         ("submitted", format_instant(view.submitted_ms)),
+        ("expected", _expected(view)),
         ("started", "" if view.started_ms is None else format_instant(view.started_ms)),
         ("finished", "" if view.finished_ms is None else format_instant(view.finished_ms)),
         ("ran", "" if view.started_ms is None else format_duration(_run_ms(view))),
         ("used", used),
         ("cost", "" if view.cost_micro is None else format_money(view.cost_micro, view.currency)),
     ]
+
+
+def _expected(view: JobView) -> str:
+    """When it was expected to be placed, and how good that was."""
+    from penstock_client.expected_starts import what_was_said
+
+    if view.estimated_ms is None:
+        return ""
+    return what_was_said(view.expected_ms, view.estimated_ms, view.placed_ms)
 
 
 def _rank_row(rank: RankView) -> tuple[str, str, str, str, str]:

@@ -32,6 +32,7 @@ from penstock_contracts.journal import (
     RankExited,
     RankReleased,
     RankStarted,
+    StartsExpected,
 )
 from penstock_metering.core.rows import Anomaly, JobRow, LeaseKey, LeaseRow
 
@@ -174,6 +175,14 @@ class History:
         job = self._live(seq, fact.job_id, "attempt_ended")
         if job is not None:
             job.state = QUEUED
+            job.expected_ms = job.estimated_ms = None
+
+    def _expected(self, seq: int, now_ms: int, fact: StartsExpected) -> None:
+        for start in fact.starts:
+            job = self._jobs.get(start.job_id)
+            if job is not None and job.state == QUEUED:
+                self._changed_jobs[job.job_id] = job
+                job.expected_ms, job.estimated_ms = start.start_ms, now_ms
 
     def _finished(self, seq: int, now_ms: int, fact: JobFinished) -> None:
         job = self._live(seq, fact.job_id, "finished")
@@ -283,5 +292,6 @@ _FOLDS: dict[type, Callable[[History, int, int, Any], None]] = {
     RankStarted: History._rank_started,
     RankExited: History._rank_exited,
     RankReleased: History._rank_released,
+    StartsExpected: History._expected,
 }
 """Facts that change history; the others are for the scheduler's own recovery."""

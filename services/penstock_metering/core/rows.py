@@ -13,7 +13,8 @@ from penstock_contracts.work import StoredOutput
 
 
 class JobRow(msgspec.Struct, kw_only=True):
-    """One accepted job. `spec` is its JSON; times are Unix ms, None = not yet."""
+    """One accepted job. `spec` is its JSON; times are Unix ms, None = not yet. `expected_ms`: when
+    its attempt was expected to be placed, as was said at `estimated_ms`."""
 
     job_id: str
     tenant: str
@@ -31,6 +32,8 @@ class JobRow(msgspec.Struct, kw_only=True):
     reason: str = ""
     message: str = ""
     log_bytes: dict[str, int] | None = None
+    expected_ms: int | None = None
+    estimated_ms: int | None = None
 
 
 LeaseKey = tuple[int, str, int]

@@ -59,6 +59,7 @@ def attempt_ended(state: State, fact: AttemptEnded, seq: int, now_ns: int) -> No
     job.attempt = fact.attempt + 1
     job.ranks, job.lease_seq, job.placed_ns, job.started_ms = [], 0, None, None
     job.alternative, job.stop_reason, job.first_failure = 0, "", None
+    job.expected_start_ms = job.estimated_ms = None
     state.payers.pop(fact.job_id, None)
     queue_folds.expect(state, job)
     state.wait(job)

@@ -298,4 +298,5 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.PlaceGivenUp: places.place_given_up,
     journal.HeadHeld: queue_folds.head_held,
     journal.HeadPassed: queue_folds.head_passed,
+    journal.StartsExpected: queue_folds.starts_expected,
 }

@@ -78,7 +78,8 @@ class Job(msgspec.Struct, kw_only=True):
     into line; `passed`: it has held up others for long enough; `yielded`: so many attempts were
     stopped for others, and `saved_ms` of their work were saved. `failed_starts`: so many attempts
     in a row were not started, the last one for `trouble`; it waits outside the line until
-    `rests_until_ns`, None = it does not."""
+    `rests_until_ns`, None = it does not. `expected_start_ms`: when this attempt was expected to be
+    placed, as was said at `estimated_ms`."""
 
     tenant: str
     spec: JobSpec
@@ -107,6 +108,8 @@ class Job(msgspec.Struct, kw_only=True):
     failed_starts: int = 0
     trouble: str = ""
     rests_until_ns: int | None = None
+    expected_start_ms: int | None = None
+    estimated_ms: int | None = None
 
     @property
     def shape(self) -> Shape:

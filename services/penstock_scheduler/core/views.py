@@ -55,6 +55,8 @@ def job_view(job: Job) -> JobView:
         reason=job.stop_reason,
         log_bytes=job.log_bytes,
         alternative=job.alternative,
+        expected_ms=job.expected_start_ms,
+        estimated_ms=job.estimated_ms,
     )
 
 

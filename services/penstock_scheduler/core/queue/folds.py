@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock_contracts.jobs import QUEUED
-from penstock_contracts.journal import HeadHeld, HeadPassed, PolicySet
+from penstock_contracts.journal import HeadHeld, HeadPassed, PolicySet, StartsExpected
 from penstock_contracts.queue_policy import PolicyVersion
 from penstock_scheduler.core.line import Line
 from penstock_scheduler.core.node_folds import put_in_pool
@@ -76,3 +76,11 @@ def no_head(state: State, job: Job) -> None:
     for pool, (job_id, _) in list(state.heads.items()):
         if job_id == job.spec.job_id:
             del state.heads[pool]
+
+
+def starts_expected(state: State, fact: StartsExpected, seq: int, now_ns: int) -> None:
+    """Kept with each that still waits, to be compared with what comes."""
+    for start in fact.starts:
+        job = state.jobs.get(start.job_id)
+        if job is not None and job.attempt == start.attempt and job.state == QUEUED:
+            job.expected_start_ms, job.estimated_ms = start.start_ms, now_ns // 1_000_000
