@@ -17,6 +17,7 @@ from penstock_contracts.public import JobEvent, RequestRefusal
 from penstock_contracts.queries import InventoryAudit, MeteringAudit, SchedulerAudit
 from penstock_runtime.entries import Committed
 from tests.checkers.books import Books, BudgetSaid, Line, MoneyOrder
+from tests.checkers.queue_seen import Lookout, PolicyOrder
 
 __all__ = [
     "AgentEnding",
@@ -57,17 +58,18 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One rank's program that really ran: `[began_ns, ended_ns)` from its start until nothing of it
-    was left; None = it still runs.
+    """One rank's program that really ran: `[began_ns, ended_ns)` from its start until nothing of
+    it was left; None = it still runs.
 
     `lease_seq` None = the program could not tell. `models`: what its devices really are, in order;
     empty = nobody looked. `alternative`: which of its job's choices it was told to be. `waited`:
     the reaper that started it saw its end (false: the reaper or the host died first). `ended_by`:
     `itself`, `device` (which failed under it), `reaper`, `leftover` (killed by a later reaper) or
-    `host`. `written`: bytes per stream; `output`: those bytes, where they are known. `output_lost`:
-    the spool files were lost with their disk, or nobody knows how much the program wrote before it
-    was killed. `contained`: it ran in a container. `survives`: that outlives its reaper, which has
-    noted that it began. `out_of_memory`: it was killed over its own limit.
+    `host`. `written`: bytes per stream; `output`: those bytes, where they are known.
+    `output_lost`: the spool files were lost with their disk, or nobody knows how much the program
+    wrote before it was killed. `asked`: signals sent to it, with the host's boot time.
+    `contained`: it ran in a container. `survives`: that outlives its reaper, which has noted that
+    it began. `out_of_memory`: it was killed over its own limit.
     """
 
     node: str
@@ -92,6 +94,7 @@ class Run(msgspec.Struct, kw_only=True):
     written: dict[str, int] = {}
     output: dict[str, bytes] = {}
     output_lost: bool = False
+    asked: list[tuple[int, int]] = []
     contained: bool = False
     survives: bool = False
     out_of_memory: bool = False
@@ -283,5 +286,7 @@ class History(msgspec.Struct, kw_only=True):
     logs: dict[LogKey, list[LogChunk]] = {}
     money_orders: list[MoneyOrder] = []
     budgets_said: list[BudgetSaid] = []
+    policy_orders: list[PolicyOrder] = []
+    lookouts: list[Lookout] = []
     books: Books | None = None
     ending: Ending | None = None

@@ -38,9 +38,11 @@ DEVICE_FAILURES_MAX = 3
 """So many attempts that a device has ended cost no retry."""
 OWN_ENDS = ("exited", "signalled", "out_of_memory")
 """Reasons of a failure that lie with the program, not with the mesh."""
+ENDED = ("reaper", "leftover")
+"""By whom what a program has saved is no success."""
 ENDS_OF_THE_MESH = (
     "lost", "disconnected", "declined", "spawn_failed", "prepare_failed", "device_failed",
-    "budget",
+    "budget", "cannot_start",
 )  # fmt: skip
 """Other reasons for which an attempt may fail."""
 
@@ -200,7 +202,7 @@ def _untrue_ends(history: History, jobs: dict[str, Job]) -> list[Violation]:
         if not isinstance(job.end, JobFinished):
             continue
         runs, code = ranks.get((job.job_id, job.end.attempt), {}), job.end.exit_code
-        ran = {rank: run.exit_code for rank, run in runs.items()}
+        ran = {r: None if run.ended_by in ENDED else run.exit_code for r, run in runs.items()}
         if job.state == "succeeded" and ran != dict.fromkeys(range(job.spec.ranks), 0):
             sentence = f"job {job.job_id} is said to have succeeded; what ran ended with {ran}"
             found.append(_of(job, "untrue_success", sentence))

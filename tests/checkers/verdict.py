@@ -28,9 +28,16 @@ from tests.checkers.members import check_members
 from tests.checkers.money import check_money
 from tests.checkers.once import check_once
 from tests.checkers.outlooks import check_outlooks
+from tests.checkers.places import check_places
+from tests.checkers.policies import check_policies
 from tests.checkers.progress import check_progress
 from tests.checkers.public import check_public
+from tests.checkers.quotas import check_quotas
 from tests.checkers.rejections import check_rejections
+from tests.checkers.saving import check_saving
+from tests.checkers.turns import check_turns
+from tests.checkers.windows import check_windows
+from tests.checkers.yielding import check_yielding
 
 CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "holders": check_holders,
@@ -44,6 +51,13 @@ CHECKERS: dict[str, Callable[[History], list[Violation]]] = {
     "demands": check_demands,
     "choices": check_choices,
     "rejections": check_rejections,
+    "policies": check_policies,
+    "quotas": check_quotas,
+    "turns": check_turns,
+    "places": check_places,
+    "yielding": check_yielding,
+    "saving": check_saving,
+    "windows": check_windows,
     "cursors": check_cursors,
     "ledger": check_ledger,
     "budgets": check_budgets,

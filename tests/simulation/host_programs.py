@@ -26,6 +26,8 @@ CRASH_S = (1.0, 5.0)
 CRASH_CODE = 1
 CRASH_SHARE = 0.45
 """What most programs end with some moments after their device has failed."""
+ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""By these a program is asked to end; one that has something to save ends when it has."""
 DEATH_S = 0.001
 """A signal does not end a process in the same moment."""
 
@@ -54,7 +56,7 @@ class Program:
             stream: content_of(self.run, stream, size)
             for stream, size in (("stdout", script.out_bytes), ("stderr", script.err_bytes))
         }
-        self._dying = False
+        self._dying = self._saving = False
         self._act: Callable[[], None] = self._begin
         self._due_s = 0.0
         self._timer: Any = None
@@ -62,10 +64,19 @@ class Program:
 
     def receive(self, number: int, by: str) -> None:
         """A signal was sent to it, by a reaper that is its parent (`reaper`) or another one."""
-        ends = number == signal.SIGKILL or (number == signal.SIGTERM and not self.script.stubborn)
-        if ends and not (self.ended or self._dying):
+        if self.ended or self._dying:
+            return
+        if number in (*ASKING, signal.SIGKILL):
+            self.run.asked.append((self._table.clock.boottime_ns(), number))
+        if number == signal.SIGKILL or (number in ASKING and self._is_plain()):
             self._dying = True
             self._after(DEATH_S, lambda: self.end(None, number, by))
+        elif number in ASKING and not self.script.stubborn and not self._saving:
+            self._saving = True
+            self._after(self.script.saves_s, lambda: self.end(0, None, by))
+
+    def _is_plain(self) -> bool:
+        return not (self.script.stubborn or self.script.saves_s)
 
     def end(self, code: int | None, number: int | None, by: str) -> None:
         if self._timer is not None:
@@ -84,7 +95,7 @@ class Program:
     def fail(self, delay_s: float) -> None:
         """Its device has failed; unless it gets further before, it ends of that."""
         left_s = self._due_s - self._table.kernel.loop.time()
-        if not (self.ended or self._dying) and delay_s < left_s:
+        if not (self.ended or self._dying or self._saving) and delay_s < left_s:
             self._after(delay_s, lambda: self.end(CRASH_CODE, None, "device"))
 
     def orphan(self) -> None:

@@ -23,6 +23,8 @@ from tests.simulation.broker import ObservedBroker
 from tests.simulation.http import Door, Unreachable
 from tests.simulation.kernel import Kernel
 from tests.simulation.purses import draw_purse
+from tests.simulation.standings import alike, draw_standing
+from tests.simulation.steward import Steward
 from tests.simulation.surroundings import draw_surroundings
 from tests.simulation.treasury import Treasury
 from tests.simulation.wishes import draw_wishes
@@ -32,6 +34,8 @@ RETRY_S = 3.0
 OPENING_S_MAX = 60.0
 """Most wait until it has been said who may spend what, or nobody has said it for so long."""
 BATCH_MAX = 5
+ALIKE_SHARE = 0.3
+"""Of requests for several jobs, which only differ in what they are called."""
 PACES = (1, 1, 5, 12)
 
 
@@ -50,6 +54,7 @@ class Tenant:
         gpus_max: int,
         until_s: float,
         treasury: Treasury,
+        steward: Steward,
     ) -> None:
         self.name = name
         self.done = False
@@ -59,6 +64,8 @@ class Tenant:
         self._wishes = random.Random(f"wishes {own}")
         self._surroundings = random.Random(f"surroundings {own}")
         self._purse = random.Random(f"purse {own}") if treasury.cares else None
+        self._standing = random.Random(f"standing {own}")
+        self._steward = steward
         self._prepaid = name in treasury.prepaid
         self._opened = treasury.opened
         self._jobs, self._gpus_max, self._until_s = jobs, gpus_max, until_s
@@ -79,7 +86,7 @@ class Tenant:
             last = number == len(moments) - 1
             count = left if last else min(left, rng.randint(1, BATCH_MAX))
             if count:
-                await self._submit(client, [self._draw() for _ in range(count)])
+                await self._submit(client, self._draw_batch(count))
                 left -= count
             await self._meddle(client)
         self.done = True
@@ -93,6 +100,13 @@ class Tenant:
             except Outage:
                 await asyncio.sleep(RETRY_S)
 
+    def _draw_batch(self, count: int) -> list[JobSpec]:
+        specs = [self._draw() for _ in range(count)]
+        if self._standing.random() < ALIKE_SHARE:
+            specs = alike(specs)
+        self._asked += specs
+        return specs
+
     def _draw(self) -> JobSpec:
         now_ns = self._kernel.now_ns
         spec = draw_job(self._rng, now_ns, gpus_max=self._gpus_max, pace=self._pace)
@@ -100,8 +114,9 @@ class Tenant:
         spec = draw_surroundings(self._surroundings, spec)
         if self._purse is not None:
             spec = draw_purse(self._purse, spec, prepaid=self._prepaid)
-        self._asked.append(spec)
-        return spec
+        return draw_standing(
+            self._standing, spec, now_ms=now_ns // 1_000_000, pools=self._steward.pools
+        )
 
     async def _submit(self, client: Client, specs: list[JobSpec]) -> None:
         """Until it is told that the request is stored, as a careful program would; a careless one

@@ -14,25 +14,21 @@ from typing import Any
 
 import msgspec
 
-from penstock_bus.memory import connect
-from penstock_bus.port import Bus, Outage
-from penstock_client.failures import Refused, Unavailable
-from penstock_client.questions import order
+from penstock_bus.port import Bus
 from penstock_contracts.bills import ClosePeriod
 from penstock_contracts.budgets import GPU_TIME, MICRO, AddCredit, SetBudget
-from penstock_contracts.ids import ulid
 from penstock_contracts.price_book import SetPrice
 from penstock_contracts.prices import PPM
 from tests.checkers.books import MoneyOrder
 from tests.checkers.history import History
 from tests.simulation.broker import ObservedBroker
 from tests.simulation.kernel import Kernel
+from tests.simulation.officer import Officer
 from tests.simulation.terrain import MODELS, SITES
 
 MONEY_SHARE = 0.7
 """Of worlds in which somebody cares for money."""
 PREPAID_SHARE, BUDGET_SHARE = 0.3, 0.5
-RETRY_S = 4.0
 TRIES = (1, 1, 30)
 """A careless one does not know whether it was done."""
 CHANGES = (2, 6, 14)
@@ -42,9 +38,9 @@ MICRO_PER_GPU_S = 555
 MILLI_MS_PER_S = 1_000_000
 PLENTY_MICRO = 1 << 50
 LATER_MS = 900_000
+SERVICE = "metering"
 CLOSED_SHARE = 0.5
 """Of worlds that close the month when nobody works any more, though some use is still to come."""
-UNAVAILABLE = "unavailable"
 
 Wish = tuple[str, Any]
 """What is ordered of metering, and how."""
@@ -64,8 +60,9 @@ class Treasury:
         seed: int,
         until_s: float,
     ) -> None:
-        self._kernel, self._broker, self._history = kernel, broker, history
+        self._kernel, self._history = kernel, history
         self._rng = rng = random.Random(f"money {seed}")
+        self._officer = Officer(kernel, broker, "treasurer", rng)
         self._tenants, self._until_s = tuple(tenants), until_s
         self.cares = rng.random() < MONEY_SHARE
         asked = [name for name in self._tenants if rng.random() < PREPAID_SHARE]
@@ -81,7 +78,7 @@ class Treasury:
             self.opened.set()
             return 0
         loop, rng = self._kernel.loop, self._rng
-        bus = await self._connect()
+        bus = await self._officer.connect()
         for wish in self._first():
             await self._carry_out(bus, wish)
         self.opened.set()
@@ -102,7 +99,7 @@ class Treasury:
         self.done = False
 
         async def lift() -> int:
-            bus = await self._connect()
+            bus = await self._officer.connect()
             for budget in list(self._budgets.values()):
                 gone = msgspec.structs.replace(budget, limit=None)
                 await self._insist(bus, ("set_budget", gone))
@@ -197,39 +194,16 @@ class Treasury:
 
     # -- how it is told ------------------------------------------------------------------------
     async def _carry_out(self, bus: Bus, wish: Wish) -> None:
-        what, command = wish
-        command = self._keyed(command)
-        told = ""
-        for _ in range(self._rng.choice(TRIES)):
-            told = await self._order(bus, what, command)
-            if told:
-                break
-            await asyncio.sleep(RETRY_S)
+        what, command = wish[0], self._officer.keyed(wish[1])
+        tries = self._rng.choice(TRIES)
+        told = await self._officer.insist(bus, SERVICE, what, command, tries=tries)
         self._note(what, command, told)
         if told and self._rng.random() < 0.2:
-            self._note(what, command, await self._order(bus, what, command))
+            self._note(what, command, await self._officer.order(bus, SERVICE, what, command))
 
     async def _insist(self, bus: Bus, wish: Wish) -> None:
-        what, command = wish[0], self._keyed(wish[1])
-        told = await self._order(bus, what, command)
-        while not told:
-            await asyncio.sleep(RETRY_S)
-            told = await self._order(bus, what, command)
-        self._note(what, command, told)
-
-    async def _order(self, bus: Bus, what: str, command: Any) -> str:
-        """`done`, or why it was refused; empty: nobody knows."""
-        try:
-            await order(bus, what, command, msgspec.Raw)
-        except Refused as error:
-            return "" if error.refusal.code == UNAVAILABLE else error.refusal.code
-        except (Unavailable, Outage):
-            return ""
-        return "done"
-
-    def _keyed(self, command: Any) -> Any:
-        key = ulid(self._kernel.now_ns // 1_000_000, self._rng.getrandbits(80))
-        return msgspec.structs.replace(command, key=key)
+        what, command = wish[0], self._officer.keyed(wish[1])
+        self._note(what, command, await self._officer.insist(bus, SERVICE, what, command))
 
     def _note(self, what: str, command: Any, told: str) -> None:
         if what == "set_budget" and told in ("", "done"):
@@ -244,10 +218,3 @@ class Treasury:
                 micro=getattr(command, "amount_micro", 0),
             )
         )
-
-    async def _connect(self) -> Bus:
-        while True:
-            try:
-                return await connect(self._broker, name="treasurer")
-            except Outage:
-                await asyncio.sleep(RETRY_S)

@@ -23,7 +23,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How one rank's program behaves. `signal`: it dies of that one by itself; `stubborn`: it takes
     no notice of SIGTERM; `fails_to_start`: there is no such program. `gpu_milli`: how much of each
     device it uses; `alternatives_milli`: when it is told to be one of its job's alternatives.
-    `out_of_memory`: it dies of that, which only its container's limit can do."""
+    `out_of_memory`: it dies of that, which only its container's limit can do. `saves_s`: how long
+    it saves what it has done, when it is asked to end; 0 = it saves nothing."""
 
     run_s: float = 1.0
     exit_code: int = 0
@@ -35,6 +36,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     gpu_milli: int = 1000
     alternatives_milli: tuple[int, ...] = ()
     out_of_memory: bool = False
+    saves_s: float = 0.0
 
     def command(self) -> tuple[str, ...]:
         if self.fails_to_start:

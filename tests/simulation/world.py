@@ -33,6 +33,7 @@ from tests.simulation.kernel import Kernel
 from tests.simulation.ledger import Ledger
 from tests.simulation.outlook import outlooks
 from tests.simulation.services import Slot
+from tests.simulation.steward import Steward
 from tests.simulation.tenants import Tenant
 from tests.simulation.terrain import MODELS, draw_ground
 from tests.simulation.treasury import Treasury
@@ -90,9 +91,14 @@ class World:
         self.treasury = Treasury(
             self.kernel, self.broker, self.history, names, seed=seed, until_s=size.submitting_s
         )
+        self.steward = Steward(
+            self.kernel, self.broker, self.history, names, [host.name for host in self.hosts],
+            seed=seed, until_s=size.submitting_s,
+        )  # fmt: skip
         self.tenants = [
             Tenant(
-                self.kernel, self.broker, self.door, self.history, name, treasury=self.treasury,
+                self.kernel, self.broker, self.door, self.history, name,
+                treasury=self.treasury, steward=self.steward,
                 jobs=size.jobs // size.tenants, gpus_max=gpus_max, until_s=size.submitting_s,
             )
             for name in names
@@ -135,6 +141,7 @@ class World:
         for guest in self.guests:
             loop.call_later(self.kernel.rng.uniform(0.0, GUESTS_S), guest.come)
         self.kernel.spawn("treasurer", self.treasury.live)
+        self.kernel.spawn("steward", self.steward.live)
         for tenant in self.tenants:
             self.kernel.spawn(tenant.name, tenant.live)
         if self.lossy:
@@ -202,12 +209,15 @@ class World:
                     life.process.spare()
             host.look_again()
         self.treasury.settle()
+        self.steward.settle()
         for node in self._closed:
             self.command_node(node, "uncordon", NodeCommand())
 
     def drained(self) -> bool:
         """Whether nothing is left to do: tenants, scheduler, agents and ledger."""
-        if not (self.treasury.done and all(tenant.done for tenant in self.tenants)):
+        if not (self.treasury.done and self.steward.done):
+            return False
+        if not all(tenant.done for tenant in self.tenants):
             return False
         if not all(guest.joined for guest in self.guests):
             return False
