@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import currently_in_test_context
+from hypothesis.control import cleanup
 
 from metering.postgresql import Server, postgresql_server, postgresql_url
+from metering.quick import QuickDatabase
 from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_metering import device_time, schema
@@ -32,7 +36,7 @@ class Ledger:
         self._open()
 
     def _open(self) -> None:
-        self.database = Database(self.url)
+        self.database = QuickDatabase(self.url)
         self.library = Library(self.database)
         self.ingest = open_ledger(self.database, Writer(name="test"))
 
@@ -67,7 +71,30 @@ class Ledger:
             }
 
 
-LedgerFactory = Callable[[], Ledger]
+class LedgerFactory:
+    """Makes empty ledgers of one kind. What a test, or an example of a property, has made is taken
+    back at its end."""
+
+    def __init__(self, make: Callable[[], Ledger], clear: Callable[[Ledger], object]) -> None:
+        self._make = make
+        self._clear = clear
+        self._made: list[Ledger] = []
+
+    def __call__(self) -> Ledger:
+        ledger = self._make()
+        self._made.append(ledger)
+        if currently_in_test_context():
+            cleanup(partial(self.take_back, ledger))
+        return ledger
+
+    def take_back(self, ledger: Ledger) -> None:
+        self._made.remove(ledger)
+        ledger.database.close()
+        self._clear(ledger)
+
+    def take_all_back(self) -> None:
+        for ledger in [*self._made]:
+            self.take_back(ledger)
 
 
 @pytest.fixture(scope="session")
@@ -84,34 +111,27 @@ def blank_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_on_sqlite(
     blank_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LedgerFactory]:
-    made: list[Ledger] = []
-
     def make() -> Ledger:
         directory = tmp_path_factory.mktemp("ledger")
         shutil.copy(blank_file, directory)
-        made.append(Ledger(directory))
-        return made[-1]
+        return Ledger(directory)
 
-    yield make
-    for ledger in made:
-        ledger.database.close()
+    factory = LedgerFactory(make, lambda ledger: None)
+    yield factory
+    factory.take_all_back()
 
 
 @pytest.fixture
 def make_on_postgresql(
     postgresql_server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LedgerFactory]:
-    made: dict[str, Ledger] = {}
-
     def make() -> Ledger:
-        name = postgresql_server.make_database()
-        made[name] = Ledger(tmp_path_factory.mktemp("ledger"), postgresql_server.url(name))
-        return made[name]
+        url = postgresql_server.lend_ledger()
+        return Ledger(tmp_path_factory.mktemp("ledger"), url)
 
-    yield make
-    for name, ledger in made.items():
-        ledger.database.close()
-        postgresql_server.drop_database(name)
+    factory = LedgerFactory(make, lambda ledger: postgresql_server.take_ledger_back(ledger.url))
+    yield factory
+    factory.take_all_back()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

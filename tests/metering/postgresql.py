@@ -1,12 +1,14 @@
 """How does a test get a PostgreSQL database of its own?
 
 One server for each process of tests, in a directory of its own and reachable by a socket only, and
-a database for each ledger, copied from one that has been migrated. Tests that need it are skipped
-where none is installed, and the run says so. It does not know tables.
+a database for each ledger, copied from one that has been migrated, or an earlier test's with all
+its rows removed, which is had sooner. Tests that need it are skipped where none is installed, and
+the run says so. It does not know what tables mean.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,12 +16,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from metering.absent import ABSENT
+from metering.quick import QuickDatabase
 from penstock_metering.database import Database
 
 START_S_MAX = 60.0
@@ -32,6 +36,7 @@ SETTINGS = (
     "full_page_writes=off",
     "synchronous_commit=off",
     "autovacuum=off",
+    "jit=off",
     "shared_buffers=32MB",
 )
 
@@ -62,24 +67,55 @@ class Server:
             isolation_level="AUTOCOMMIT",
         )
         self._template = ""
+        self._filled: dict[str, str] = {}
+        """Rows of the template: JSON by table."""
+        self._blank: list[str] = []
 
     def url(self, name: str) -> str:
         return f"postgresql://penstock@/{name}?host={self._directory}"
 
-    def make_database(self, *, migrated: bool = True) -> str:
-        """Its name."""
-        if migrated and not self._template:
-            self._template = self.make_database(migrated=False)
-            database = Database(self.url(self._template))
-            database.open()
-            database.close()
-        self._made += 1
-        name = f"ledger_{self._made}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template if migrated else 'template0'}")
-        return name
+    def make_database(self) -> str:
+        """The name of one without tables."""
+        return self._create("template0")
 
     def drop_database(self, name: str) -> None:
         self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def lend_ledger(self) -> str:
+        """The URL of a database that has been migrated, and in which nothing else was written."""
+        if not self._template:
+            self._template = self.make_database()
+            database = Database(self.url(self._template))
+            database.open()
+            database.close()
+            with self._connected_to(self.url(self._template)) as connection:
+                for table in self._tables(connection):
+                    rows = connection.exec_driver_sql(f"SELECT json_agg(t) FROM {table} t").scalar()
+                    self._filled[table] = json.dumps(rows) if rows else ""
+        return self._blank.pop() if self._blank else self.url(self._create(self._template))
+
+    def take_ledger_back(self, url: str) -> None:
+        with self._connected_to(url) as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            if self._tables(connection) != list(self._filled):
+                raise RuntimeError(f"{url} has other tables than a ledger")
+            asked = " UNION ALL ".join(
+                f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in self._filled
+            )
+            used = connection.exec_driver_sql(asked).scalars().all()
+            if used:
+                connection.exec_driver_sql(f"TRUNCATE {', '.join(used)}")
+            for table, rows in self._filled.items():
+                if rows:
+                    connection.exec_driver_sql(
+                        f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table},"
+                        " %s::json)",
+                        (rows,),
+                    )
+        self._blank.append(url)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -93,6 +129,25 @@ class Server:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_S)
+
+    def _create(self, template: str) -> str:
+        self._made += 1
+        name = f"ledger_{self._made}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    @contextmanager
+    def _connected_to(self, url: str) -> Iterator[sa.Connection]:
+        engine = QuickDatabase(url).writing
+        with engine.begin() as connection:
+            yield connection
+        engine.dispose()
+
+    def _tables(self, connection: sa.Connection) -> list[str]:
+        found = connection.exec_driver_sql(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+        )
+        return list(found.scalars())
 
     def _run(self, statement: str) -> None:
         with self._engine.connect() as connection:
@@ -121,7 +176,7 @@ def postgresql_server() -> Iterator[Server]:
         yield server
     finally:
         server.close()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
         process.wait()
         shutil.rmtree(directory)
 
@@ -129,6 +184,6 @@ def postgresql_server() -> Iterator[Server]:
 @pytest.fixture
 def postgresql_url(postgresql_server: Server) -> Iterator[str]:
     """Of a database without tables."""
-    name = postgresql_server.make_database(migrated=False)
+    name = postgresql_server.make_database()
     yield postgresql_server.url(name)
     postgresql_server.drop_database(name)

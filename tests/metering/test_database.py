@@ -32,11 +32,13 @@ def test_the_newest_migration_is_the_one_the_schema_names() -> None:
 
 
 def test_sqlite_survives_a_loss_of_power(sqlite: Ledger) -> None:
-    with sqlite.database.writing.begin() as connection:
+    database = Database(sqlite.url)
+    with database.writing.begin() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous")
         }
+    database.close()
     assert pragmas == {"journal_mode": "wal", "synchronous": 2}  # 2 = FULL
 
 

@@ -111,6 +111,7 @@ def test_a_kill_between_any_two_statements_loses_and_doubles_nothing(
             assert ledger.ingest.cursors in (before_it, whole.ingest.cursors)  # or: as it was rated
             ledger.take_all(world)
         assert ledger.contents() == expected, f"killed at statement {statement}"
+        make_ledger.take_back(ledger)
     assert statement > 8  # begin, five tables or more, cursors, commit
 
 
