@@ -34,6 +34,7 @@ from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.packing.policies import DEFAULT, POLICIES, Policy
 from penstock_scheduler.fact_publisher import FactPublisher
 from penstock_scheduler.node_links import NodeLinks
+from penstock_scheduler.obeying import obey_commands
 from penstock_scheduler.simulate.tables import BadTable
 from penstock_scheduler.simulate.traces import read_workload
 from penstock_scheduler.warming import load_machine_code
@@ -112,6 +113,7 @@ class Scheduler:
         self.publisher = FactPublisher(bus, last_seq=lambda: self.service.last_seq)
         bus.on_reconnect(self._on_reconnect)
         answer_queries(self.service, self.core, clock.now_ns)
+        obey_commands(self.service, bus, self.state)
         self.service.listen(f"{ROOT}.node.*.heartbeat", self.links.hear)
 
     def core(self) -> SchedulerCore:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock_contracts.jobs import QUEUED
-from penstock_contracts.journal import AttemptEnded, JobsWoken, RankExited
+from penstock_contracts.journal import (
+    AttemptEnded,
+    CancelRequested,
+    JobsWoken,
+    RankExited,
+    StopRequested,
+)
 from penstock_contracts.leases import YIELDS
 from penstock_scheduler.core.queue import folds as queue_folds
 from penstock_scheduler.core.queue import resting_jobs
@@ -20,6 +26,20 @@ if TYPE_CHECKING:
 
 UNFIT_REASONS = ("declined", "device_failed")
 """What ends so is tried on other nodes first."""
+
+
+def stop_requested(state: State, fact: StopRequested, seq: int, now_ns: int) -> None:
+    """The attempt is to end; its nodes hear of it."""
+    job = state.job_of(fact.job_id)
+    job.stop_reason = fact.reason
+    for lease in state.leases_of(job):
+        lease.stop_reason = fact.reason
+        state.touches.lease(lease)
+
+
+def cancel_requested(state: State, fact: CancelRequested, seq: int, now_ns: int) -> None:
+    """Its end will be that it was cancelled."""
+    state.job_of(fact.job_id).cancel_reason = fact.reason
 
 
 def rank_exited(state: State, fact: RankExited, seq: int, now_ns: int) -> None:

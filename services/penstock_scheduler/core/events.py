@@ -15,6 +15,7 @@ from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import RefusedItem
 from penstock_contracts.leases import ReportItem
 from penstock_contracts.nodes import NodeFact
+from penstock_contracts.queue_messages import SetPolicy
 
 
 class JobsRequested(msgspec.Struct, frozen=True):
@@ -60,6 +61,12 @@ class BudgetHeard(msgspec.Struct, frozen=True):
     """The ledger has told something about money."""
 
     fact: BudgetFact
+
+
+class PolicyAsked(msgspec.Struct, frozen=True):
+    """An operator sets the queue's policy."""
+
+    asked: SetPolicy
 
 
 class Ticked(msgspec.Struct, frozen=True):

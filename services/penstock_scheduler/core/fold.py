@@ -13,7 +13,7 @@ from penstock_contracts import journal
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.ids import ulid
-from penstock_contracts.jobs import PLACED, TRANSITIONS, JobSpec
+from penstock_contracts.jobs import PLACED, SUCCEEDED, TRANSITIONS, JobSpec
 from penstock_scheduler.core import beginning_folds, budget_folds, ending_folds, node_folds
 from penstock_scheduler.core.budgets import Budgets
 from penstock_scheduler.core.capacity import Capacity
@@ -151,19 +151,12 @@ class State:
         self.capacity.update(lease.node, node)
         self.line.reconsider(node)
 
-    def _stop_requested(self, fact: journal.StopRequested, seq: int, now_ns: int) -> None:
-        self.job_of(fact.job_id).stop_reason = fact.reason
-        for lease in self.leases_of(self.job_of(fact.job_id)):
-            lease.stop_reason = fact.reason
-            self.touches.lease(lease)
-
-    def _cancel_requested(self, fact: journal.CancelRequested, seq: int, now_ns: int) -> None:
-        self.job_of(fact.job_id).cancel_reason = fact.reason
-
     def _job_finished(self, fact: journal.JobFinished, seq: int, now_ns: int) -> None:
         job = self.job_of(fact.job_id)
         if fact.state not in TRANSITIONS[job.state] and not fact.lost_before:
             raise InvariantError(f"job {fact.job_id} cannot go from {job.state} to {fact.state}")
+        if fact.state == SUCCEEDED:
+            queue_folds.succeeded(self, job)
         self.end(job, fact.state)
 
     def _job_ids_forgotten(self, fact: journal.JobIdsForgotten, seq: int, now_ns: int) -> None:
@@ -280,8 +273,8 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.AttemptRunning: beginning_folds.attempt_running,
     journal.RankExited: ending_folds.rank_exited,
     journal.RankReleased: State._rank_released,
-    journal.StopRequested: State._stop_requested,
-    journal.CancelRequested: State._cancel_requested,
+    journal.StopRequested: ending_folds.stop_requested,
+    journal.CancelRequested: ending_folds.cancel_requested,
     journal.AttemptEnded: ending_folds.attempt_ended,
     journal.JobsWoken: ending_folds.jobs_woken,
     journal.JobFinished: State._job_finished,

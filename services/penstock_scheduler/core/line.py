@@ -8,7 +8,7 @@ shapes is said by `queue.order`. It does not know what fits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush, merge
 
 from penstock_scheduler.core.backlog import Share, size_of
 from penstock_scheduler.core.queue.order import Place, Turn, Turns
@@ -254,30 +254,20 @@ class Line:
 
     def _queue_of(self, turn: Turn, every: bool) -> Iterator[tuple[str, Shape]]:
         """All that wait in a leaf, first come first; costs little while few are taken."""
-        queues = [
-            (place, shape, self._after(shape))
-            for shape in list(turn.shapes)
-            if (every or not self._is_held_back(shape)) and (place := self._head(shape)) is not None
-        ]
-        heap = [(place, at) for at, (place, *_) in enumerate(queues)]
-        heapify(heap)
-        while heap:
-            place, at = heappop(heap)
-            yield place[2], queues[at][1]
-            following = next(queues[at][2], None)
-            if following is not None:
-                heappush(heap, (following, at))
+        shapes = [one for one in turn.shapes if every or not self._is_held_back(one)]
+        for place, at in merge(*(self._places(at, shape) for at, shape in enumerate(shapes))):
+            yield place[2], shapes[at]
 
-    def _after(self, shape: Shape) -> Iterator[Place]:
-        """The places of a shape behind the first."""
+    def _places(self, at: int, shape: Shape) -> Iterator[tuple[Place, int]]:
+        first = self._head(shape)
+        if first is None:
+            return
+        yield first, at
         heap = list(self._heaps.get(shape, ()))
-        first = True
         while heap:
             place = heappop(heap)
-            if self._counts(shape, place):
-                if not first:
-                    yield place
-                first = False
+            if place != first and self._counts(shape, place):
+                yield place, at
 
     def _wait(self, shape: Shape, sign: int) -> None:
         if shape.leaf is not None:

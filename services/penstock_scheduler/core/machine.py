@@ -27,6 +27,7 @@ from penstock_scheduler.core.events import (
     NodeChanged,
     NodeReported,
     Nudged,
+    PolicyAsked,
     RequestBroken,
     Ticked,
 )
@@ -45,6 +46,8 @@ from penstock_scheduler.core.queue.folds import obey
 from penstock_scheduler.core.queue.places import PlaceImage
 from penstock_scheduler.core.queue.preempt import Rounds
 from penstock_scheduler.core.queue.rules import UNSET, Rules
+from penstock_scheduler.core.queue.setting import decide_policy
+from penstock_scheduler.core.queue.runtimes import Runtimes, RuntimesKept
 from penstock_scheduler.core.queue.shares import Shares, SharesKept
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
@@ -69,10 +72,11 @@ class Snapshot(msgspec.Struct, kw_only=True):
     demand: dict[str, int] = {}
     failing: dict[str, Instants] = {}
     policy: PolicyVersion = UNSET
-    policy_key: str = ""
+    policy_keys: tuple[str, ...] = ()
     shares: SharesKept = msgspec.field(default_factory=SharesKept)
     heads: dict[str, tuple[str, int]] = {}
     places: list[PlaceImage] = []
+    runtimes: RuntimesKept = msgspec.field(default_factory=RuntimesKept)
 
 
 class SchedulerCore:
@@ -106,6 +110,8 @@ class SchedulerCore:
             return decide_broken(event)
         if isinstance(event, BudgetHeard):
             return decide_heard(self.state, event.fact)
+        if isinstance(event, PolicyAsked):
+            return decide_policy(self.state, event.asked, now_ns)
         if isinstance(event, ExpectationOffered):
             return decide_offered(self.state, event, now_ns)
         raise InvariantError(f"the scheduler knows no event {type(event).__name__}")
@@ -148,10 +154,11 @@ class SchedulerCore:
                 demand=state.demand,
                 failing=state.failing.by_node,
                 policy=state.rules.held,
-                policy_key=state.rules.key,
+                policy_keys=state.rules.keys,
                 shares=state.shares.keep(),
                 heads=state.heads,
                 places=state.places.images(),
+                runtimes=state.runtimes.keep(),
             )
         )
 
@@ -159,9 +166,9 @@ class SchedulerCore:
         """Replaces the state by that of a snapshot. Raises msgspec.DecodeError on foreign bytes."""
         snapshot = msgspec.json.decode(data, type=Snapshot)
         state = self._empty()
-        rules = Rules(snapshot.policy, snapshot.policy_key)
+        rules = Rules(snapshot.policy, snapshot.policy_keys)
         obey(state, rules, Shares(rules, snapshot.shares))
-        state.heads = snapshot.heads
+        state.heads, state.runtimes = snapshot.heads, Runtimes(snapshot.runtimes)
         for image in snapshot.nodes:
             state.apply(image, 0, snapshot.fleet_changed_ns)
         state.jobs = {job.spec.job_id: job for job in snapshot.jobs}

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def policy_set(state: State, fact: PolicySet, seq: int, now_ns: int) -> None:
     """Nodes, leases and jobs count where the new policy has them; use stays with the quotas that
     are named as before."""
-    rules = Rules(PolicyVersion(fact.version, fact.policy, fact.set_ms), fact.key)
+    version = PolicyVersion(fact.version, fact.policy, fact.set_ms)
+    rules = Rules(version, (*state.rules.keys, fact.key))
     places.clear(state)
     obey(state, rules, Shares(rules, state.shares.keep_at(now_ns), now_ns))
     state.reservations.look(now_ns // 1_000_000)
@@ -68,6 +69,15 @@ def expect(state: State, job: Job) -> None:
     if state.rules.policy.predicts:
         expected_ms = state.runtimes.expected_ms(job.spec, job.tenant, job.saved_ms)
     job.expected_ms = None if expected_ms is None else max(0, expected_ms - job.saved_ms)
+
+
+def succeeded(state: State, job: Job) -> None:
+    """How long its work took, over all attempts of which something was saved, teaches what others
+    like it will take."""
+    ends_ms = [rank.exited.at_ms for rank in job.ranks if rank.exited is not None]
+    if job.started_ms is not None and ends_ms:
+        took_ms = job.saved_ms + max(0, max(ends_ms) - job.started_ms)
+        state.runtimes.learn(job.spec.resolved(job.alternative), job.tenant, took_ms)
 
 
 def no_head(state: State, job: Job) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from math import isqrt
 from typing import NamedTuple
 
+from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.queue_policy import Pool
 from penstock_scheduler.core.queue.decay import GRID_BITS
 from penstock_scheduler.core.queue.rules import Leaf
@@ -19,10 +21,9 @@ from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job
 
 AREA_FACTOR = 10
-"""So many times what a job is expected to take, GPU by GPU, those that take less may go before
-it."""
-AREA_NS_MAX = 86_400 * 1_000_000_000
-"""But not for longer than that."""
+"""Of so many times what a job is expected to take, GPU by GPU, and of a class the geometric mean is
+the delay by which others may go before it: so short ones go first, and long ones do not starve."""
+DELAY_CLASSES_MAX = 100
 DEADLINE_CLASSES = 10
 """When it must start at last, a job with a deadline counts as of this class."""
 DEADLINE_MARGIN_NS = 60_000_000_000
@@ -46,13 +47,14 @@ def urgency_of(job: Job, pool: Pool) -> int:
     if pool.order != "tiered":
         return -2 * spec.priority - (job.yielded > 0)
     aging_ns = pool.aging_s * 1_000_000_000
-    expected_ns = (job.expected_ms or 0) * 1_000_000
-    gpu_milli = max(1_000, spec.ranks * spec.gpus * spec.gpu_milli)
-    area_ns = AREA_FACTOR * expected_ns * gpu_milli // 1_000
-    urgency = job.since_ns - spec.priority * aging_ns + min(area_ns, AREA_NS_MAX)
+    expected_ms = job.expected_ms or 0
+    gpus = max(1, -(-spec.ranks * spec.gpus * spec.gpu_milli // GPU_MILLI_WHOLE))
+    delay_ms = isqrt(AREA_FACTOR * expected_ms * gpus * pool.aging_s * 1_000)
+    delay_ns = min(delay_ms * 1_000_000, DELAY_CLASSES_MAX * aging_ns)
+    urgency = job.since_ns - spec.priority * aging_ns + delay_ns
     if spec.deadline_ms is None:
         return urgency
-    last_ns = spec.deadline_ms * 1_000_000 - expected_ns - DEADLINE_MARGIN_NS
+    last_ns = spec.deadline_ms * 1_000_000 - expected_ms * 1_000_000 - DEADLINE_MARGIN_NS
     return min(urgency, last_ns - DEADLINE_CLASSES * aging_ns)
 
 

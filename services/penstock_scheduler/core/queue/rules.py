@@ -24,6 +24,8 @@ from penstock_contracts.queue_policy import (
 SPOT = "spot"
 CLAIM_NONE = -1
 UNSET = PolicyVersion(0, QueuePolicy())
+KEYS_MAX = 64
+"""So many commands are known again."""
 LEAVES_KNOWN_MAX = 100_000
 """Of so many (pool, tenant, project) it is remembered where they count."""
 
@@ -36,12 +38,13 @@ class Leaf(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class Rules:
-    """`key`: the command that set it. `is_plain`: one pool of all nodes, and no quotas."""
+    """`keys`: the commands that set this and those before it, newest last. `is_plain`: one pool of
+    all nodes, and no quotas."""
 
-    def __init__(self, held: PolicyVersion = UNSET, key: str = "") -> None:
+    def __init__(self, held: PolicyVersion = UNSET, keys: tuple[str, ...] = ()) -> None:
         policy = held.policy
         self.held = held
-        self.key = key
+        self.keys = keys[-KEYS_MAX:]
         self.pools: tuple[Pool, ...] = policy.pools or (Pool(name=DEFAULT_POOL),)
         self.quotas: dict[str, Quota] = {quota.name: quota for quota in policy.quotas}
         self.pool_of_quota: dict[str, str] = pools_of_quotas(policy)
