@@ -46,8 +46,8 @@ from penstock_scheduler.core.queue.folds import obey
 from penstock_scheduler.core.queue.places import PlaceImage
 from penstock_scheduler.core.queue.preempt import Rounds
 from penstock_scheduler.core.queue.rules import UNSET, Rules
-from penstock_scheduler.core.queue.setting import decide_policy
 from penstock_scheduler.core.queue.runtimes import Runtimes, RuntimesKept
+from penstock_scheduler.core.queue.setting import decide_policy
 from penstock_scheduler.core.queue.shares import Shares, SharesKept
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.reports import decide_report
