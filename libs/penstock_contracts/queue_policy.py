@@ -52,7 +52,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backfill: Backfill = "easy"
     preempt: Preempt = "reclaim"
     hold_s: Seconds = 600
-    aging_s: Seconds = 3_600
+    aging_s: Seconds = 86_400
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
