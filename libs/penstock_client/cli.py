@@ -55,6 +55,11 @@ COMMANDS: dict[str, Entry] = {
     "ledger": Entry(NODES, f"{_HERE}.ledger:ledger", "Check, export and explain the ledger."),
     "budget": Entry(NODES, f"{_HERE}.budget:budget", "Bound what tenants may use."),
     "credit": Entry(NODES, f"{_HERE}.budget:credit", "Keep what tenants pay in advance."),
+    "queue": Entry(NODES, f"{_HERE}.queue:queue", "Show pools, shares, who is over and under."),
+    "quota": Entry(NODES, f"{_HERE}.quota:quota", "Guarantee GPUs to tenants and bound them."),
+    "pool": Entry(NODES, f"{_HERE}.pool:pool", "Put nodes into pools, each with its policy."),
+    "reserve": Entry(NODES, f"{_HERE}.reserve:reserve", "Set nodes aside for a while."),
+    "apply": Entry(NODES, f"{_HERE}.apply:apply", "Set the queue's policy to a file's."),
     "check": Entry(MESH, f"{_HERE}.check:check", "Audit every service and compare their accounts."),
     "up": Entry(MESH, "penstock_mesh.command:command", "Start a whole mesh on this machine."),
     "mesh": Entry(

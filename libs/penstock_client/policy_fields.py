@@ -43,18 +43,27 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Field(msgspec.Struct, frozen=True):
     """`name` and `type`: the contract's. `rule` ends "… is not". `take` raises ValueError for what
-    is not even nearly right; `give` is the way back, to a value that TOML has."""
+    is not even nearly right; `give` is the way back, to a value that TOML has. `typed`: to such a
+    value from a word of a command line."""
 
     name: str
     type: Any
     rule: str
     take: Callable[[Any], Any]
     give: Callable[[Any], Any]
+    typed: Callable[[str], Any]
     required: bool = False
 
     def read(self, value: Any) -> Any:
         """Raises ValueError (msgspec's is one)."""
         return msgspec.convert(self.take(value), self.type)
+
+    def read_word(self, word: Any) -> Any:
+        """The same of a word of a command line. Raises ValueError with a sentence."""
+        try:
+            return self.read(self.typed(word) if isinstance(word, str) else word)
+        except (ValueError, ArithmeticError) as error:
+            raise ValueError(f"{str(word)[:60]!r} is not {self.rule}") from error
 
 
 # -- values back and forth
@@ -132,16 +141,21 @@ _TENANT = "a name: up to 63 letters, digits, and _ - between"
 _GPUS = "a number of GPUs from 0 to 1000000, down to thousandths"
 _CORES = "a number of cores from 0 to 1000000, down to thousandths"
 _LENGTH = f"a length of time such as 30s, 10m or 1h30m, up to {SECONDS_MAX // 86_400}d"
-_INSTANT = "an instant such as 2026-12-01T08:00:00Z, without quotes"
+_INSTANT = "an instant such as 2026-12-01T08:00:00Z (in a file without quotes)"
+_JOBS = "a whole number of jobs from 0 to 500000"
+_WEIGHT = f"a whole number from 1 to {WEIGHT_MAX}"
+_FLAG = "true or false"
 _LABELS = 'labels such as { rack = "r1" }'
 _NODES = f'a list of up to {NODES_RESERVED_MAX} names of nodes such as ["node-a"]'
 
-_WAYS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    _GPUS: (_milli, _number),
-    _CORES: (_milli, _number),
-    _LENGTH: (_seconds, format_seconds),
-    _INSTANT: (_instant_ms, _moment),
-    "true or false": (_flag, _same),
+_WAYS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Callable[[str], Any]]] = {
+    _GPUS: (_milli, _number, Decimal),
+    _CORES: (_milli, _number, Decimal),
+    _JOBS: (_count, _same, int),
+    _WEIGHT: (_count, _same, int),
+    _LENGTH: (_seconds, format_seconds, _same),
+    _INSTANT: (_instant_ms, _moment, datetime.fromisoformat),
+    _FLAG: (_flag, _same, _same),
 }
 
 
@@ -151,8 +165,8 @@ def _fields(kind: Any, **rules: tuple[str, str]) -> dict[str, Field]:
     found = {}
     for name, (contracts, rule) in rules.items():
         of_type, required = types[contracts]
-        take, give = _WAYS.get(rule, (_count if "whole number" in rule else _same, _same))
-        found[name] = Field(contracts, of_type, rule, take, give, required)
+        take, give, typed = _WAYS.get(rule, (_same, _same, _same))
+        found[name] = Field(contracts, of_type, rule, take, give, typed, required)
     return found
 
 
@@ -177,8 +191,8 @@ FIELDS: dict[str, dict[str, Field]] = {
         guaranteed_gpus=("guaranteed_gpu_milli", _GPUS),
         maximum_gpus=("maximum_gpu_milli", _GPUS),
         maximum_cores=("maximum_cpu_milli", _CORES),
-        queued_max=("queued_max", "a whole number of jobs from 0 to 500000"),
-        weight=("weight", f"a whole number from 1 to {WEIGHT_MAX}"),
+        queued_max=("queued_max", _JOBS),
+        weight=("weight", _WEIGHT),
     ),
     "reservations": _fields(
         Reservation,
@@ -193,6 +207,6 @@ FIELDS: dict[str, dict[str, Field]] = {
     ),
 }
 TOP: dict[str, Field] = _fields(
-    QueuePolicy, half_life=("half_life_s", _LENGTH), predicts=("predicts", "true or false")
+    QueuePolicy, half_life=("half_life_s", _LENGTH), predicts=("predicts", _FLAG)
 )
 """What the file says outside of any table."""

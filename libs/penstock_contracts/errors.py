@@ -97,7 +97,6 @@ CODES: dict[str, str] = {
     "quota_too_deep": "The quota is further below its pool than the tree may be deep.",
     "other_pool": "The quota's parent is in another pool.",
     "parent_of_tenant": "A quota that counts a tenant's jobs has others below it.",
-    "counts_nothing": "The quota names no tenant and nothing is below it: it could never refuse.",
     "counted_twice": "Two quotas of a pool count the same jobs.",
     "project_without_tenant": "A project belongs to a tenant, and none is named.",
     "guarantee_over_maximum": "More is guaranteed to the quota than it may have.",

@@ -189,9 +189,7 @@ class _Quotas:
         """What is wrong with the jobs that count there."""
         below = self._children.get(quota.name)
         if not quota.tenant:
-            if below or quota.project:
-                return None
-            return "counts_nothing", "it names no tenant, and no quota is below it"
+            return None
         if below:
             sentence = (
                 f"it counts jobs of {quota.tenant} itself, so none may be below it, as "
