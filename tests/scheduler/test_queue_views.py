@@ -63,6 +63,18 @@ def test_pools_show_what_is_theirs_held_and_waited_for(driver: Driver) -> None:
     assert (fast.own_gpu_milli_held, rest.own_gpu_milli_held) == (8_000, 0)
 
 
+def test_a_pool_shows_who_is_first_and_whether_others_wait_for_it(driver: Driver) -> None:
+    assert [pool.head for pool in shown(driver).pools] == ["", ""]
+    driver.submit(a_job(1, gpus=6), a_job(2, gpus=8), a_job(3, gpus=8))
+    assert (shown(driver).pools[1].head, shown(driver).pools[1].held_up) == (a_job(2).job_id, False)
+    strict = Driver(a_node("n1"))
+    obeying(QueuePolicy(pools=(Pool(name="default", order="fifo", backfill="none"),)), strict)
+    strict.submit(a_job(1, gpus=6))
+    strict.submit(a_job(2, gpus=8), a_job(3, gpus=1))
+    (pool,) = shown(strict).pools
+    assert (pool.head, pool.held_up, pool.waiting_jobs) == (a_job(2).job_id, True, 2)
+
+
 def test_quotas_show_who_is_over_and_who_is_owed_what(driver: Driver) -> None:
     driver.submit(a_job(1, gpus=7))
     driver.submit(a_job(2, gpus=4), tenant="beta")

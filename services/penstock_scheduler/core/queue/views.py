@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.queries import PAGE_BYTES_MAX
@@ -37,7 +38,7 @@ def policy_view(state: State) -> PolicyVersion:
 
 def queue_view(state: State, seq: int, now_ns: int, after: str = "") -> QueueView:
     """Every pool, and of the quotas behind `after` as many as one message holds."""
-    pools = _pool_views(state)
+    pools = _pool_views(state, now_ns)
     room = PAGE_BYTES_MAX - len(_encode(pools))
     grid = state.shares.grid(now_ns)
     used = {name: _used(state, one, grid) for name, one in state.shares.quotas.items()}
@@ -66,7 +67,7 @@ class _Room(msgspec.Struct):
     cpu_milli: int = 0
 
 
-def _pool_views(state: State) -> tuple[PoolView, ...]:
+def _pool_views(state: State, now_ns: int) -> tuple[PoolView, ...]:
     rooms: dict[str, _Room] = defaultdict(_Room)
     for node in state.nodes.values():
         room = rooms[node.pool]
@@ -80,8 +81,20 @@ def _pool_views(state: State) -> tuple[PoolView, ...]:
         job = state.jobs[place.fact.job_id]
         places[state.rules.pool_named(job.spec.pool).name].append(place)
     return tuple(
-        _pool_view(state, pool, rooms[pool.name], places[pool.name]) for pool in state.rules.pools
+        replace(
+            _pool_view(state, pool, rooms[pool.name], places[pool.name]),
+            head=_head_of(state, pool.name, now_ns),
+        )
+        for pool in state.rules.pools
     )
+
+
+def _head_of(state: State, pool: str, now_ns: int) -> str:
+    """The job that others wait for, else the one that is next when there is room."""
+    stopped_by = state.line.turns.stopped_by(pool)
+    if stopped_by is not None:
+        return stopped_by
+    return next((job_id for job_id, _ in state.line.in_order(pool, now_ns)), "")
 
 
 def _pool_view(state: State, pool: Pool, room: _Room, places: list[Place]) -> PoolView:
@@ -100,6 +113,7 @@ def _pool_view(state: State, pool: Pool, room: _Room, places: list[Place]) -> Po
         cpu_milli_held=account.held_cpu,
         waiting_jobs=account.waiting_jobs,
         waiting_gpu_milli=account.waiting_gpu,
+        held_up=state.line.turns.stopped_by(pool.name) is not None,
         kept=tuple(_kept_view(state, place) for place in shown),
         kept_more=len(places) - len(shown),
         own_gpu_milli_held=own.held_gpu,
@@ -174,6 +188,10 @@ def _quota_view(state: State, quota: Quota, used: int, totals: _Totals) -> Quota
 
 
 def _used(state: State, account: Account, grid: int) -> int:
-    """Decayed use in milli-GPU x ms; of who uses no GPU, in milli-cores x ms."""
+    """Decayed use of what it uses most of its pool, in milli-GPU x ms; where there are no GPUs, in
+    milli-cores x ms."""
     gpu, cpu = state.shares.used_at(account, grid)
-    return gpu or cpu
+    gpu_size, cpu_size = state.shares.sizes[account.pool]
+    if not gpu_size:
+        return cpu
+    return max(gpu, cpu * gpu_size // cpu_size) if cpu_size else gpu
