@@ -26,6 +26,26 @@ from penstock_contracts.reservation_faults import reservation_faults
 
 POLICY_BYTES_MAX = 512 * 1024
 """Of JSON: it is one fact of one entry of the journal, which a broker takes up to 1 MiB."""
+POLICY_RULES = (
+    "name_repeated",
+    "pool_without_nodes",
+    "unknown_pool",
+    "unknown_parent",
+    "quota_cycle",
+    "quota_too_deep",
+    "other_pool",
+    "parent_of_tenant",
+    "counted_twice",
+    "project_without_tenant",
+    "guarantee_over_maximum",
+    "guarantees_over_parent",
+    "maximum_over_parent",
+    "ends_before_start",
+    "reserves_nothing",
+    "reservations_overlap",
+    "policy_too_large",
+)
+"""Codes of the faults there can be, beside `invalid_field`."""
 LIMITS = {
     "maximum_gpu_milli": "maximum of GPUs",
     "maximum_cpu_milli": "maximum of cores",

@@ -30,6 +30,7 @@ STATUS: dict[str, HTTPStatus] = {
     "not_found": HTTPStatus.NOT_FOUND,
     "job_id_conflict": HTTPStatus.CONFLICT,
     "job_finished": HTTPStatus.CONFLICT,
+    "policy_changed": HTTPStatus.CONFLICT,
     "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many_jobs": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "impossible": HTTPStatus.UNPROCESSABLE_ENTITY,

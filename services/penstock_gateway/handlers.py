@@ -18,6 +18,7 @@ from penstock_client.billing import bills, job_account
 from penstock_client.client import Client
 from penstock_client.durations import parse_instant_ms
 from penstock_client.failures import Unavailable, refuse
+from penstock_client.queueing import held_policy, queue, set_policy
 from penstock_client.submission import Submitted, packed
 from penstock_client.ulids import new_job_id
 from penstock_contracts.bills import BillsQuery, BillsView
@@ -29,6 +30,7 @@ from penstock_gateway.payloads import (
     CancelAnswer,
     JobsAnswer,
     NodesAnswer,
+    PolicyRequest,
     answer_for,
     decode_document,
     decode_jobs,
@@ -132,6 +134,22 @@ class Handlers:
             raise refuse("invalid_field", str(error)) from error
         names = request.match_info
         return _json(await self._client.command_node(names["node"], names["verb"], command))
+
+    # -- queue ------------------------------------------------------------------------------------
+    async def show_queue(self, request: web.Request) -> web.Response:
+        return _json(await queue(self._client.bus))
+
+    async def show_policy(self, request: web.Request) -> web.Response:
+        return _json(await held_policy(self._client.bus))
+
+    async def set_policy(self, request: web.Request) -> web.Response:
+        document = decode_document(await request.read())
+        try:
+            asked = msgspec.convert(document, PolicyRequest)
+        except msgspec.ValidationError as error:
+            raise refuse("invalid_field", str(error)) from error
+        bus = self._client.bus
+        return _json(await set_policy(bus, asked.policy, asked.based_on, asked.key))
 
     # -- use --------------------------------------------------------------------------------------
     async def show_usage(self, request: web.Request) -> web.Response:

@@ -15,12 +15,16 @@ from penstock_contracts.explanations import Explanation
 from penstock_contracts.nodes import NodeCommand, NodeView
 from penstock_contracts.public import JobEvent
 from penstock_contracts.queries import JobsView, JobView, UsageView
+from penstock_contracts.queue_faults import POLICY_RULES
+from penstock_contracts.queue_messages import QueueView
+from penstock_contracts.queue_policy import PolicyVersion
 from penstock_gateway.payloads import (
     CancelAnswer,
     JobRequest,
     JobsAnswer,
     JobsRequest,
     NodesAnswer,
+    PolicyRequest,
 )
 
 JSON = "application/json"
@@ -187,6 +191,33 @@ OPERATIONS: tuple[Operation, ...] = (
         body_required=False,
         answers={JSON: NodeView},
         errors=("unknown_node", "unknown_verb", "malformed_json", "invalid_field"),
+    ),
+    Operation(
+        name="show_queue",
+        method="GET",
+        path="/v1/queue",
+        tag="queue",
+        summary="Pools and quotas: what is held, who waits, who is over and who is owed.",
+        answers={JSON: QueueView},
+    ),
+    Operation(
+        name="show_policy",
+        method="GET",
+        path="/v1/queue/policy",
+        tag="queue",
+        summary="The queue's policy that holds: pools, quotas and reservations.",
+        answers={JSON: PolicyVersion},
+    ),
+    Operation(
+        name="set_policy",
+        method="PUT",
+        path="/v1/queue/policy",
+        tag="queue",
+        summary="Set all of it anew; answered once committed. With `based_on`, only while that "
+        "version holds; with a `key` repeating is safe.",
+        bodies=(PolicyRequest,),
+        answers={JSON: PolicyVersion},
+        errors=("malformed_json", "invalid_field", "policy_changed", *POLICY_RULES),
     ),
     Operation(
         name="show_usage",

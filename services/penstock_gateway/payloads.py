@@ -13,10 +13,12 @@ import msgspec
 
 from penstock_client.failures import refuse
 from penstock_client.submission import Submitted
+from penstock_contracts.bounds import Name, Number
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import JOBS_PER_REQUEST_MAX, JobSpec
 from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import NodeUse
+from penstock_contracts.queue_policy import QueuePolicy
 
 TENANT_DEFAULT = "default"
 SPEC_FIELDS = tuple(field.name for field in msgspec.structs.fields(JobSpec))
@@ -62,6 +64,14 @@ class NodesAnswer(msgspec.Struct, frozen=True):
 
     nodes: tuple[NodeView, ...]
     use: tuple[NodeUse, ...] | None
+
+
+class PolicyRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The queue's policy as HTTP sets it. Without a `key` (a ULID) it gets one."""
+
+    policy: QueuePolicy
+    based_on: Number | None = None
+    key: Name = ""
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):

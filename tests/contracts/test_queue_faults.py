@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from penstock_contracts.errors import CODES
 from penstock_contracts.queue_faults import (
+    POLICY_RULES,
     policy_faults,
     pools_of_quotas,
 )
@@ -35,7 +36,8 @@ def check(policy: QueuePolicy, *then: str, **nodes: dict[str, str]) -> None:
     """`then`: code and path of every fault."""
     found = policy_faults(policy, nodes)
     assert [f"{fault.code} {fault.path}" for fault in found] == list(then)
-    assert all(fault.code in CODES and fault.sentence for fault in found)
+    assert all(fault.sentence for fault in found)
+    assert {fault.code for fault in found} <= {"invalid_field", *POLICY_RULES} <= set(CODES)
 
 
 def quotas(*more: Quota) -> QueuePolicy:
