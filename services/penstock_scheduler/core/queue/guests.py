@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from penstock_contracts.journal import JobFact, RankPlacement, StopRequested
 from penstock_scheduler.core.gangs import is_gang
 from penstock_scheduler.core.placement import (
@@ -34,7 +36,8 @@ def place_short(state: State, shape: Shape, now_ns: int) -> Placed | None:
     before they are to start."""
     if not state.places:
         return None
-    for alternative, option in enumerate((shape, *shape.alternatives)):
+    own = msgspec.structs.replace(shape, alternatives=())
+    for alternative, option in enumerate((own, *shape.alternatives)):
         if not option.bound_s:
             continue
         until_ms = now_ns // 1_000_000 + 1000 * option.bound_s
