@@ -24,7 +24,7 @@ TREE = QueuePolicy(
 
 def under(policy: QueuePolicy, *nodes: Any) -> Driver:
     driver = Driver(*nodes)
-    driver._fold([PolicySet(1, policy, "key", 0)])
+    driver.fold(PolicySet(1, policy, "key", 0))
     return driver
 
 

@@ -129,7 +129,7 @@ def test_a_job_that_rests_says_how_long_and_why() -> None:
     assert why.code == "resting" and why.needed == "1 GPU(s)"
     assert why.sentence == (
         "resting for another 8 s: 5 attempts in a row could not be started, and at 10 it is given "
-        "up; the last one: no such file: /bin/x"
+        "up; the last one: no such file: /bin/x; it is expected to begin in 8 s"
     )
 
 

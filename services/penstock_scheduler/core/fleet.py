@@ -35,6 +35,7 @@ from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.paying import decide_payers
 from penstock_scheduler.core.queue import heads
+from penstock_scheduler.core.queue.starts import decide_said
 from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks
 from penstock_scheduler.core.requests import decide_impossible
@@ -151,6 +152,7 @@ def decide_tick(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
     facts += _lost_contact(state, tick, now_ns)
     if woken := state.resting.due(now_ns):
         facts.append(JobsWoken(woken))
+    facts += decide_said(state, now_ns)
     facts += decide_payers(state, now_ns)
     facts += decide_impossible(state, now_ns)
     facts += heads.decide_passed(state, now_ns)
