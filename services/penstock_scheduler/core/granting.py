@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from penstock_contracts.journal import JobFact, LeaseGranted
-from penstock_contracts.queue_facts import PlaceGivenUp
+from penstock_contracts.queue_facts import PREEMPTION, PlaceGivenUp
 from penstock_scheduler.core.budgets import refuses
 from penstock_scheduler.core.charges import with_site
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.paying import Deal, deal_of
 from penstock_scheduler.core.placement import Placed, any_may_hold, place
 from penstock_scheduler.core.queue import fulfilment, guests, heads
+from penstock_scheduler.core.queue.promises import holding
 from penstock_scheduler.core.queue.shares import ask_of
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.shapes import Shape
@@ -37,27 +38,40 @@ def decide_next(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact
         if facts:
             return facts
     while (first := state.line.first(now_ns)) is not None:
-        facts = _try(state, reasons, first[0][2], first[1], now_ns)
+        job_id = _next_of(state, first[0][2], first[1])
+        if job_id is None:
+            state.line.pass_over(first[1])
+            continue
+        facts = _try(state, reasons, job_id, first[1], now_ns)
         if facts:
             return facts
     return ()
 
 
+def _next_of(state: State, first: str, shape: Shape) -> str | None:
+    """The first of the shape for whom nobody has had to make room: who has such a place takes no
+    other. `first`: the first of all."""
+    if not state.places.is_promised(first):
+        return first
+    ids = state.line.jobs_of(shape)
+    return next((one for one in ids if not state.places.is_promised(one)), None)
+
+
 def _fulfil(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact]:
     """Grants the place that was kept for a job, now that it is free."""
-    found = fulfilment.ready(state, now_ns)
-    if found is None:
-        return ()
-    job_id, placed = found
-    job = state.jobs[job_id]
-    shape = state.shape_of(job)
-    option = (shape, *shape.alternatives)[placed.alternative]
-    if shape.leaf is None or not state.shares.allows(shape.leaf, ask_of(option)):
-        return (PlaceGivenUp(job_id, "quota"),)
-    deal = deal_of(state, job, shape, placed, now_ns)
-    if deal is None:
-        return (PlaceGivenUp(job_id, "budget"),)
-    return _granted(state, reasons, job, shape, placed, deal)
+    for job_id, placed, cause in fulfilment.ready(state, now_ns):
+        job = state.jobs[job_id]
+        shape = state.shape_of(job)
+        ask = ask_of((shape, *shape.alternatives)[placed.alternative])
+        if shape.leaf is None or holding(state, shape.leaf, ask, job_id) is not None:
+            if cause == PREEMPTION:
+                continue  # those who fill its quotas are ending
+            return (PlaceGivenUp(job_id, "quota"),)
+        deal = deal_of(state, job, shape, placed, now_ns)
+        if deal is None:
+            return (PlaceGivenUp(job_id, "budget"),)
+        return _granted(state, reasons, job, shape, placed, deal)
+    return ()
 
 
 def _try(
@@ -68,7 +82,7 @@ def _try(
     if _is_unpaid(state, shape):
         line.pass_over(shape, unpaid=True)
         return ()
-    among, quota = _allowed(state, shape)
+    among, quota = _allowed(state, shape, job_id)
     if quota:
         line.pass_over(shape, quota=quota)
         return ()
@@ -98,19 +112,18 @@ def _is_unpaid(state: State, shape: Shape) -> bool:
     return refuses(state.budgets.acting(purse.tenant, purse.project)) is not None
 
 
-def _allowed(state: State, shape: Shape) -> tuple[Collection[int] | None, str]:
+def _allowed(state: State, shape: Shape, job_id: str) -> tuple[Collection[int] | None, str]:
     """Which of its alternatives the maxima allow now, None = all; if none, whose maximum says
     no."""
     leaf = shape.leaf
     if leaf is None or not leaf.quota:
         return None, ""
-    holding = [
-        state.shares.holding(leaf, ask_of(option)) for option in (shape, *shape.alternatives)
-    ]
-    if not any(holding):
+    options = (shape, *shape.alternatives)
+    held = [holding(state, leaf, ask_of(option), job_id) for option in options]
+    if not any(held):
         return None, ""
-    among = [number for number, quota in enumerate(holding) if quota is None]
-    return among, "" if among or holding[0] is None else holding[0].name
+    among = [number for number, quota in enumerate(held) if quota is None]
+    return among, "" if among or held[0] is None else held[0].name
 
 
 def _granted(

@@ -36,14 +36,14 @@ def decide(state: State) -> list[JobFact]:
     return found
 
 
-def ready(state: State, now_ns: int) -> tuple[str, Placed] | None:
-    """The first job whose place is wholly free, and the place. The others are not looked at again
-    before something changes on their nodes."""
+def ready(state: State, now_ns: int) -> Iterator[tuple[str, Placed, str]]:
+    """Jobs whose place is wholly free, the place, and why it was kept. The others are not looked at
+    again before something changes on their nodes."""
     for place in list(_changed(state)):
         if _is_whole(state, place, now_ns // 1_000_000):
-            return place.fact.job_id, _placed(place)
-        del state.places.changed[place.fact.job_id]
-    return None
+            yield place.fact.job_id, _placed(place), place.fact.cause
+        else:
+            del state.places.changed[place.fact.job_id]
 
 
 def decide_late(state: State, now_ns: int) -> list[JobFact]:

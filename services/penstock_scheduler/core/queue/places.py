@@ -14,7 +14,7 @@ import msgspec
 
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.jobs import QUEUED
-from penstock_contracts.queue_facts import KeptRank, PlaceGivenUp, PlaceKept
+from penstock_contracts.queue_facts import PREEMPTION, KeptRank, PlaceGivenUp, PlaceKept
 from penstock_scheduler.core.queue.bounds import surely_s
 from penstock_scheduler.core.queue.kept import Kept, held_by
 from penstock_scheduler.core.shapes import Shape, shape_of
@@ -78,6 +78,11 @@ class Places:
         """What was said of the job's place."""
         place = self._by_job.get(job_id)
         return None if place is None else place.fact
+
+    def is_promised(self, job_id: str) -> bool:
+        """Whether others have had to make room for it."""
+        place = self._by_job.get(job_id)
+        return place is not None and place.fact.cause == PREEMPTION
 
     def get(self, job_id: str) -> Place | None:
         return self._by_job.get(job_id)
@@ -202,7 +207,11 @@ def place_given_up(state: State, fact: PlaceGivenUp, seq: int, now_ns: int) -> N
 
 def give_up(state: State, job_id: str) -> None:
     """The job needs no place any more, for whatever reason."""
-    if state.places:
+    place = state.places.get(job_id) if state.places else None
+    if place is not None:
+        if place.fact.cause == PREEMPTION:
+            job = state.jobs[job_id]
+            state.shares.release(state.leaf_of(job.tenant, job.spec))
         _look_at(state, state.places.drop(job_id))
 
 

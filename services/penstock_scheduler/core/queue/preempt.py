@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import JobFact, StopRequested
 from penstock_contracts.leases import PREEMPTED
@@ -74,7 +76,8 @@ class Rounds:
         if self._standing is None:
             self._standing = Standing(state, now_ns)
         standing = self._standing
-        for alternative, option in enumerate((shape, *shape.alternatives)):
+        own = msgspec.structs.replace(shape, alternatives=()) if shape.alternatives else shape
+        for alternative, option in enumerate((own, *shape.alternatives)):
             wants = standing.wants(job, option)
             if not _may_claim(state, job, wants, standing):
                 continue
@@ -129,8 +132,7 @@ def _may_begin(state: State, job: Job, shape: Shape) -> bool:
     """Whether it still waits, has no place that was taken for it already, and can be paid for."""
     if job.state != QUEUED or job.spec.job_id not in state.line:
         return False
-    place = state.places.of(job.spec.job_id)
-    if place is not None and place.cause == PREEMPTION:
+    if state.places.is_promised(job.spec.job_id):
         return False
     purse = shape.purse
     return purse is None or refuses(state.budgets.acting(purse.tenant, purse.project)) is None

@@ -224,6 +224,11 @@ class Shares:
         taken, self._released = self._released, {}
         return taken
 
+    def release(self, leaf: Leaf) -> None:
+        """What was promised there is not any more."""
+        if self.keeps_use:
+            self._released[leaf] = None
+
     def wait(self, leaf: Leaf, jobs: int, gpu_milli: int) -> None:
         """So many more wait, or fewer."""
         for account in self.path(leaf):

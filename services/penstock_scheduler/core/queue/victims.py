@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from penstock_contracts.queue_facts import PREEMPTION
+from penstock_scheduler.core.queue.promises import NOTHING, promised, total
 from penstock_scheduler.core.queue.rules import SPOT, Leaf
 from penstock_scheduler.core.queue.shares import Account, Ask, ask_of
 from penstock_scheduler.core.shapes import Shape
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OF_SPOT, OF_CLASS, OF_QUOTA = range(3)
 """Whose turn it is to yield: all of the first before any of the next."""
-TIMES_LONGER = 4
+TIMES_LONGER = 8
 """What yields to a job of its own class has so many times more to do, in GPU time."""
 
 
@@ -71,7 +71,7 @@ class Standing:
         self.leaving: dict[LeaseId, None] = {}
         self._runners: dict[Leaf, list[Runner]] = {}
         self._leaving: dict[Account, Ask] = {}
-        self._promised: dict[Account, Ask] = {}
+        self._promised = promised(state)
         running: dict[str, list[Lease]] = {}
         for lease in state.leases.values():
             job = state.jobs.get(lease.job_id)
@@ -84,10 +84,6 @@ class Standing:
                 running.setdefault(lease.job_id, []).append(lease)
         for job_id, leases in running.items():
             self._run(state.jobs[job_id], leases)
-        for place in state.places:
-            if place.fact.cause == PREEMPTION:
-                job = state.jobs[place.fact.job_id]
-                self.promise(state.leaf_of(job.tenant, job.spec), ask_of(place.shape))
 
     def wants(self, job: Job, option: Shape) -> Wants:
         """What the job has a right to, as one of its alternatives."""
@@ -157,7 +153,7 @@ class Standing:
     def promise(self, leaf: Leaf, ask: Ask) -> None:
         """A job that waits is to have it."""
         for account in self._shares.path(leaf):
-            self._promised[account] = _sum(self._promised.get(account), ask)
+            self._promised[account] = total(self._promised.get(account, NOTHING), ask)
 
     def yields(self, victims: Iterable[Runner]) -> None:
         """They are asked to end."""
@@ -187,7 +183,7 @@ class Standing:
             self.leaving[lease.id] = None
             ask = Ask(lease.gpu_milli * len(lease.uuids), lease.cpu_milli)
             for account in self._shares.path(leaf):
-                self._leaving[account] = _sum(self._leaving.get(account), ask)
+                self._leaving[account] = total(self._leaving.get(account, NOTHING), ask)
 
     def _held(self, account: Account) -> Ask:
         """What is held of it, or promised, when all that has been asked to end has ended."""
@@ -213,15 +209,6 @@ class Standing:
             if account.held_gpu - less <= account.guaranteed:
                 return False
         return True
-
-
-NOTHING = Ask(0, 0)
-
-
-def _sum(one: Ask | None, other: Ask) -> Ask:
-    if one is None:
-        return other
-    return Ask(one.gpu_milli + other.gpu_milli, one.cpu_milli + other.cpu_milli)
 
 
 def _is_above(held: int, maximum: int | None) -> bool:
