@@ -72,7 +72,7 @@ async def test_nodes_are_reserved_for_a_tenant_or_for_maintenance(
         nodes=("node-a",),
         reason="new fans",
     )
-    before_ms = time.time_ns() // 1_000_000
+    before_ms = time.time_ns() // 1_000_000_000 * 1_000
     succeeded(await penstock(
         "reserve", "add", "now", "--for", "1h", "--node", "node-a", "--tenant", "acme"
     ))  # fmt: skip

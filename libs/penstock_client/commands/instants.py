@@ -18,3 +18,18 @@ def instant_ms(text: str | None, option: str) -> int | None:
         return None if text is None else parse_instant_ms(text, time.time_ns() // 1_000_000)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=option) from error
+
+
+def coming_ms(text: str, from_ms: int, option: str) -> int:
+    """Unix ms of `now`, of an ISO 8601 instant, or of so long after `from_ms` (`2h`). Raises
+    click's BadParameter."""
+    from penstock_client.durations import parse_duration_s, parse_instant_ms
+
+    if text == "now":
+        return from_ms
+    try:
+        if text[4:5] == "-":
+            return parse_instant_ms(text, from_ms)
+        return from_ms + 1_000 * parse_duration_s(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from error

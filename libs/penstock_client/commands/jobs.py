@@ -67,12 +67,13 @@ def job(access: Access, job_id: str) -> int:
     """Show one job."""
     from penstock_client.commands.around import around
     from penstock_client.commands.tables import print_fields, print_json, print_table
+    from penstock_client.commands.turns import turn_said
 
     view = access.run(lambda client: client.job(job_id))
     if access.as_json:
         print_json(view)
         return 0
-    print_fields([*_fields_of(view), *around(view.spec)])
+    print_fields([*_fields_of(view), *turn_said(view.spec), *around(view.spec)])
     if view.ranks:
         headings = ("RANK", "NODE", "DEVICES", "EXIT", "REASON")
         print_table(headings, [_rank_row(rank) for rank in view.ranks], "")

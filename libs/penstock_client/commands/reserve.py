@@ -15,7 +15,6 @@ from penstock_client.commands.access import Access, mesh_options
 if TYPE_CHECKING:
     from penstock_contracts.queue_policy import QueuePolicy, Reservation
 
-NOW = "now"
 HEADINGS = ("RESERVATION", "STATE", "START", "END", "FOR", "NODES", "REASON")
 
 
@@ -27,7 +26,7 @@ def reserve() -> None:
 @reserve.command("add")
 @click.argument("name")
 @click.option(
-    "--start", default=NOW, show_default=True, help="2026-12-01T08:00, or in a while: 2h."
+    "--start", default="now", show_default=True, help="2026-12-01T08:00, or in a while: 2h."
 )
 @click.option("--end", help="The same.")
 @click.option("--for", "length", metavar="D", help="Instead of --end: for so long.")
@@ -56,19 +55,20 @@ def add(
     penstock reserve add fans --start 2026-12-01T08:00 --for 4h --node node-a --reason "new fans"
     penstock reserve add paper --start 2h --for 2d --node-label gpu=h100 --tenant acme
     """
+    from penstock_client.commands.instants import coming_ms
     from penstock_client.commands.policy_change import change, labels_of, put, read_words
 
     if (end is None) == (length is None):
         raise click.UsageError("say either --end or --for")
-    now_ms = time.time_ns() // 1_000_000
-    start_ms = _instant_ms(start, now_ms, "--start")
+    now_ms = time.time_ns() // 1_000_000_000 * 1_000
+    start_ms = coming_ms(start, now_ms, "--start")
     what = {"nodes": list(nodes), "node_labels": labels_of(labels, "--node-label")}
     fields = read_words("reservations", {"name": name, **given, **what})
     fields["start_ms"] = start_ms
     if end is not None:
-        fields["end_ms"] = _instant_ms(end, now_ms, "--end")
+        fields["end_ms"] = coming_ms(end, now_ms, "--end")
     else:
-        fields["end_ms"] = _instant_ms(length or "", start_ms, "--for")
+        fields["end_ms"] = coming_ms(length or "", start_ms, "--for")
 
     def with_it(policy: QueuePolicy) -> QueuePolicy:
         if any(one.name == name for one in policy.reservations):
@@ -111,7 +111,7 @@ def _row(one: Reservation, now_ms: int) -> tuple[str, ...]:
     if now_ms < one.start_ms:
         state = f"in {format_duration(one.start_ms - now_ms)}"
     else:
-        state = NOW if now_ms < one.end_ms else "over"
+        state = "now" if now_ms < one.end_ms else "over"
     labels = " ".join(f"{key}={value}" for key, value in sorted(one.node_labels.items()))
     tenant = f"{one.tenant}/{one.project}" if one.project else one.tenant
     return (
@@ -123,17 +123,3 @@ def _row(one: Reservation, now_ms: int) -> tuple[str, ...]:
         labels or " ".join(one.nodes),
         one.reason,
     )
-
-
-def _instant_ms(text: str, from_ms: int, option: str) -> int:
-    """`now`, an ISO 8601 instant, or so long after `from_ms`. Raises click's BadParameter."""
-    from penstock_client.durations import parse_duration_s, parse_instant_ms
-
-    if text == NOW:
-        return from_ms
-    try:
-        if text[4:5] == "-":
-            return parse_instant_ms(text, from_ms)
-        return from_ms + 1_000 * parse_duration_s(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from error

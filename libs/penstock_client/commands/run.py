@@ -18,6 +18,7 @@ from penstock_client.commands.access import Access, mesh_options
 from penstock_client.commands.asks import asks_of, asks_options
 from penstock_client.commands.endings import HELP, exit_code_of, sentence_of
 from penstock_client.commands.paying import paying_of, paying_options
+from penstock_client.commands.turns import turn_of, turn_options
 from penstock_client.commands.work import work_of, work_options
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ WAITING = ("submitted", "queued", "placed", "preparing", "preempted", "lost")
 @click.option("--retries", type=int, default=0, help="Further attempts after a failure.")
 @click.option("--grace", metavar="D", help="From SIGTERM to SIGKILL.  [default: 10s]")
 @paying_options
+@turn_options
 @asks_options
 @work_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD...")
@@ -102,6 +104,7 @@ def _spec(command: tuple[str, ...], **options: Any) -> JobSpec:
         retries=options["retries"],
         grace_s=10 if grace_s is None else grace_s,
         **paying_of(options, duration_of(options["disconnect"], "--disconnect")),
+        **turn_of(options, duration_of(options["checkpoint_every"], "--checkpoint-every")),
         **asks_of(options, pairs_of(options["node_label"], "--node-label")),
         **work_of(options),
     )

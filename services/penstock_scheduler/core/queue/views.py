@@ -159,7 +159,8 @@ class _Totals:
         return (used * 1_000 + total // 2) // total if total else None
 
     def fair_milli(self, account: Account) -> int:
-        return account.weight * 1_000 // self.weight[id(account.parent)]
+        total = self.weight[id(account.parent)]
+        return (account.weight * 1_000 + total // 2) // total
 
 
 def _quota_view(state: State, quota: Quota, used: int, totals: _Totals) -> QuotaView:
