@@ -37,6 +37,12 @@ ASKS = (
     b'"speed_milli":500}],"near":"rack","near_required":true,"spread":"node","spread_ranks":1,'
     b'"node_labels":{"zone":"a"},"apart":"db"}'
 )
+POLICY = (
+    b'{"key":"01ARZ3NDEKTSV4RRFFQ69G5FAV","based_on":3,"policy":{"pools":[{"name":"a",'
+    b'"node_labels":{"rack":"r1"},"order":"hold","hold_s":60},{"name":"b","preempt":"all"}],'
+    b'"quotas":[{"name":"q","pool":"b","tenant":"acme","guaranteed_gpu_milli":1000,"weight":2}],'
+    b'"reservations":[{"name":"r","start_ms":1000,"end_ms":9000,"nodes":["n1"]}]}}'
+)
 BODIES: dict[str, bytes] = {
     "POST /v1/jobs": SUBMIT,
     "POST /v1/jobs?tenant=other": b'{"jobs":[' + SUBMIT + b"," + ASKS + b"]}",
@@ -52,6 +58,9 @@ BODIES: dict[str, bytes] = {
     f"GET /v1/jobs/{ENDED}/logs?stream=stdout&rank=0": b"",
     "GET /v1/nodes": b"",
     "GET /v1/nodes/node-a": b"",
+    "GET /v1/queue": b"",
+    "GET /v1/queue/policy": b"",
+    "PUT /v1/queue/policy": POLICY,
     "GET /v1/usage?tenant=acme&from=24h&to=2027-01-01T00:00:00Z": b"",
     "GET /v1/bills?tenant=acme&month=2026-11": b"",
     "GET /v1/bills.html?tenant=acme&month=2026-11": b"",

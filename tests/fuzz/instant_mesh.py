@@ -39,6 +39,8 @@ from penstock_contracts.queries import (
     NodesView,
     UsageView,
 )
+from penstock_contracts.queue_messages import QueueView
+from penstock_contracts.queue_policy import PolicyVersion, QueuePolicy
 from penstock_contracts.registry import MESSAGES
 
 encode = msgspec.json.encode
@@ -206,4 +208,7 @@ VALUES: dict[str, Any] = {
         job_id=ENDED, tenant=TENANT, state="succeeded", leases=(), rated=(), shares=()
     ),
     "node_command": a_node_view(),
+    "query_scheduler_queue": QueueView(seq=4, version=1, pools=()),
+    "query_scheduler_policy": PolicyVersion(1, QueuePolicy()),
+    "command_scheduler_set_policy": PolicyVersion(2, QueuePolicy()),
 }

@@ -27,6 +27,7 @@ from fuzz.budget_target import Budgets
 from fuzz.depot_target import Depots
 from fuzz.gateway_target import BODIES, Gateway
 from fuzz.money_target import Money
+from fuzz.policy_target import Policies
 from fuzz.runner import Tally, Target, fuzz
 from penstock_contracts.registry import MESSAGES
 from penstock_gateway.operations import OPERATIONS
@@ -49,6 +50,7 @@ SHARES: tuple[Share, ...] = (
     Share(scheduler_targets.Reports, 4_000, 70_000),
     Share(scheduler_targets.NodeEntries, 2_000, 15_000),
     Share(Budgets, 2_000, 15_000),
+    Share(Policies, 1_000, 10_000),
     Share(link_targets.Heartbeats, 3_000, 25_000),
     Share(link_targets.Questions, 2_000, 15_000),
     Share(inventory_targets.Descriptions, 4_000, 25_000),
