@@ -13,6 +13,7 @@ import click
 
 from penstock_scheduler.simulate.options import chosen, positive, seeds_option, trace_options
 from penstock_scheduler.simulate.printing import print_aligned, print_json, progress_bar
+from penstock_scheduler.simulate.queue_command import queue_command
 from penstock_scheduler.simulate.refusals import Refused, refusing_tables
 from penstock_scheduler.simulate.replay_command import replay_command
 
@@ -24,10 +25,11 @@ INFLATE_MAX = 100.0
 
 @click.group("simulate")
 def command() -> None:
-    """Try placement policies on a trace, in virtual time, with the scheduler's own core."""
+    """Try placement and the queue on a trace, in virtual time, with the scheduler's own core."""
 
 
 command.add_command(replay_command)
+command.add_command(queue_command)
 
 
 @command.command("placement")
