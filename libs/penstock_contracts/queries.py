@@ -124,7 +124,9 @@ class DeviceUse(msgspec.Struct, frozen=True):
 
 
 class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A node as the scheduler sees it: what is free on it, and whether it may get work."""
+    """A node as the scheduler sees it: what is free on it, and whether it may get work. `resting`:
+    why it gets none for a while, and then one lease as a trial: `refuses`, or `work_fails` (that of
+    several tenants)."""
 
     node: str
     schedulable: bool
@@ -137,6 +139,7 @@ class NodeUse(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib_free: int
     devices: tuple[DeviceUse, ...]
     leases: int
+    resting: str = ""
 
 
 class NodesQuery(msgspec.Struct, frozen=True, omit_defaults=True):

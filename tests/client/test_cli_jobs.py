@@ -18,7 +18,13 @@ from client.conftest import Penstock
 from client.mesh import FakeJob, FakeMesh, run_to_success
 from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
-from penstock_contracts.explanations import Explanation, Obstacles, PlaceConsidered
+from penstock_contracts.explanations import (
+    Explanation,
+    KeptPlace,
+    Obstacles,
+    PlaceConsidered,
+    StartSaid,
+)
 from penstock_contracts.queries import JobsView, RankView
 
 ESCAPE = b"\x1b"
@@ -111,6 +117,51 @@ async def test_explain_says_why(real_mesh: FakeMesh, penstock: Penstock) -> None
     await real_mesh.answer("query.scheduler.explain", why)
     done = await penstock("explain", why.job_id)
     assert sentence in done.out.decode()
+
+
+async def test_explain_says_what_of_the_queue_is_in_the_way_and_when_it_begins(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    mine, other = a_job_id(), a_job_id()
+    place = KeptPlace(
+        job_id=other, tenant="blue", cause="backfill", at_ms=1_800_000_000_000, nodes=("n1", "n2")
+    )
+    why = Explanation(
+        job_id=mine,
+        state="queued",
+        code="room_is_kept",
+        sentence="room is there",
+        pool="h100",
+        behind=(other,),
+        in_the_way=(place,),
+        reservations=("maint",),
+        expected_start_ms=1_000,
+        said=StartSaid(said_ms=1_000, start_ms=2_000),
+    )
+    await real_mesh.answer("query.scheduler.explain", why)
+    told = " ".join((await penstock("explain", mine)).out.decode().split())
+    for said in ("pool h100", f"behind {other}", "set aside maint", "expected now"):
+        assert said in told
+    assert f"kept for others n1, n2 for {other} of blue, who is first, by 20" in told
+    assert "was expected 19" in told and "as was said at 19" in told
+
+
+@pytest.mark.parametrize("command", ["explain", "job"])
+async def test_of_a_job_that_has_ended_it_is_told_how_good_the_estimate_was(
+    real_mesh: FakeMesh, penstock: Penstock, command: str
+) -> None:
+    ended = a_view(
+        state="succeeded",
+        placed_ms=100_000,
+        finished_ms=200_000,
+        expected_ms=60_000,
+        estimated_ms=20_000,
+    )
+    for what in ("explain", "job"):
+        await real_mesh.answer(f"query.scheduler.{what}", Refusal("job_finished", "it has ended"))
+    await real_mesh.answer("query.metering.job", ended)
+    told = (await penstock(command, ended.job_id)).out.decode()
+    assert "; it came 40.0s later" in told
 
 
 async def test_explain_shows_the_places_and_the_parts_of_their_scores(

@@ -14,6 +14,7 @@ from penstock_scheduler.core.failing import FAILURES_MIN, OF_TENANT_MAX, WINDOW_
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.reasons import Reasons
 from penstock_scheduler.core.resting import LASTED_MS
+from penstock_scheduler.core.views import nodes_view
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
 TENANTS = ("acme", "blue", "cyan")
@@ -161,6 +162,18 @@ def test_a_failing_node_says_why_it_takes_nothing() -> None:
     why = explain(state, state.jobs[job.job_id], Reasons(), works.now_ns)
     assert why.code == "no_schedulable_node"
     assert "resting, as the work of several tenants failed there" in why.sentence
+
+
+def test_operators_see_which_nodes_rest_and_why() -> None:
+    works = broken()
+    (use,) = nodes_view(works.core.state, 1).nodes
+    assert (use.schedulable, use.resting) == (False, "work_fails")
+    job = works.piece("acme")
+    works.tick(1)
+    works.start(job)
+    works.end(job)
+    (use,) = nodes_view(works.core.state, 1).nodes
+    assert (use.schedulable, use.resting) == (True, "")
 
 
 def test_what_is_held_against_a_node_outlives_a_restart_but_not_a_reboot() -> None:

@@ -197,7 +197,7 @@ def _row(view: NodeView, use: NodeUse | None) -> tuple[str, ...]:
         )
     return (
         about.node,
-        _state(view),
+        _state(view, use),
         str(len(about.devices)),
         free[0],
         ",".join(models),
@@ -214,8 +214,9 @@ def _where(view: NodeView) -> tuple[str, str, str]:
     return labels.get(RACK, UNKNOWN), labels.get(SITE, UNKNOWN), others
 
 
-def _state(view: NodeView) -> str:
-    extra = "draining" if view.draining else "cordoned" if view.cordoned else ""
+def _state(view: NodeView, use: NodeUse | None = None) -> str:
+    rests = f"resting ({use.resting})" if use is not None and use.resting else ""
+    extra = "draining" if view.draining else "cordoned" if view.cordoned else rests
     extra = "revoked" if view.revoked else extra
     return f"{view.liveness} {extra}".strip()
 

@@ -107,6 +107,7 @@ def _node_use(node: Node) -> NodeUse:
         memory_mib_free=node.memory_free,
         devices=devices,
         leases=len(node.leases),
+        resting="work_fails" if image.failing else "refuses" if image.refusals else "",
     )
 
 
