@@ -83,7 +83,8 @@ def apply(access: Access, file: IO[bytes], dry_run: bool, yes: bool) -> int:
             return EXIT_FAILED
         version = access.run(lambda c: set_policy(c.bus, policy, held.version)).version
     if access.as_json:
-        print_json({"version": version, "changes": found, "applied": sets, "warnings": said})
+        told = {"version": version, "changes": found, "applied": sets, "warnings": said}
+        print_json({**told, "policy": policy})
     elif sets or not found:
         click.echo(holds(version, bool(found)))
     return 0
