@@ -215,9 +215,7 @@ DAMAGE = ("", "\x00", "[", "]]", "{", '"', "'", '"""', "=", "\n", ",", "#", "\\"
 @given(
     st.integers(0, len(FILE)),
     st.integers(0, 40),
-    st.sampled_from(
-        ["", "\x00", "[", "]]", "{", '"', "'", '"""', "=", "\n", ",", "#", "\\", "é", "1"]
-    ),
+    st.sampled_from(DAMAGE),
 )
 def test_a_damaged_file_is_read_or_refused_with_a_line(at: int, cut: int, put: str) -> None:
     text = FILE[:at] + put + FILE[at + cut :]

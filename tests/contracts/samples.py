@@ -16,7 +16,7 @@ from penstock_contracts import samples as readings
 from penstock_contracts.asks import Alternative
 from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import CancelJob, JobSpec
-from tests.contracts import money_samples
+from tests.contracts import money_samples, queue_samples
 
 GOLDEN = Path(__file__).parent / "golden"
 JOB = "01MCC5RM000000000000000001"
@@ -36,6 +36,11 @@ def samples() -> dict[str, tuple[Any, Any]]:
         report = leases.NodeReport("n1", "boot", (item,))
         found[f"report-{type(item).__name__}"] = (leases.NodeReport, report)
     found["JobSpec-asks"] = (JobSpec, _asking_spec())
+    found["JobSpec-turn"] = (JobSpec, queue_samples.spec())
+    for value in queue_samples.wire():
+        found[type(value).__name__] = (type(value), value)
+    for fact in queue_samples.job_facts():
+        found[f"jobs-{type(fact).__name__}"] = (journal.JobFact, fact)
     for fact in _asked_facts():
         found[f"jobs-{type(fact).__name__}-asks"] = (journal.JobFact, fact)
     for fact in money_samples.paid_facts():
