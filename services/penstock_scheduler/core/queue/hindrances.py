@@ -14,6 +14,7 @@ from penstock_contracts.queue_policy import Reservation
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.queue.admission import in_units, never_allows, over_maximum
 from penstock_scheduler.core.queue.futures import Future
+from penstock_scheduler.core.queue.promises import holding
 from penstock_scheduler.core.queue.reservations import holds, keeps_out
 from penstock_scheduler.core.queue.shares import ask_of
 from penstock_scheduler.core.shapes import Shape
@@ -37,7 +38,7 @@ def held_by_quota(state: State, shape: Shape, job_id: str) -> Held | None:
         return None
     found = []
     for option in (shape, *shape.alternatives):
-        quota = state.shares.holding(leaf, ask_of(option))
+        quota = holding(state, leaf, ask_of(option), job_id)
         if quota is None:
             return None
         found.append(quota)

@@ -16,6 +16,7 @@ from penstock_contracts.journal import JobFact, StartExpected, StartsExpected
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.queue.bounds import END_MARGIN_S
 from penstock_scheduler.core.queue.ends import END_UNKNOWN_MS, Ends, expected_ms
+from penstock_scheduler.core.queue.promises import holding
 from penstock_scheduler.core.queue.shares import Account, Ask, ask_of
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job, Node
@@ -140,7 +141,7 @@ class Prospect:
         found: list[int] = []
         for option in (shape, *shape.alternatives):
             ask = ask_of(option)
-            if self._state.shares.holding(shape.leaf, ask) is None:
+            if holding(self._state, shape.leaf, ask, job_id) is None:
                 return self._now_ms
             path = self._state.shares.path(shape.leaf)
             instants = [self._within_ms(account, ask) for account in path]
