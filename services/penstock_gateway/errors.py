@@ -34,7 +34,9 @@ STATUS: dict[str, HTTPStatus] = {
     "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many_jobs": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "impossible": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "over_quota": HTTPStatus.UNPROCESSABLE_ENTITY,
     "backlog_full": HTTPStatus.TOO_MANY_REQUESTS,
+    "queue_full": HTTPStatus.TOO_MANY_REQUESTS,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Every other code means that the request itself is wrong: 400."""

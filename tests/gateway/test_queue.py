@@ -66,3 +66,12 @@ async def test_what_is_no_policy_is_refused(
 ) -> None:
     done = await api("PUT", "/v1/queue/policy", data=body)
     assert (done.status, done.code) == (400, code)
+
+
+@pytest.mark.parametrize(("code", "status"), [("queue_full", 429), ("over_quota", 422)])
+async def test_a_job_that_its_quota_refuses_is_told_so(
+    mesh: FakeMesh, api: Api, code: str, status: int
+) -> None:
+    mesh.refuse = lambda spec: Refusal(code, "not now")
+    done = await api("POST", "/v1/jobs", json={"command": ["true"]})
+    assert (done.status, done.code) == (status, code)
