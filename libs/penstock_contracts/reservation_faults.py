@@ -18,15 +18,26 @@ def reservation_faults(
     reservations: tuple[Reservation, ...], node_labels: NodeLabels
 ) -> Iterator[PolicyFault]:
     """`node_labels`: of the nodes that are known."""
+    names_any = any(one.nodes for one in reservations)
+    known = node_labels if names_any else {}
+    claims = [_nodes_of(one, known) for one in reservations]
     for index, one in enumerate(reservations):
         for code, sentence, field in _own_faults(one):
             yield PolicyFault(code, f"reservation {one.name}: {sentence}", PART, index, field)
-        for other in reservations[:index]:
-            if where := _meeting(one, other, node_labels):
+        for other, claim in zip(reservations[:index], claims, strict=False):
+            if where := _meeting(one, other, claims[index], claim):
                 sentence = f"reservation {one.name}: {other.name} has {where} at the same time"
                 field = "nodes" if one.nodes else "node_labels"
                 yield PolicyFault("reservations_overlap", sentence, PART, index, field)
                 break
+
+
+def _nodes_of(one: Reservation, node_labels: NodeLabels) -> frozenset[str]:
+    """Those it names, or, of those that are known, those that have its labels."""
+    if one.nodes or not one.node_labels:
+        return frozenset(one.nodes)
+    wanted = one.node_labels.items()
+    return frozenset(node for node, labels in node_labels.items() if wanted <= labels.items())
 
 
 def _own_faults(one: Reservation) -> Iterator[tuple[str, str, str]]:
@@ -42,20 +53,14 @@ def _own_faults(one: Reservation) -> Iterator[tuple[str, str, str]]:
         yield "invalid_field", "node_labels must not contain control characters", "node_labels"
 
 
-def _meeting(one: Reservation, other: Reservation, node_labels: NodeLabels) -> str:
+def _meeting(
+    one: Reservation, other: Reservation, nodes: frozenset[str], others: frozenset[str]
+) -> str:
     """Which nodes both have at the same time, in words; empty = none."""
     if one.start_ms >= other.end_ms or other.start_ms >= one.end_ms:
         return ""
-    if one.nodes and other.nodes:
-        common = sorted(set(one.nodes).intersection(other.nodes))
-        return f"node {common[0]}" if common else ""
     if one.nodes or other.nodes:
-        named, labelled = (one, other) if one.nodes else (other, one)
-        wanted = labelled.node_labels.items()
-        for node in named.nodes:
-            if wanted <= node_labels.get(node, {}).items():
-                return f"node {node}"
-        return ""
+        return "" if nodes.isdisjoint(others) else f"node {min(nodes & others)}"
     ours, theirs = one.node_labels, other.node_labels
     if any(theirs.get(key, value) != value for key, value in ours.items()):
         return ""

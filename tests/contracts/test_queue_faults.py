@@ -225,7 +225,7 @@ def test_what_is_accepted_is_a_tree_in_which_guarantees_sum_up(given: list[Quota
                 assert quota.maximum_gpu_milli <= above.maximum_gpu_milli
 
 
-def test_the_largest_policies_are_looked_at_in_linear_time() -> None:
+def test_the_largest_trees_are_looked_at_without_going_round_in_them() -> None:
     """A chain as long as there may be quotas, and a circle of as many."""
     names = [f"q{index}" for index in range(QUOTAS_MAX)]
     chain = [Quota(name=n, parent=names[i - 1] if i else "") for i, n in enumerate(names)]
@@ -233,3 +233,13 @@ def test_the_largest_policies_are_looked_at_in_linear_time() -> None:
     assert codes == {"quota_too_deep"}
     ring = [Quota(name=n, parent=names[i - 1]) for i, n in enumerate(names)]
     check(quotas(*ring), "quota_cycle quotas[3].parent")
+
+
+def test_as_many_reservations_as_there_may_be_are_compared_with_each_other() -> None:
+    half = RESERVATIONS_MAX // 2
+    named = [window(f"n{i}", 0, 9, *(f"n{i}-{j}" for j in range(200))) for i in range(half)]
+    racks = [window(f"r{i}", 0, 9, node_labels={"rack": f"r{i}"}) for i in range(half)]
+    nodes = {f"m{i}": {"rack": f"r{i % half}"} for i in range(2_000)}
+    check(reserving(*named, *racks), **nodes)
+    overlap = f"reservations_overlap reservations[{RESERVATIONS_MAX - 1}].node_labels"
+    check(reserving(*named, *racks), overlap, **nodes, **{"n0-0": {"rack": f"r{half - 1}"}})
