@@ -40,7 +40,7 @@ def decide_next(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact
     while (first := state.line.first(now_ns)) is not None:
         job_id = _next_of(state, first[0][2], first[1])
         if job_id is None:
-            state.line.pass_over(first[1])
+            state.line.leave_to_places(first[1])
             continue
         facts = _try(state, reasons, job_id, first[1], now_ns)
         if facts:
@@ -53,7 +53,7 @@ def _next_of(state: State, first: str, shape: Shape) -> str | None:
     other. `first`: the first of all."""
     if not state.places.is_promised(first):
         return first
-    ids = state.line.jobs_of(shape)
+    ids = state.line.queue_of(shape)
     return next((one for one in ids if not state.places.is_promised(one)), None)
 
 
@@ -80,11 +80,11 @@ def _try(
     """Grants a job, or passes its shape over; what stands in for the latter is a fact, too."""
     line, job = state.line, state.jobs[job_id]
     if _is_unpaid(state, shape):
-        line.pass_over(shape, unpaid=True)
+        line.leave_unpaid(shape)
         return ()
     among, quota = _allowed(state, shape, job_id)
-    if quota:
-        line.pass_over(shape, quota=quota)
+    if quota and not among:
+        line.hold_back(shape, quota)
         return ()
     hopes = line.hopes(shape)
     placed = None
@@ -96,10 +96,13 @@ def _try(
             if placed is not None and among is not None and placed.alternative not in among:
                 placed = None
     if placed is None:
+        if among is not None:
+            line.hold_back(shape, quota, partly=True)
+            return ()
         return heads.decide_blocked(state, job, shape)
     deal = deal_of(state, job, shape, placed, now_ns)
     if deal is None:
-        line.pass_over(shape, unpaid=True)
+        line.leave_unpaid(shape)
         return ()
     return _granted(state, reasons, job, shape, placed, deal)
 
@@ -113,17 +116,17 @@ def _is_unpaid(state: State, shape: Shape) -> bool:
 
 
 def _allowed(state: State, shape: Shape, job_id: str) -> tuple[Collection[int] | None, str]:
-    """Which of its alternatives the maxima allow now, None = all; if none, whose maximum says
-    no."""
+    """Which of its alternatives the maxima allow now, None = all; and the first quota whose maximum
+    says no."""
     leaf = shape.leaf
     if leaf is None or not leaf.quota:
         return None, ""
     options = (shape, *shape.alternatives)
     held = [holding(state, leaf, ask_of(option), job_id) for option in options]
-    if not any(held):
+    quota = next((quota.name for quota in held if quota is not None), "")
+    if not quota:
         return None, ""
-    among = [number for number, quota in enumerate(held) if quota is None]
-    return among, "" if among or held[0] is None else held[0].name
+    return [number for number, one in enumerate(held) if one is None], quota
 
 
 def _granted(

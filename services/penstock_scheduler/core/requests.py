@@ -36,7 +36,7 @@ from penstock_scheduler.core.placement import fits_when_empty
 from penstock_scheduler.core.queue.admission import not_queued, quotas_of
 from penstock_scheduler.core.queue.rules import Leaf
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
-from penstock_scheduler.core.shapes import Shape, plain, shape_of
+from penstock_scheduler.core.shapes import Shape, shape_of
 from penstock_scheduler.core.state import DIGEST_LOST, Job
 from penstock_scheduler.core.waits import needs_of
 
@@ -141,15 +141,11 @@ def _no_room(state: State, tenant: str, spec: JobSpec, asked: Share) -> Refusal 
         size_mib = WAITING_BYTES_OF_TENANT_MAX >> 20
         message = f"this tenant's requests that wait are {size_mib} MiB together; try later"
         return Refusal("backlog_full", message)
-    crowded = len(share.shapes) >= SHAPES_OF_TENANT_MAX or line.shape_count >= SHAPES_MAX
-    if crowded and _shape_in_line(state, tenant, spec) not in share.shapes:
+    crowded = len(share.shapes) >= SHAPES_OF_TENANT_MAX or line.demand_count >= SHAPES_MAX
+    if crowded and state.shape_in_line(tenant, spec) not in share.shapes:
         message = "jobs with very many different demands wait already; try later"
         return Refusal("backlog_full", message)
     return None
-
-
-def _shape_in_line(state: State, tenant: str, spec: JobSpec) -> Shape:
-    return state.shape_in_line(tenant, spec)
 
 
 def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
@@ -159,29 +155,37 @@ def impossible(state: State, spec: JobSpec, now_ns: int) -> Refusal | None:
     if not state.nodes or now_ns - state.fleet_changed_ns < FLEET_SETTLED_NS:
         return None
     shape = shape_of(spec, leaf=Leaf(state.rules.pool_named(spec.pool).name))
-    fits = state.capacity.known_fit(shape)
-    if fits is None:
-        fits = fits_when_empty(shape, state.capacity)
-        state.capacity.note_fit(shape, fits)
-    if fits:
+    if fits_now(state, shape):
         return None
     what = " or ".join(map(needs_of, (shape, *shape.alternatives)))
     message = f"{what} does not fit all {len(state.nodes)} registered node(s) together"
     return Refusal("impossible", message)
 
 
+def fits_now(state: State, shape: Shape) -> bool:
+    """Whether the registered nodes, when empty, have room for the shape."""
+    fits = state.capacity.known_fit(shape)
+    if fits is None:
+        fits = fits_when_empty(shape, state.capacity)
+        state.capacity.note_fit(shape, fits)
+    return fits
+
+
 def decide_impossible(state: State, now_ns: int) -> list[JobFact]:
     """Rejects what waits and, now that the fleet has settled, turns out to fit nowhere."""
     facts: list[JobFact] = []
-    for shape in state.line.shapes():
-        if state.capacity.known_fit(plain(shape)):
+    for demand in state.line.demands():
+        if state.capacity.known_fit(demand):
             continue
-        for job_id in state.line.jobs_of(shape):
-            job = state.jobs[job_id]
-            refusal = impossible(state, job.spec, now_ns) if job.attempt == 1 else None
-            if refusal is None:
-                break
-            facts.append(JobRejected(job_id, refusal, job.tenant))
+        if fits_now(state, demand):
+            continue
+        for shape in state.line.asking(demand):
+            for job_id in state.line.jobs_of(shape):
+                job = state.jobs[job_id]
+                refusal = impossible(state, job.spec, now_ns) if job.attempt == 1 else None
+                if refusal is None:
+                    break
+                facts.append(JobRejected(job_id, refusal, job.tenant))
     return facts
 
 

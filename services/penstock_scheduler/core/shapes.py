@@ -86,6 +86,21 @@ def owned_by(shape: Shape, owner: str) -> Shape:
     return msgspec.structs.replace(shape, owner=owner, alternatives=alternatives)
 
 
+def demand_of(shape: Shape) -> Shape:
+    """What fits wherever this fits, in whose quota it may count and whoever pays."""
+    leaf = shape.leaf
+    if leaf is None or (not leaf.quota and shape.purse is None and shape.claim <= 0):
+        return shape
+    return _demanded(shape, Leaf(leaf.pool))
+
+
+def _demanded(shape: Shape, pool: Leaf) -> Shape:
+    alternatives = tuple(_demanded(option, pool) for option in shape.alternatives)
+    return msgspec.structs.replace(
+        shape, purse=None, leaf=pool, claim=min(shape.claim, 0), alternatives=alternatives
+    )
+
+
 def plain(shape: Shape) -> Shape:
     """What is asked of the pool, whoever asks and pays."""
     needs_else = shape.needs[:-1] if shape.purse and shape.purse.capped else shape.needs

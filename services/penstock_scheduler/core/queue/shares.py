@@ -16,6 +16,13 @@ from penstock_scheduler.core.queue.decay import grid_of, steady_ms, used_after
 from penstock_scheduler.core.queue.rules import Leaf, Rules
 from penstock_scheduler.core.shapes import Shape
 
+LOG_MAX = 20_000
+"""So many changes are told apart; whoever has not looked for longer looks at all."""
+
+Key = tuple[int, int, bool, str]
+"""(0 = covered by a guarantee, use for its weight, is of no quota, name): the smallest goes
+first."""
+
 
 class Ask(NamedTuple):
     """What a whole job takes, over all its ranks."""
@@ -30,16 +37,19 @@ def ask_of(shape: Shape) -> Ask:
 
 
 class Used(msgspec.Struct):
-    """Decayed use as of a step of the grid, in milli x ms."""
+    """Decayed use in milli x ms, each as of a step of the grid: the last at which what is held of
+    it has changed."""
 
     gpu: int = 0
     cpu: int = 0
-    grid: int = 0
+    gpu_grid: int = 0
+    cpu_grid: int = 0
 
 
 class Account(msgspec.Struct, eq=False):
-    """One quota, or a pool as a whole (`quota` None). `own`: of a pool, what no quota counts is
-    also held, used and waiting in an account of its own, with `is_own`."""
+    """One quota, or a pool as a whole (`quota` None). What no quota of a pool counts is also held,
+    used and waiting in an account of its own, with `is_own`. `share`: use for its weight, as it was
+    `compared` last."""
 
     name: str
     pool: str
@@ -51,6 +61,10 @@ class Account(msgspec.Struct, eq=False):
     waiting_jobs: int = 0
     waiting_gpu: int = 0
     used: Used = msgspec.field(default_factory=Used)
+    under: list[Account] = msgspec.field(default_factory=list)
+    leaf: Leaf | None = None
+    share: int = 0
+    compared: int = -1
 
     @property
     def weight(self) -> int:
@@ -113,9 +127,17 @@ class Shares:
             self._open(name, kept)
         self.sizes: dict[str, tuple[int, int]] = dict.fromkeys(self.pools, (0, 0))
         self.version = 0
-        self._changed: dict[Leaf, None] = {}
+        self.compared = self.changes = 0
+        self._compared_at = 0
+        self._log: list[Leaf] = []
+        self._changed_pools: dict[str, None] = {}
         self._released: dict[Leaf, None] = {}
+        self.releases = 0
         self._paths: dict[Leaf, tuple[Account, ...]] = {}
+        for account in (*self.own.values(), *self.quotas.values()):
+            account.leaf = Leaf(account.pool, "" if account.is_own else account.name)
+            if account.parent is not None:
+                account.parent.under.append(account)
         if now_ns:
             self._begin(self.grid(now_ns))
 
@@ -182,11 +204,27 @@ class Shares:
         """Decayed use of GPU and CPU as of that step of the grid, in milli x ms, if nothing
         changes until then."""
         used = account.used
-        steps = max(0, grid - used.grid)
+        gpu_steps, cpu_steps = max(0, grid - used.gpu_grid), max(0, grid - used.cpu_grid)
         return (
-            used_after(used.gpu, account.held_gpu, steps, self.steady),
-            used_after(used.cpu, account.held_cpu, steps, self.steady),
+            used_after(used.gpu, account.held_gpu, gpu_steps, self.steady),
+            used_after(used.cpu, account.held_cpu, cpu_steps, self.steady),
         )
+
+    def compare_at(self, grid: int) -> None:
+        """From now on shares are compared as of that step of the grid."""
+        self._compared_at = grid
+        self.compared += 1
+
+    def key(self, account: Account, ask: Ask, *, covered: bool, may_claim: bool) -> Key:
+        """By which it goes before those beside it, with that ask; `covered`: by a guarantee
+        further down."""
+        if account.compared != self.compared:
+            gpu_size, cpu_size = self.sizes[account.pool]
+            gpu, cpu = self.used_at(account, self._compared_at)
+            account.share = max(gpu * max(1, cpu_size), cpu * max(1, gpu_size)) // account.weight
+            account.compared = self.compared
+        covered = covered or (may_claim and account.guarantees(ask))
+        return (0 if covered else 1, account.share, account.is_own, account.name)
 
     def grid(self, now_ns: int) -> int:
         return grid_of(now_ns, self.half_life_s)
@@ -197,13 +235,22 @@ class Shares:
         grid = self.grid(now_ns) if self.keeps_use else 0
         for account in self.path(leaf):
             if self.keeps_use:
-                self._count(account, grid)
+                self._count(account, grid, gpu_milli, cpu_milli)
+                account.compared = -1
             account.held_gpu += gpu_milli
             account.held_cpu += cpu_milli
         if self.keeps_use:
-            self._changed[leaf] = None
+            self._note(leaf)
             if gpu_milli < 0 or cpu_milli < 0:
                 self._released[leaf] = None
+                self.releases += 1
+
+    def _note(self, leaf: Leaf) -> None:
+        self._log.append(leaf)
+        self.changes += 1
+        self._changed_pools[leaf.pool] = None
+        if len(self._log) > LOG_MAX:
+            del self._log[: LOG_MAX // 2]
 
     def resize(self, pool: str, gpu_milli: int, cpu_milli: int) -> None:
         """So much more is in the pool, or less; "" = in none."""
@@ -212,9 +259,18 @@ class Shares:
             self.sizes[pool] = (gpu + gpu_milli, cpu + cpu_milli)
             self.version += 1
 
-    def take_changed(self) -> Iterable[Leaf]:
+    def changed_since(self, changes: int) -> list[Leaf] | None:
+        """Where more or less is held than after so many changes; None = nobody knows any more."""
+        behind = self.changes - changes
+        if behind > len(self._log):
+            return None
+        return self._log[len(self._log) - behind :]
+
+    def take_changed_pools(self) -> Iterable[str]:
         """Where more or less is held than when this was asked last."""
-        taken, self._changed = self._changed, {}
+        if not self._changed_pools:
+            return ()
+        taken, self._changed_pools = self._changed_pools, {}
         return taken
 
     def take_released(self) -> Iterable[Leaf]:
@@ -235,15 +291,19 @@ class Shares:
             account.waiting_jobs += jobs
             account.waiting_gpu += gpu_milli
 
-    def _count(self, account: Account, grid: int) -> None:
+    def _count(self, account: Account, grid: int, gpu_milli: int = 1, cpu_milli: int = 1) -> None:
+        """Brings up to date the use of what changes, and of that alone: rounding must not make what
+        is held on for long look less."""
         used = account.used
-        if grid > used.grid:
-            used.gpu, used.cpu = self.used_at(account, grid)
-            used.grid = grid
+        gpu, cpu = self.used_at(account, grid)
+        if gpu_milli and grid > used.gpu_grid:
+            used.gpu, used.gpu_grid = gpu, grid
+        if cpu_milli and grid > used.cpu_grid:
+            used.cpu, used.cpu_grid = cpu, grid
 
     def _begin(self, grid: int) -> None:
         for account in (*self.quotas.values(), *self.pools.values(), *self.own.values()):
-            account.used.grid = grid
+            account.used.gpu_grid = account.used.cpu_grid = grid
 
     def _open(self, name: str, kept: SharesKept) -> Account:
         account = self.quotas.get(name)
