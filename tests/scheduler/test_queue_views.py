@@ -99,7 +99,8 @@ def test_quotas_show_their_share_of_what_their_parent_used(driver: Driver) -> No
 
 
 def test_kept_places_are_shown_with_the_pool(driver: Driver) -> None:
-    driver.submit(a_job(1, gpus=8), a_job(2, gpus=4))
+    driver.submit(a_job(1, gpus=8))
+    driver.submit(a_job(2, gpus=4))
     ranks = (KeptRank(0, "n1", ("n1-0", "n1-1", "n1-2", "n1-3")),)
     at_ms = driver.now_ns // 1_000_000 + 60_000
     fact = PlaceKept(a_job(2).job_id, ranks, at_ms, "backfill")
