@@ -74,8 +74,8 @@ COMMANDS: dict[str, Entry] = {
     ),
     "simulate": Entry(
         MESH,
-        "penstock_scheduler.simulate.command:command",
-        "Try placement policies on a trace, in virtual time.",
+        f"{_HERE}.what_if:simulate",
+        "Try placement and the queue on a trace, in virtual time.",
     ),
     "completion": Entry(
         MESH, f"{_HERE}.completion:completion", "Print a shell's completion script."

@@ -110,7 +110,12 @@ def history(
     trace = []
     for number, one in enumerate(ended):
         came_ms = one.submitted_ms - first_ms
-        spec = msgspec.structs.replace(one.spec, job_id=_ulid(came_ms, number), secrets=())
+        deadline_ms = one.spec.deadline_ms
+        if deadline_ms is not None:
+            deadline_ms = max(0, deadline_ms - first_ms + BEGIN_MS)
+        spec = msgspec.structs.replace(
+            one.spec, job_id=_ulid(came_ms, number), deadline_ms=deadline_ms
+        )
         took_ms = max(0, (one.finished_ms or 0) - (one.started_ms or 0))
         trace.append(TraceJob(spec, one.tenant, came_ms, took_ms))
     return Fleet("mesh", fleet, tuple(trace)), len(views) - len(ended)

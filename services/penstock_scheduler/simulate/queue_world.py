@@ -14,6 +14,7 @@ from penstock_contracts.journal import (
     AttemptEnded,
     JobFact,
     JobFinished,
+    JobRejected,
     JobSubmitted,
     LeaseGranted,
     StopRequested,
@@ -180,6 +181,9 @@ class _World:
             events.append(Ticked({}, self._seq))
         happened = len(events) - ticks
         told = self._feed(events)
+        for number in range(came, upto):
+            if self._fleet.jobs[number].spec.job_id not in self._core.state.jobs:
+                self._refuse(self._fleet.jobs[number].spec.job_id)
         while self._granted:
             begins, self._granted = self._granted, []
             told += self._feed(
@@ -220,6 +224,8 @@ class _World:
             hosts.stop(fact.job_id, fact.attempt, self._now_ms)
         elif isinstance(fact, AttemptEnded):
             hosts.lives[fact.job_id].yielded += 1
+        elif isinstance(fact, JobRejected):
+            self._refuse(fact.job_id)
         elif isinstance(fact, JobFinished):
             self._finish(fact)
 
@@ -228,13 +234,20 @@ class _World:
         self._held += sign * life.job.gpu_milli
         self._shares.hold(life.job.tenant, sign * life.job.gpu_milli)
 
+    def _refuse(self, job_id: str) -> None:
+        """It could not even wait, or waited for what can never be."""
+        life = self._hosts.lives.pop(job_id, None)
+        if life is not None:
+            self._shares.wait(life.job.tenant, -life.job.gpu_milli)
+            self._refused += 1
+
     def _finish(self, fact: JobFinished) -> None:
+        if fact.state != "succeeded":
+            self._refuse(fact.job_id)
+            return
         life = self._hosts.lives.pop(fact.job_id)
         job = life.job
         self._shares.wait(job.tenant, -job.gpu_milli)
-        if fact.state != "succeeded":
-            self._refused += 1
-            return
         self._last_ms = max(self._last_ms, self._now_ms)
         completed_ms = self._now_ms - job.arrival_ms
         self._done.append(
