@@ -8,6 +8,7 @@ by it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
@@ -25,12 +26,16 @@ AHEAD_MAX = 1_024
 """Of whom more are ahead in line, nobody says when it begins."""
 LOOKED_AT_MAX = 64
 """So many of each pool are looked at, next first, for those of whom nothing has been said."""
-SAID_MAX = 8
+SAID_MAX = 4
 """Of so many it is said at once."""
 SAID_AFTER_NS = 10_000_000_000
 """What begins sooner needs no estimate."""
 EVERY_S = 5
 NS_PER_S = 1_000_000_000
+
+
+Waits = tuple[str, Shape]
+"""A job in line, as it asks."""
 
 
 class _Room(NamedTuple):
@@ -52,7 +57,7 @@ def decide_said(state: State, now_ns: int) -> list[JobFact]:
     prospect = Prospect(state, now_ns)
     starts: list[StartExpected] = []
     for pool in state.rules.pools:
-        for job_id, _ in islice(state.line.in_order(pool.name, now_ns), LOOKED_AT_MAX):
+        for job_id, _ in islice(prospect.line_of(pool.name), LOOKED_AT_MAX):
             job = state.jobs[job_id]
             waits_ns = now_ns - job.since_ns
             if job.estimated_ms is None and waits_ns >= SAID_AFTER_NS and len(starts) < SAID_MAX:
@@ -70,6 +75,24 @@ class Prospect:
         self._now_ms = now_ns // 1_000_000
         self._ends = Ends(state, now_ns)
         self._rooms: dict[tuple[str, bool, tuple[str, ...]], _Room] = {}
+        self._lines: dict[str, tuple[list[Waits], Iterator[Waits]]] = {}
+
+    def line_of(self, pool: str) -> Iterator[Waits]:
+        """Those who wait in a pool, next first: asked of the line once, however often it is."""
+        known = self._lines.get(pool)
+        if known is None:
+            order = self._state.line.in_order(pool, self._now_ns)
+            known = self._lines[pool] = ([], order)
+        seen, more = known
+        place = 0
+        while True:
+            if place == len(seen):
+                found = next(more, None)
+                if found is None:
+                    return
+                seen.append(found)
+            yield seen[place]
+            place += 1
 
     def start_ms(self, job: Job, ahead_max: int) -> int | None:
         """When the job is expected to be placed, with at most so many ahead of it."""
@@ -91,10 +114,9 @@ class Prospect:
         """When there is as much as the job asks for, once those ahead have what they ask."""
         if shape.leaf is None:
             return None
-        state, models = self._state, models_of(shape)
+        models = models_of(shape)
         stream = _Stream(self._room(shape.leaf.pool, bool(shape.gpus), models), self._now_ms)
-        line = state.line.in_order(shape.leaf.pool, self._now_ns)
-        for ahead, (other_id, other) in enumerate(line):
+        for ahead, (other_id, other) in enumerate(self.line_of(shape.leaf.pool)):
             if other_id == job_id:
                 break
             if ahead >= ahead_max:
