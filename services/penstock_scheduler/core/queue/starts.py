@@ -31,6 +31,8 @@ SAID_MAX = 4
 SAID_AFTER_NS = 10_000_000_000
 """What begins sooner needs no estimate."""
 EVERY_S = 5
+SEEN_A_SECOND = 1_000
+"""Jobs and leases: where there are very many, estimates are made less often."""
 NS_PER_S = 1_000_000_000
 
 
@@ -52,7 +54,9 @@ def expected_start_ms(state: State, job: Job, now_ns: int) -> int | None:
 
 def decide_said(state: State, now_ns: int) -> list[JobFact]:
     """What is to be said of those who have waited for a while, at a tick."""
-    if not len(state.line) or not state.nodes or now_ns // NS_PER_S % EVERY_S:
+    if not len(state.line) or not state.nodes:
+        return []
+    if now_ns // NS_PER_S % max(EVERY_S, (len(state.line) + len(state.leases)) // SEEN_A_SECOND):
         return []
     prospect = Prospect(state, now_ns)
     starts: list[StartExpected] = []
