@@ -24,10 +24,10 @@ def blocked_of(line: Line) -> dict[str, int]:
     """Milli-GPU that shapes passed over ask for, by what they wait for, and by model where they
     would take some only."""
     found: dict[str, int] = {}
-    for shape, reason in line.passed_over():
-        asked = line.all.shapes.get(shape, 0) * ask_of(shape).gpu_milli
+    for demand, jobs, reason in line.passed_over():
+        asked = jobs * ask_of(demand).gpu_milli
         if asked:
-            for model in _wanted_models(shape):
+            for model in _wanted_models(demand):
                 key = f"{reason}/{model}" if model else reason
                 found[key] = found.get(key, 0) + asked
     return found

@@ -106,6 +106,7 @@ class Line(Queued):
 
     def _close(self, shape: Shape, reason: str) -> None:
         self._shut[shape] = reason
+        self._look_anew(shape)
         self.turns.shut(self._demands[shape], shape)
 
     def reconsider_unpaid(self, tenant: str) -> None:
@@ -121,17 +122,22 @@ class Line(Queued):
     def _look_at(self, shape: Shape, reason: str) -> None:
         if self._shut.get(shape) == reason:
             del self._shut[shape]
+            self._look_anew(shape)
             self._alone.pop(shape, None)
             head = self._head(shape)
             if head is not None:
                 self._lead(shape, head)
 
-    def passed_over(self) -> Iterator[tuple[Shape, str]]:
-        """The shapes that are, and for want of what: `fit`, `quota` or `budget`."""
-        for shape, demand in self._demands.items():
-            reason = self._shut.get(shape)
-            if reason is not None or demand in self._closed:
-                yield shape, reason if reason in (QUOTA, BUDGET) else FIT
+    def passed_over(self) -> Iterator[tuple[Shape, int, str]]:
+        """What is, how many jobs ask for it, and for want of what they wait: `fit`, `quota` or
+        `budget`."""
+        apart: dict[Shape, int] = {}
+        for shape, reason in self._shut.items():
+            demand, jobs = self._demands[shape], self.all.shapes.get(shape, 0)
+            apart[demand] = apart.get(demand, 0) + jobs
+            yield demand, jobs, reason if reason in (QUOTA, BUDGET) else FIT
+        for demand in self._closed:
+            yield demand, self._asked[demand] - apart.get(demand, 0), FIT
 
     def hopes(self, shape: Shape) -> Iterable[str] | None:
         """The nodes on which alone it may fit; None = any."""
@@ -207,12 +213,19 @@ class Line(Queued):
         return found
 
     def _first_in(self, account: Account, every: bool) -> Shape | None:
-        heads = [
-            (place, at, shape)
-            for at, shape in enumerate(self._shapes_in(account, every))
-            if (place := self._head(shape)) is not None
-        ]
-        return min(heads)[2] if heads else None
+        """Remembered for a leaf until something changes there."""
+        leaf = account.leaf
+        if leaf is None or leaf not in self._in_leaf:
+            return None
+        known = self._firsts.setdefault(leaf, {})
+        if every not in known:
+            heads = [
+                (place, at, shape)
+                for at, shape in enumerate(self._shapes_in(account, every))
+                if (place := self._head(shape)) is not None
+            ]
+            known[every] = min(heads)[2] if heads else None
+        return known[every]
 
     def _shapes_in(self, account: Account, every: bool) -> list[Shape]:
         shapes = {} if account.leaf is None else self._in_leaf.get(account.leaf, {})

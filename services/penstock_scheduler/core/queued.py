@@ -19,13 +19,16 @@ from penstock_scheduler.core.state import Job
 
 
 class Queued:
-    """`all`: how much waits. `_demands`: what each shape asks for; `_asking`: the reverse."""
+    """`all`: how much waits. `_demands`: what each shape asks for; `_asking`: the reverse, and
+    `_asked`: by how many jobs. `_firsts`: what is known of each leaf, for whoever asks again."""
 
     def __init__(self) -> None:
         self._heaps: dict[Shape, list[Place]] = {}
         self._demands: dict[Shape, Shape] = {}
         self._asking: dict[Shape, dict[Shape, None]] = {}
+        self._asked: dict[Shape, int] = {}
         self._in_leaf: dict[Leaf, dict[Shape, None]] = {}
+        self._firsts: dict[Leaf, dict[bool, Shape | None]] = {}
         self._jobs: dict[str, tuple[Shape, Place, str, int]] = {}
         self._tenants: dict[str, Share] = {}
         self.all = Share()
@@ -93,6 +96,8 @@ class Queued:
         if heap is None:
             heap = self._begin(shape)
         heappush(heap, place)
+        self._asked[self._demands[shape]] += 1
+        self._look_anew(shape)
         return heap[0] is place
 
     def _take(self, job_id: str) -> tuple[Shape, Place] | None:
@@ -105,7 +110,14 @@ class Queued:
             share.count(-1, size, shape)
         if not self._tenants[tenant].jobs:
             del self._tenants[tenant]
+        self._asked[self._demands[shape]] -= 1
+        self._look_anew(shape)
         return shape, place
+
+    def _look_anew(self, shape: Shape) -> None:
+        """Who is first in its leaf may be another."""
+        if self._firsts and shape.leaf is not None:
+            self._firsts.pop(shape.leaf, None)
 
     def _head(self, shape: Shape) -> Place | None:
         """The first of a shape; None when there is none."""
@@ -137,6 +149,7 @@ class Queued:
             raise InvariantError("a shape in line counts nowhere")
         demand = self._demands[shape] = demand_of(shape)
         self._asking.setdefault(demand, {})[shape] = None
+        self._asked.setdefault(demand, 0)
         self._in_leaf.setdefault(shape.leaf, {})[shape] = None
         heap = self._heaps[shape] = []
         return heap
@@ -151,5 +164,5 @@ class Queued:
                 del self._in_leaf[shape.leaf]
         if self._asking[demand]:
             return None
-        del self._asking[demand]
+        del self._asking[demand], self._asked[demand]
         return demand
