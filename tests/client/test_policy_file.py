@@ -224,3 +224,10 @@ def test_a_damaged_file_is_read_or_refused_with_a_line(at: int, cut: int, put: s
     except PolicyFileError as error:
         assert error.faults
         assert all(1 <= one.line <= text.count("\n") + 2 for one in error.faults)
+
+
+def test_the_example_is_a_policy() -> None:
+    example = Path(__file__).parents[2] / "examples" / "policy.toml"
+    policy = read_policy(example.read_bytes())
+    assert [pool.name for pool in policy.pools] == ["h100", "default"]
+    assert len(policy.quotas) == 3
