@@ -32,10 +32,11 @@ class PolicyMesh:
         self.refuses: list[Refusal] = []
         self.nodes = (a_node_view(),)
 
-    async def start(self) -> PolicyMesh:
+    async def start(self, *, has_inventory: bool = True) -> PolicyMesh:
         await self.mesh.answer("query.scheduler.policy", lambda _: self.held)
         await self.mesh.answer("command.scheduler.set_policy", self._set)
-        await self.mesh.answer("query.inventory.nodes", lambda _: NodesView(1, self.nodes))
+        if has_inventory:
+            await self.mesh.answer("query.inventory.nodes", lambda _: NodesView(1, self.nodes))
         return self
 
     def _set(self, payload: bytes) -> Any:

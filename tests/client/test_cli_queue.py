@@ -115,6 +115,16 @@ async def test_nodes_that_are_there_count_where_reservations_overlap(
     )
 
 
+async def test_a_file_is_applied_without_the_inventory_and_that_is_said(
+    real_mesh: FakeMesh, penstock: Penstock
+) -> None:
+    scheduler = await PolicyMesh(real_mesh).start(has_inventory=False)
+    done = await penstock("apply", "-", "--yes", input=FILE.encode())
+    assert succeeded(done).endswith("version 4 holds\n")
+    assert b"inventory does not answer; the policy was not compared" in done.err
+    assert len(scheduler.wishes) == 1
+
+
 async def test_a_policy_that_others_have_changed_meanwhile_is_not_overwritten(
     scheduler: PolicyMesh, penstock: Penstock
 ) -> None:
