@@ -30,8 +30,8 @@ IN_PLACEMENT = (
     Mutation(
         name="packer not told of a device that is sick",
         file=f"{_CORE}/capacity.py",
-        old="        if entry is None or entry.image is not node.image:\n",
-        new="        if entry is None or entry.image.devices != node.image.devices:\n",
+        old="        if entry is None or entry.image is not node.image or",
+        new="        if entry is None or entry.image.devices != node.image.devices or",
         breaks="work is placed where it cannot run",
     ),
     Mutation(
@@ -101,14 +101,14 @@ IN_PLACEMENT = (
     ),
     Mutation(
         name="alternative granted with the sizes of the first choice",
-        file=f"{_CORE}/machine.py",
+        file=f"{_CORE}/granting.py",
         old="    taken = (shape, *shape.alternatives)[placed.alternative]\n",
         new="    taken = shape\n",
         breaks="a device is shared by more than fit",
     ),
     Mutation(
         name="alternative taken and not told",
-        file=f"{_CORE}/machine.py",
+        file=f"{_CORE}/granting.py",
         old="        job.tenant,\n        placed.alternative,\n",
         new="        job.tenant,\n",
         breaks="a program believes to be on other devices than it is",
@@ -116,9 +116,9 @@ IN_PLACEMENT = (
     Mutation(
         name="what is learned is no fact",
         file=f"{_CORE}/machine.py",
-        old="        if due:\n            return due\n",
-        new="        for fact in due:\n"
-        "            state.capacity.expect(state.expectation.fold(fact))\n",
+        old="            decide_due(state, now_ns)\n",
+        new="            [state.capacity.expect(state.expectation.fold(fact))\n"
+        "             for fact in decide_due(state, now_ns)][:0]\n",
         breaks="whoever takes over chooses other places",
     ),
     Mutation(

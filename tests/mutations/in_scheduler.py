@@ -141,8 +141,8 @@ IN_SCHEDULER = (
     Mutation(
         name="work for nodes that take none",
         file=f"{_SCHEDULER}/core/capacity.py",
-        old="        node.schedulable,\n",
-        new="        True,\n",
+        old="        node.schedulable,\n        node.order_units_free,\n",
+        new="        True,\n        node.order_units_free,\n",
         breaks="work is placed on nodes that are lost or cordoned",
     ),
     Mutation(
