@@ -12,6 +12,7 @@ from penstock_client.policy_file import FILE_BYTES_MAX, PolicyFileError, read_po
 from penstock_client.policy_text import policy_text
 from penstock_contracts.queue_policy import POOLS_MAX, Pool, QueuePolicy, Quota, Reservation
 
+ROOT = Path(__file__).resolve().parents[2]
 FILE = """\
 # What the cluster is for.
 half_life = "7d"
@@ -200,8 +201,14 @@ def test_there_are_only_so_many_of_each() -> None:
     assert faults(text) == [(3 * POOLS_MAX + 1, "invalid_field", f"pools[{POOLS_MAX}]")]
 
 
+def test_the_example_can_be_applied() -> None:
+    policy = read_policy((ROOT / "examples" / "policy.toml").read_bytes())
+    assert policy.pools and policy.quotas and policy.reservations
+    assert read_policy(policy_text(policy).encode()) == policy
+
+
 def test_the_guide_shows_a_file_that_can_be_applied() -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "queue.md").read_text("utf-8")
+    guide = (ROOT / "docs" / "queue.md").read_text("utf-8")
     example = guide.partition("```toml\n")[2].partition("```")[0]
     policy = read_policy(example.encode())
     assert [quota.name for quota in policy.quotas] == ["acme", "acme-vision", "acme-rest"]
