@@ -93,8 +93,7 @@ def test_a_kill_between_any_two_statements_loses_and_doubles_nothing(
     before_it = whole.ingest.cursors.copy()
     whole.take_all(world)
     expected = whole.contents()
-    statement = 0
-    killed = True
+    statement, killed = 0, True
     while killed:
         statement += 1
         ledger = make_ledger()

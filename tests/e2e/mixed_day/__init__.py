@@ -1,0 +1,1 @@
+"""A day of mixed load of five tenants on a real mesh."""

@@ -1,0 +1,108 @@
+"""Does the queue do on a real mesh what an operator's policy says, and say so?"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.mesh import Mesh, until
+from e2e.raw import RawClient, a_job
+
+TWO_HALVES = """
+[[pools]]
+name = "default"
+[[quotas]]
+name = "a-half"
+tenant = "alpha"
+guaranteed_gpus = 2
+[[quotas]]
+name = "b-half"
+tenant = "beta"
+guaranteed_gpus = 2
+"""
+SAVES = 'trap "echo saved >> \\"$FILE\\"; exit 75" USR1; echo begun >> "$FILE"; sleep 60 & wait'
+
+
+@pytest.fixture(scope="module")
+def queue_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    mesh = Mesh(tmp_path_factory.mktemp("queue"), "--simulate", "2x2xH100", "--no-local-node")
+    mesh.start()
+    yield mesh
+    mesh.stop()
+
+
+@pytest.fixture
+async def tenants(queue_mesh: Mesh) -> AsyncIterator[RawClient]:
+    """Nothing of the tests' tenants is left running or waiting afterwards."""
+    mesh = queue_mesh
+    async with await RawClient.connect(mesh.nats_url, mesh.creds) as client:
+        for tenant in ("alpha", "beta", "gamma"):
+            await client.follow(tenant)
+        yield client
+    live = [job for job in mesh.jobs() if job["state"] in ("queued", "placed", "running")]
+    for job in live:
+        mesh.cli("cancel", job["job_id"], "--tenant", job["tenant"], exit_code=None)
+    apply(mesh, "")
+
+
+def apply(mesh: Mesh, text: str, *arguments: str, exit_code: int = 0) -> str:
+    file = mesh.home / "policy.toml"
+    file.write_text(text, "utf-8")
+    done = mesh.cli("apply", str(file), *(arguments or ("--yes",)), exit_code=exit_code)
+    return done.stdout + done.stderr
+
+
+def a_saving_job(file: Path, **fields: Any) -> dict[str, Any]:
+    return a_job(
+        "sh", "-c", SAVES, env={"FILE": str(file)}, gpus=1, checkpoint_signal="SIGUSR1", **fields
+    )
+
+
+def heard(client: RawClient, jobs: list[dict[str, Any]], fact: str) -> list[dict[str, Any]]:
+    """Those of the jobs of which that was told."""
+    return [job for job in jobs if any(f["fact"] == fact for f in client.facts[job["job_id"]])]
+
+
+def quota(mesh: Mesh, name: str) -> dict[str, Any]:
+    (found,) = [one for one in mesh.cli_json("queue")["quotas"] if one["name"] == name]
+    return dict(found)
+
+
+def test_a_policy_is_shown_before_it_acts_and_a_bad_one_is_refused_by_line(
+    queue_mesh: Mesh,
+) -> None:
+    mesh = queue_mesh
+    shown = apply(mesh, TWO_HALVES, "--dry-run")
+    assert "a-half" in shown
+    assert mesh.cli_json("queue").get("quotas", []) == []
+    apply(mesh, TWO_HALVES)
+    assert quota(mesh, "a-half")["guaranteed_gpu_milli"] == 2_000
+    said = apply(mesh, TWO_HALVES + 'parent = "nobody"\n', exit_code=2)
+    assert "12" in said
+    assert "nobody" in said
+    assert quota(mesh, "a-half")["guaranteed_gpu_milli"] == 2_000
+    apply(mesh, "")
+    assert mesh.cli_json("queue").get("quotas", []) == []
+
+
+@pytest.mark.lesson(4, 15)
+async def test_what_was_borrowed_is_given_back_after_it_was_saved_and_no_more_than_that(
+    queue_mesh: Mesh, tenants: RawClient, tmp_path: Path
+) -> None:
+    mesh = queue_mesh
+    apply(mesh, TWO_HALVES)
+    borrowers = [a_saving_job(tmp_path / f"{index}", grace_s=5) for index in range(4)]
+    await tenants.submit("alpha", *borrowers)
+    for job in borrowers:
+        await tenants.until_fact(job["job_id"], "running")
+    owner = a_job("sleep", "1", gpus=1)
+    await tenants.submit("beta", owner)
+    await tenants.until_fact(owner["job_id"], "succeeded", timeout_s=30)
+    (job,) = heard(tenants, borrowers, "preempted")
+    file = Path(job["env"]["FILE"])
+    until(lambda: file.read_text().split() == ["begun", "saved", "begun"], 20, "it runs again")
+    attempts = {fact["attempt"] for fact in tenants.facts[job["job_id"]]}
+    assert attempts == {1, 2}
