@@ -13,6 +13,7 @@ from penstock_contracts.queue_policy import Pool, QueuePolicy, Quota, Reservatio
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
+from penstock_scheduler.core.queue.ends import END_UNKNOWN_MS
 from penstock_scheduler.core.queue.starts import SAID_AFTER_NS
 from penstock_scheduler.core.reasons import Reasons
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
@@ -138,6 +139,20 @@ def test_who_has_a_place_is_told_where_and_who_is_kept_out_is_told_for_whom() ->
     assert found.code == "room_is_kept"
     assert [(one.job_id, one.nodes) for one in found.in_the_way] == [(first.job_id, ("n1",))]
     assert f"it is kept for job {first.job_id} of acme (in 320 s)" in found.sentence
+
+
+def test_a_place_where_nobody_knows_when_work_ends_is_no_estimate() -> None:
+    driver = under(one_pool(order="skip"), a_node(gpus=2))
+    running(driver, 1)
+    job = a_job(2, gpus=2)
+    driver.submit(job)
+    kept(driver, job, END_UNKNOWN_MS // 1000, "n1-0", "n1-1")
+    driver.tick(3_600)
+    found = why(driver, job)
+    assert found.sentence == (
+        "a place is kept for it on n1, where nobody knows when work ends; nobody can say when it "
+        "begins"
+    )
 
 
 def test_nodes_that_are_set_aside_are_named_with_why_that_is_in_the_way() -> None:

@@ -17,6 +17,7 @@ from penstock_scheduler.core.queue.futures import Future
 from penstock_scheduler.core.queue.promises import holding
 from penstock_scheduler.core.queue.reservations import holds, keeps_out
 from penstock_scheduler.core.queue.shares import ask_of
+from penstock_scheduler.core.queue.starts import is_unknown
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job
 
@@ -73,9 +74,11 @@ def own_place(state: State, job_id: str) -> KeptPlace | None:
 
 def own_place_in_words(state: State, place: KeptPlace, now_ms: int) -> str:
     """What is kept for it, and what it waits for."""
-    fact = state.places.of(place.job_id)
-    victims = () if fact is None else fact.victims
+    kept = state.places.get(place.job_id)
+    victims = () if kept is None else kept.fact.victims
     where = ", ".join(place.nodes)
+    if kept is not None and is_unknown(kept):
+        return f"a place is kept for it on {where}, where nobody knows when work ends"
     if place.cause == PREEMPTION and victims:
         left = sum(victim in state.jobs for victim in victims)
         asked = f"{len(victims)} job(s) there were asked to yield, {left} of them live"

@@ -17,6 +17,7 @@ from penstock_contracts.journal import JobFact, StartExpected, StartsExpected
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.queue.bounds import END_MARGIN_S
 from penstock_scheduler.core.queue.ends import END_UNKNOWN_MS, Ends, expected_ms
+from penstock_scheduler.core.queue.places import Place
 from penstock_scheduler.core.queue.promises import holding
 from penstock_scheduler.core.queue.shares import Account, Ask, ask_of
 from penstock_scheduler.core.shapes import Shape
@@ -101,9 +102,9 @@ class Prospect:
     def start_ms(self, job: Job, ahead_max: int) -> int | None:
         """When the job is expected to be placed, with at most so many ahead of it."""
         state, job_id = self._state, job.spec.job_id
-        kept = state.places.of(job_id)
-        if kept is not None and kept.at_ms > self._now_ms:
-            return kept.at_ms
+        kept = state.places.get(job_id)
+        if kept is not None and kept.fact.at_ms > self._now_ms:
+            return None if is_unknown(kept) else kept.fact.at_ms
         shape = state.shape_of(job)
         fits = self._ends.first_fit(shape, job_id)
         allowed_ms = self._allowed_ms(shape, job_id)
@@ -226,6 +227,11 @@ class _Stream:
         self._free -= needed
         heappush(given, (self._at_ms + takes_ms, needed))
         return self._at_ms
+
+
+def is_unknown(place: Place) -> bool:
+    """Whether the place waits for work of which nobody knew when it ends."""
+    return place.fact.at_ms - place.kept_ns // 1_000_000 >= END_UNKNOWN_MS
 
 
 def models_of(shape: Shape) -> tuple[str, ...]:
