@@ -14,6 +14,12 @@ from penstock_client.policy_text import Change, changes, policy_text
 from penstock_contracts.queue_policy import Pool, QueuePolicy, Quota, Reservation
 
 
+def test_nothing_is_written_that_is_so_when_nothing_is_said() -> None:
+    assert policy_text(QueuePolicy()) == ""
+    policy = QueuePolicy(pools=(Pool(name="a"),), predicts=False)
+    assert policy_text(policy) == 'predicts = false\n\n[[pools]]\nname = "a"\n'
+
+
 def test_two_policies_differ_in_words_that_an_operator_knows() -> None:
     new = replace(
         POLICY,

@@ -89,6 +89,14 @@ def test_quotas_show_who_is_over_and_who_is_owed_what(driver: Driver) -> None:
     assert (acme.parent, acme.tenant, acme.weight, acme.fair_milli) == ("org", "acme", 3, 750)
 
 
+def test_no_more_is_owed_than_is_wanted(driver: Driver) -> None:
+    driver.submit(a_job(1, gpus=8), tenant="gamma")
+    driver.submit(a_job(2, gpus=1), tenant="beta")
+    assert {quota.name: quota.owed_milli for quota in shown(driver).quotas} == {
+        "acme": 0, "beta": 1_000, "org": 1_000,
+    }  # fmt: skip
+
+
 def test_quotas_show_their_share_of_what_their_parent_used(driver: Driver) -> None:
     driver.submit(a_job(1, gpus=6))
     driver.submit(a_job(2, gpus=2), tenant="beta")
