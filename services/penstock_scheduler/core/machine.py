@@ -130,6 +130,7 @@ class SchedulerCore:
     def apply(self, fact: JobFact, seq: int, now_ns: int) -> None:
         """Folds one fact; the only mutation."""
         self.state.apply(fact, seq, now_ns)
+        self._rounds.note(fact)
 
     def apply_after_gap(self, fact: JobFact, seq: int, now_ns: int) -> bool:
         """Folds a fact behind an entry that was damaged; False when it does not fit."""

@@ -8,28 +8,34 @@ may be asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from penstock_contracts.asks import LINK
 from penstock_contracts.journal import RankPlacement
 from penstock_contracts.queue_facts import BACKFILL, KeptRank
 from penstock_scheduler.core.packing.layout import Array
-from penstock_scheduler.core.placement import ranks_on
-from penstock_scheduler.core.queue.futures import Future, room_if
+from penstock_scheduler.core.queue.futures import place_in, room_if, write
 from penstock_scheduler.core.queue.kept import Kept
-from penstock_scheduler.core.queue.places import demand_of
+from penstock_scheduler.core.queue.openings import fitting, has_room, is_apart
 from penstock_scheduler.core.queue.victims import Runner, Standing, Wants
-from penstock_scheduler.core.shapes import Shape, apart_of
-from penstock_scheduler.core.state import Job, LeaseId, Node
+from penstock_scheduler.core.shapes import Shape
+from penstock_scheduler.core.state import Job, LeaseId
 
 if TYPE_CHECKING:
     from penstock_scheduler.core.fold import State
 
 VICTIM_COST = 60 * 1_000
 """To end one attempt more is worth losing a minute of one GPU: in milli-GPU x s, as all costs."""
+OTHER_COST = 1 << 36
+"""Spot work yields before all else, whatever is lost of it."""
 COST_MAX = 1 << 44
+FIRST_TRIED = 16
+"""For each device it asks for, so many of those of whom least is lost are looked at first."""
+CANDIDATES_MAX = 4_096
 
 
 class Eviction(msgspec.Struct, frozen=True):
@@ -47,9 +53,15 @@ def evict(
 ) -> Eviction | None:
     """Who must go so that the job can begin for sure, and where it begins; None = nobody's going
     would do, or nobody needs to go."""
-    candidates = standing.candidates(wants)
+    all_of_them = standing.candidates(wants)
+    candidates = list(islice(all_of_them, FIRST_TRIED * option.ranks * max(1, option.gpus)))
     search = _Search(state, job, option, wants, standing)
     found = search.best(candidates)
+    if found is None:
+        first = len(candidates)
+        candidates += islice(all_of_them, CANDIDATES_MAX)
+        if len(candidates) > first:
+            found = search.best(candidates)
     if found is None:
         some = standing.affordable(wants, candidates)
         if len(some) < len(candidates):
@@ -71,18 +83,63 @@ class _Search:
         """With least loss, as far as that is seen node by node."""
         everything = self._gone(candidates)
         by_node = _by_node(candidates)
+        rooms = self._rooms(by_node, everything)
+        if self._option.ranks == 1 and not self._fits_one(rooms):
+            return None
         costs = self._costs(by_node)
-        future = Future(self._state, everything, self._lifted)
-        placed = future.place(self._option, costs)
+        fleet = self._state.capacity.packer.fleet.copy()
+        for name, room in rooms.items():
+            if room is not None:
+                write(fleet, name, room)
+        placed = place_in(fleet, self._option, self._state, everything, None, costs)
         if placed is None:
             return None
         cheapest = self._allowed(self._cheapest(placed.ranks, by_node), candidates)
-        again = None
-        if len(cheapest) < len(candidates):
-            again = Future(self._state, self._gone(cheapest), self._lifted).place(self._option)
-        if again is not None:
-            return self._proven(again.ranks, cheapest)
+        if len(cheapest) < len(candidates) and self._option.near != LINK:
+            ranks = self._ranks(placed.ranks, cheapest)
+            found = None if ranks is None else self._proven(ranks, cheapest)
+            if found is not None:
+                return found
         return self._proven(placed.ranks, candidates)
+
+    def _rooms(
+        self, by_node: dict[str, list[Runner]], gone: Collection[LeaseId]
+    ) -> dict[str, Kept | None]:
+        """What would be free of the nodes that would change, when those have gone."""
+        names = dict.fromkeys(by_node)
+        for job_id in self._lifted:
+            place = self._state.places.get(job_id)
+            names |= dict.fromkeys(place.nodes if place is not None else ())
+        rooms = {name: room_if(self._state, name, gone, self._lifted) for name in names}
+        return self._standing.rooms() | rooms
+
+    def _fits_one(self, rooms: dict[str, Kept | None]) -> bool:
+        """Whether one of these nodes would do, as far as room goes: others change nothing."""
+        nodes = self._state.nodes
+        return any(
+            room is not None and fitting(self._option, nodes[name], room, 1)
+            for name, room in rooms.items()
+        )
+
+    def _ranks(
+        self, ranks: Sequence[RankPlacement], gone: Iterable[Runner]
+    ) -> tuple[RankPlacement, ...] | None:
+        """The same nodes, with the devices that are free there when only those have gone."""
+        all_gone = self._gone(gone)
+        left: dict[str, list[list[int]]] = {}
+        found: list[RankPlacement] = []
+        for rank in ranks:
+            node = self._state.nodes[rank.node]
+            if rank.node not in left:
+                room = room_if(self._state, rank.node, all_gone, self._lifted)
+                most = sum(other.node == rank.node for other in ranks)
+                left[rank.node] = [] if room is None else fitting(self._option, node, room, most)
+            if rank.local_rank >= len(left[rank.node]):
+                return None
+            devices = left[rank.node][rank.local_rank]
+            uuids = tuple(node.image.devices[index][0] for index in devices)
+            found.append(msgspec.structs.replace(rank, devices=uuids))
+        return tuple(found)
 
     def _gone(self, runners: Iterable[Runner]) -> dict[LeaseId, None]:
         gone = dict(self._standing.leaving)
@@ -100,12 +157,12 @@ class _Search:
             if room is None:
                 continue
             need = self._option.gpus * self._option.gpu_milli - sum(room.devices)
-            need = 0 if _count(self._option, node, room, 1) else max(need, 1)
+            need = 0 if fitting(self._option, node, room, 1) else max(need, 1)
             cost = 0
             for one in runners:
                 if need <= 0:
                     break
-                cost += VICTIM_COST + one.lost // 1000
+                cost += VICTIM_COST + one.lost // 1000 + (0 if one.is_spot else OTHER_COST)
                 need -= max(
                     1, sum(len(x.uuids) * x.gpu_milli for x in one.leases if x.node == name)
                 )
@@ -146,9 +203,9 @@ class _Search:
     def _fit(self, name: str, count: int, gone: Iterable[Runner]) -> bool:
         all_gone = self._gone(gone)
         room = room_if(self._state, name, all_gone, self._lifted)
-        if room is None or self._is_apart(name, all_gone):
+        if room is None or is_apart(self._state, self._option, name, all_gone):
             return False
-        return _count(self._option, self._state.nodes[name], room, count) >= count
+        return len(fitting(self._option, self._state.nodes[name], room, count)) >= count
 
     def _proven(
         self, ranks: tuple[RankPlacement, ...], candidates: Sequence[Runner]
@@ -157,6 +214,8 @@ class _Search:
         nodes: dict[str, list[KeptRank]] = {}
         for rank in ranks:
             nodes.setdefault(rank.node, []).append(KeptRank(rank.rank, rank.node, rank.devices))
+        if not self._holds(nodes, candidates, nodes):
+            return None
         victims = list(candidates)
         for one in reversed(victims.copy()):
             without = [other for other in victims if other is not one]
@@ -184,39 +243,10 @@ class _Search:
         gone = self._gone(victims)
         lifted = self._lifted if lifted is None else lifted
         return all(
-            self._has_room(name, ranks, gone, lifted)
+            has_room(self._state, self._option, name, ranks, gone, lifted)
             for name, ranks in nodes.items()
             if name in names
         )
-
-    def _has_room(
-        self,
-        name: str,
-        ranks: list[KeptRank],
-        gone: Collection[LeaseId],
-        lifted: Collection[str],
-    ) -> bool:
-        node = self._state.nodes[name]
-        room = room_if(self._state, name, gone, lifted)
-        if room is None:
-            return False
-        mine = demand_of(ranks, self._option, node)
-        enough = all(a >= b for a, b in zip(room.devices, mine.devices, strict=True))
-        return (
-            enough
-            and room.cpu_milli >= mine.cpu_milli
-            and room.memory_mib >= mine.memory_mib
-            and room.units >= mine.units
-            and not self._is_apart(name, gone)
-        )
-
-    def _is_apart(self, name: str, gone: Collection[LeaseId]) -> bool:
-        """Whether something stays there with which it must not share a node."""
-        word, node = self._option.apart, self._state.nodes[name]
-        if not word or word not in node.apart:
-            return False
-        stay = (self._state.leases[one] for one in node.leases if one not in gone)
-        return any(apart_of(lease.spec, lease.tenant) == word for lease in stay)
 
     def _given_up(
         self, nodes: dict[str, list[KeptRank]], victims: Sequence[Runner]
@@ -251,18 +281,6 @@ def _lifted(state: State, own: str, wants: Wants, standing: Standing) -> tuple[s
         if standing.wants(state.jobs[job_id], place.shape).guarantor is None:
             found.append(job_id)
     return tuple(sorted(found))
-
-
-def _count(shape: Shape, node: Node, room: Kept, most: int) -> int:
-    """How many ranks fit into that room."""
-    thought = msgspec.structs.replace(
-        node,
-        free=room.devices,
-        cpu_free=room.cpu_milli,
-        memory_free=room.memory_mib,
-        order_units_free=room.units,
-    )
-    return len(ranks_on(shape, thought, most))
 
 
 def _by_node(candidates: Iterable[Runner]) -> dict[str, list[Runner]]:

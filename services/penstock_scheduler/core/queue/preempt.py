@@ -9,12 +9,22 @@ something has changed. It does not know how work is ended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from penstock_contracts.jobs import QUEUED
-from penstock_contracts.journal import JobFact, StopRequested
+from penstock_contracts.journal import (
+    AttemptRunning,
+    BudgetNoted,
+    JobFact,
+    LeaseGranted,
+    NodeForgotten,
+    NodeImaged,
+    PolicySet,
+    RankReleased,
+    StopRequested,
+)
 from penstock_contracts.leases import PREEMPTED
 from penstock_contracts.queue_facts import PREEMPTION, KeptRank, PlaceGivenUp, PlaceKept
 from penstock_contracts.queue_policy import Pool
@@ -23,6 +33,7 @@ from penstock_scheduler.core.paying import deal_of
 from penstock_scheduler.core.placement import Placed
 from penstock_scheduler.core.queue.bounds import END_MARGIN_S
 from penstock_scheduler.core.queue.evictions import Eviction, evict
+from penstock_scheduler.core.queue.shares import ask_of
 from penstock_scheduler.core.queue.victims import Standing, Wants
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job
@@ -35,8 +46,33 @@ LOOKED_AT_MAX = 1_000
 PLANS_MAX = 32
 """Of them so many are tried in the fleet as it would be, found to fit or not."""
 AWAITS_MAX = 1_024
+REST_NS_FIRST, REST_NS_MAX = 4_000_000_000, 60_000_000_000
+"""Who finds nothing and has no guarantee looks again after so long, twice as long each time."""
+FAILED_MAX = 10_000
+MATTERS = frozenset(
+    {
+        AttemptRunning,
+        BudgetNoted,
+        LeaseGranted,
+        NodeForgotten,
+        NodeImaged,
+        PlaceGivenUp,
+        PlaceKept,
+        PolicySet,
+        RankReleased,
+        StopRequested,
+    }
+)
 IN_TURN = ("fifo", "hold")
 """Orders in which only who is first may have others yield."""
+
+
+class Failure(NamedTuple):
+    """When it was found that nobody's going would do, and for how long that is believed."""
+
+    changes: int
+    at_ns: int
+    rest_ns: int
 
 
 class Rounds:
@@ -48,12 +84,19 @@ class Rounds:
         self._waiting: Iterator[tuple[Job, Shape]] | None = None
         self._standing: Standing | None = None
         self._plans = 0
-        self._failed: dict[Shape, None] = {}
+        self._failed: dict[Shape, Failure] = {}
+        self._changes = 0
 
     def begin(self) -> None:
         """A round is due."""
         self._due, self._waiting, self._standing, self._plans = True, None, None, 0
-        self._failed.clear()
+        if len(self._failed) > FAILED_MAX:
+            self._failed.clear()
+
+    def note(self, fact: JobFact) -> None:
+        """It has been folded: who found nothing may find something now."""
+        if type(fact) in MATTERS:
+            self._changes += 1
 
     def decide(self, state: State, now_ns: int) -> Sequence[JobFact]:
         """The next job that begins in the place of others; nothing when the round is over."""
@@ -71,7 +114,7 @@ class Rounds:
         return ()
 
     def _plan(self, state: State, job: Job, shape: Shape, now_ns: int) -> Sequence[JobFact]:
-        if shape in self._failed or not _may_begin(state, job, shape):
+        if not _may_begin(state, job, shape) or self._would_fail(state, shape, now_ns):
             return ()
         if self._standing is None:
             self._standing = Standing(state, now_ns)
@@ -90,10 +133,22 @@ class Rounds:
                 continue
             standing.promise(wants.leaf, wants.ask)
             standing.yields(eviction.victims)
+            standing.settle(rank.node for rank in eviction.ranks)
             return _facts(job, alternative, eviction, now_ns)
-        if not shape.claim:
-            self._failed[shape] = None
+        failed = self._failed.get(shape)
+        rest_ns = REST_NS_FIRST if failed is None else min(2 * failed.rest_ns, REST_NS_MAX)
+        self._failed[shape] = Failure(self._changes, now_ns, rest_ns)
         return ()
+
+    def _would_fail(self, state: State, shape: Shape, now_ns: int) -> bool:
+        """Whether nothing has changed since; or who has no guarantee is not to look again yet."""
+        failed = self._failed.get(shape)
+        if failed is None:
+            return False
+        if failed.changes == self._changes:
+            return True
+        is_early = now_ns < failed.at_ns + failed.rest_ns
+        return is_early and not (shape.leaf and state.shares.entitled(shape.leaf, ask_of(shape)))
 
 
 def _claimants(state: State, now_ns: int) -> Iterator[tuple[Job, Shape]]:
@@ -140,7 +195,7 @@ def _may_begin(state: State, job: Job, shape: Shape) -> bool:
 
 def _may_claim(state: State, job: Job, wants: Wants, standing: Standing) -> bool:
     """Whether there is anybody who would yield, or a place to be had."""
-    return wants.guarantor is not None or bool(standing.candidates(wants))
+    return wants.guarantor is not None or any(True for _ in standing.candidates(wants))
 
 
 def _facts(job: Job, alternative: int, eviction: Eviction, now_ns: int) -> Sequence[JobFact]:

@@ -9,11 +9,14 @@ does not know what fits where.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from heapq import merge
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from penstock_scheduler.core.queue.futures import room_if
+from penstock_scheduler.core.queue.kept import Kept
 from penstock_scheduler.core.queue.promises import NOTHING, promised, total
 from penstock_scheduler.core.queue.rules import SPOT, Leaf
 from penstock_scheduler.core.queue.shares import Account, Ask, ask_of
@@ -70,7 +73,10 @@ class Standing:
         self._now_ms = now_ns // 1_000_000
         self.leaving: dict[LeaseId, None] = {}
         self._runners: dict[Leaf, list[Runner]] = {}
+        self._spot: dict[str, list[Runner]] = {}
         self._leaving: dict[Account, Ask] = {}
+        self._ending: dict[str, None] = {}
+        self._rooms: dict[str, Kept | None] = {}
         self._promised = promised(state)
         running: dict[str, list[Lease]] = {}
         for lease in state.leases.values():
@@ -84,6 +90,8 @@ class Standing:
                 running.setdefault(lease.job_id, []).append(lease)
         for job_id, leases in running.items():
             self._run(state.jobs[job_id], leases)
+        for runners in (*self._runners.values(), *self._spot.values()):
+            runners.sort(key=_loss)
 
     def wants(self, job: Job, option: Shape) -> Wants:
         """What the job has a right to, as one of its alternatives."""
@@ -92,17 +100,30 @@ class Standing:
         left = self._left(job, ask) if option.claim > 0 else None
         return Wants(leaf, ask, option.claim, next(covers, None), left)
 
-    def candidates(self, wants: Wants) -> list[Runner]:
+    def candidates(self, wants: Wants) -> Iterator[Runner]:
         """Each who may be asked to yield, whoever else is; least loss first, of equals the last
         that came."""
-        found = [
-            (group, one.lost, -(one.left or 0), -one.job.order, one.job_id, one)
+        if wants.claim < 0:
+            return
+        yield from self._spot.get(wants.leaf.pool, ())
+        if wants.claim > 0:
+            for one in self._runners.get(wants.leaf, ()):
+                if not one.is_spot and _is_behind(one, wants):
+                    yield one
+        if wants.guarantor is not None:
+            for one in self._borrowers(wants):
+                if not one.is_spot:
+                    yield one
+
+    def _borrowers(self, wants: Wants) -> Iterator[Runner]:
+        over = [
+            runners
             for leaf, runners in self._runners.items()
             if leaf.pool == wants.leaf.pool
-            for one in runners
-            if (group := self.group(one, wants, {})) is not None
+            and leaf != wants.leaf
+            and self._is_over(leaf, wants, {})
         ]
-        return [entry[-1] for entry in sorted(found)]
+        return merge(*over, key=_loss)
 
     def group(self, runner: Runner, wants: Wants, taken: dict[Account, int]) -> int | None:
         """Why it may be asked to yield; None = it may not. `taken`: GPU of accounts that others
@@ -149,7 +170,19 @@ class Standing:
         theirs = self._shares.path(wants.leaf)
         return any(one.quota and one in theirs for one in self._shares.path(runner.leaf))
 
+    def rooms(self) -> dict[str, Kept | None]:
+        """What will be free of the nodes on which somebody is ending, when they have ended."""
+        for name in self._ending:
+            if name not in self._rooms:
+                self._rooms[name] = room_if(self._state, name, self.leaving, ())
+        return self._rooms
+
     # -- what is decided
+    def settle(self, nodes: Iterable[str]) -> None:
+        """Something else is kept there."""
+        for name in nodes:
+            self._rooms.pop(name, None)
+
     def promise(self, leaf: Leaf, ask: Ask) -> None:
         """A job that waits is to have it."""
         for account in self._shares.path(leaf):
@@ -159,6 +192,8 @@ class Standing:
         """They are asked to end."""
         for one in victims:
             self._runners[one.leaf].remove(one)
+            if one.is_spot:
+                self._spot[one.leaf.pool].remove(one)
             self._leave(one.leaf, one.leases)
 
     # -- parts
@@ -169,7 +204,10 @@ class Standing:
         lost = size_of(ask) * lost_ms(job, self._now_ms)
         claims = self._state.rules.claim_of(job.spec) > 0
         left = self._left(job, ask) if claims else None
-        self._runners.setdefault(leaf, []).append(Runner(job, leaf, leases, ask, lost, left))
+        one = Runner(job, leaf, leases, ask, lost, left)
+        self._runners.setdefault(leaf, []).append(one)
+        if one.is_spot:
+            self._spot.setdefault(leaf.pool, []).append(one)
 
     def _left(self, job: Job, ask: Ask) -> int | None:
         done_ms = job.saved_ms
@@ -181,6 +219,8 @@ class Standing:
     def _leave(self, leaf: Leaf, leases: Iterable[Lease]) -> None:
         for lease in leases:
             self.leaving[lease.id] = None
+            self._ending[lease.node] = None
+            self._rooms.pop(lease.node, None)
             ask = Ask(lease.gpu_milli * len(lease.uuids), lease.cpu_milli)
             for account in self._shares.path(leaf):
                 self._leaving[account] = total(self._leaving.get(account, NOTHING), ask)
@@ -224,6 +264,10 @@ def _is_behind(runner: Runner, wants: Wants) -> bool:
     if runner.left is None or wants.left is None:
         return False
     return TIMES_LONGER * (wants.left + runner.lost) < runner.left
+
+
+def _loss(one: Runner) -> tuple[int, int, int, str]:
+    return (one.lost, -(one.left or 0), -one.job.order, one.job_id)
 
 
 def size_of(ask: Ask) -> int:
