@@ -127,7 +127,8 @@ class State:
         job = self.job_of(fact.job_id)
         self.move(job, PLACED)
         self.line.remove(fact.job_id)
-        queue_folds.no_head(self, job)
+        if self.heads or job.passed:
+            queue_folds.no_head(self, job)
         job.lease_seq, job.placed_ns = seq, now_ns
         job.alternative = fact.alternative
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
@@ -223,6 +224,8 @@ class State:
         job_id = job.spec.job_id
         self.end_leases(job)
         self.line.remove(job_id)
+        if self.heads:
+            queue_folds.no_head(self, job)
         places.give_up(self, job_id)
         self.resting.discard(job)
         self.payers.pop(job_id, None)

@@ -32,7 +32,7 @@ class Line(Queued):
     def __init__(self, shares: Shares) -> None:
         super().__init__()
         self._shares = shares
-        self.turns = Turns(shares, self._open_head, self._is_open)
+        self.turns = Turns(shares, self._open_head, self.asking, self._is_open)
         self._closed: dict[Shape, None] = {}
         self._hopes: dict[Shape, dict[str, None]] = {}
         self._shut: dict[Shape, str] = {}

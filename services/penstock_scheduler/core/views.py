@@ -22,6 +22,7 @@ from penstock_contracts.queries import (
     jobs_page,
 )
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.queue.counting import miscounted
 from penstock_scheduler.core.state import Job, Node
 
 PAGE_DEVICES_MAX = 4_000
@@ -158,6 +159,7 @@ def findings(state: State) -> list[Finding]:
         if budget.stops and budget.state.spent + budget.held > budget.limit:
             over = budget.state.spent + budget.held - budget.limit
             found.append(Finding("budget_passed", f"{over} too much of {budget_id} are promised"))
+    found += miscounted(state)
     for job_id, job in sorted(state.jobs.items()):
         in_line, rests = job_id in state.line, job_id in state.resting
         if (job.state == QUEUED) != (in_line or rests) or (in_line and rests):

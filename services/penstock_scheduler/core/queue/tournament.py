@@ -1,4 +1,4 @@
-"""Who is next of those who ask for the same?
+"""Who is next of those who ask for the same, where there are quotas?
 
 A tree like that of the quotas, each node knowing who is next below it; brought up to date along the
 paths that have changed, and only when asked. It does not know what fits.
@@ -19,9 +19,6 @@ SPARE_MAX = 1_000
 
 Candidate = tuple[tuple[Key, ...], Place]
 """Keys from below the pool down to the leaf, and the place within: the smallest goes first."""
-
-ALONE: Key = (1, 0, True, "")
-"""Where there are no quotas."""
 
 
 class Turn:
@@ -89,11 +86,10 @@ class Tournament:
         found = turn.next
         if found is None:
             return None
-        if self._shares.keeps_use:
-            while turn.below:
-                turn = turn.below[0][2]
-                if turn.key is not None:
-                    keys.append(turn.key)
+        while turn.below:
+            turn = turn.below[0][2]
+            if turn.key is not None:
+                keys.append(turn.key)
         return (tuple(keys), found[0]), found[1]
 
     def _bring_up(self) -> None:
@@ -137,9 +133,7 @@ class Tournament:
 
     def _rekey(self, turn: Turn) -> None:
         above, key = turn.above, None
-        if not self._shares.keeps_use:
-            key = None if turn.next is None else ALONE
-        elif turn.next is not None and above is not None:
+        if turn.next is not None and above is not None:
             covered = bool(turn.below) and turn.below[0][0][0] == 0
             key = self._shares.key(
                 turn.account, self._ask, covered=covered, may_claim=self.demand.claim >= 0

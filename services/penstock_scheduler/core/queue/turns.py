@@ -8,13 +8,13 @@ know what fits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from heapq import heappop, heappush, heapreplace
+from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heappush, heapreplace
 
 from penstock_scheduler.core.queue.decay import GRID_BITS
 from penstock_scheduler.core.queue.order import Place
 from penstock_scheduler.core.queue.shares import Account, Key, Shares, ask_of
-from penstock_scheduler.core.queue.tournament import Candidate, Tournament
+from penstock_scheduler.core.queue.tournament import SPARE_MAX, Candidate, Tournament
 from penstock_scheduler.core.shapes import Shape
 
 EPOCH_BITS = GRID_BITS - 8
@@ -26,13 +26,25 @@ HeadOf = Callable[[Shape], Place | None]
 
 
 class Turns:
-    """`head_of`: the first job of a shape that waits and may be next, else None; `is_open`: whether
-    a demand may fit. A pool that was `stop`ped offers nobody until something there changes."""
+    """`head_of`: the first job of a shape that waits and may be next, else None; `asking`: the
+    shapes that ask for something; `is_open`: whether that may fit. A pool that was `stop`ped offers
+    nobody until something there changes. `_plain`: by pool, the first of each shape, where there
+    are no quotas; with entries that count no longer."""
 
-    def __init__(self, shares: Shares, head_of: HeadOf, is_open: Callable[[Shape], bool]) -> None:
+    def __init__(
+        self,
+        shares: Shares,
+        head_of: HeadOf,
+        asking: Callable[[Shape], Iterable[Shape]],
+        is_open: Callable[[Shape], bool],
+    ) -> None:
         self._shares = shares
         self._head_of = head_of
+        self._asking = asking
         self._is_open = is_open
+        self._plain: dict[str, list[tuple[Place, int, Shape, Shape]]] = {
+            pool: [] for pool in shares.pools
+        }
         self._tournaments: dict[Shape, Tournament] = {}
         self._entries: dict[str, list[tuple[Candidate, int, Tournament]]] = {
             pool: [] for pool in shares.pools
@@ -42,15 +54,25 @@ class Turns:
         self._epoch = (-1, -1)
         self._seen_releases = 0
         self._pushed = 0
+        self._spare = SPARE_MAX
 
     # -- what has changed
     def lead(self, demand: Shape, shape: Shape, place: Place) -> None:
         """The job is the first of its shape, which may be next."""
-        self._of(demand).lead(shape, place)
-        self.touch(demand)
+        if self._shares.keeps_use:
+            self._of(demand).lead(shape, place)
+            self.touch(demand)
+        elif shape.leaf is not None:
+            self._pushed += 1  # of equal places no shapes are compared
+            entries = self._plain[shape.leaf.pool]
+            heappush(entries, (place, self._pushed, shape, demand))
+            if len(entries) > self._spare:  # a standby asks for none
+                self._clear(entries)
 
     def drop(self, demand: Shape, shape: Shape, *, last: bool) -> None:
         """None of the shape waits any more; `last`: nobody asks for that any more."""
+        if not self._shares.keeps_use:
+            return
         if last:
             self._tournaments.pop(demand).entry = 0
             self._fresh.pop(demand, None)
@@ -60,11 +82,18 @@ class Turns:
 
     def shut(self, demand: Shape, shape: Shape) -> None:
         """The shape may not be next."""
-        self._of(demand).touch(shape)
+        if self._shares.keeps_use:
+            self._of(demand).touch(shape)
 
     def touch(self, demand: Shape) -> None:
         """Who is next of those who ask for that may be another, or is asked for again."""
-        self._fresh[demand] = self._of(demand)
+        if self._shares.keeps_use:
+            self._fresh[demand] = self._of(demand)
+            return
+        for shape in self._asking(demand):
+            place = self._head_of(shape)
+            if place is not None:
+                self.lead(demand, shape, place)
 
     def stop(self, pool: str, place: Place, shape: Shape) -> None:
         """The pool waits for this job."""
@@ -98,6 +127,11 @@ class Turns:
     # -- whose turn it is
     def first(self, now_ns: int) -> tuple[Place, Shape] | None:
         """The next job in line; of several pools, in the order of the policy."""
+        if not self._shares.keeps_use:
+            for pool, plain in self._plain.items():
+                if pool not in self._stopped and (next_ := self._first_of_plain(plain)) is not None:
+                    return next_
+            return None
         self._bring_up(now_ns)
         if self._fresh:
             self._take_fresh()
@@ -107,6 +141,25 @@ class Turns:
                 if found is not None:
                     return found
         return None
+
+    def _first_of_plain(
+        self, entries: list[tuple[Place, int, Shape, Shape]]
+    ) -> tuple[Place, Shape] | None:
+        while entries:
+            place, _, shape, demand = entries[0]
+            if self._is_open(demand) and self._head_of(shape) == place:
+                return place, shape
+            heappop(entries)
+        return None
+
+    def _clear(self, entries: list[tuple[Place, int, Shape, Shape]]) -> None:
+        entries[:] = [
+            entry
+            for entry in entries
+            if self._is_open(entry[3]) and self._head_of(entry[2]) == entry[0]
+        ]
+        heapify(entries)
+        self._spare = SPARE_MAX + 2 * len(entries)
 
     def _first_of(
         self, entries: list[tuple[Candidate, int, Tournament]]
