@@ -42,9 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=24.0)
     parser.add_argument("--hosts", type=int, default=64)
+    parser.add_argument("--median", type=float, default=8.0, help="of jobs, in the day's minutes")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
-    day = Day(arguments.minutes * 60, arguments.hosts * DEVICES)
+    day = Day(arguments.minutes * 60, arguments.hosts * DEVICES, arguments.median)
     load_before = os.getloadavg()[0]
     with a_home() as home:
         say(f"starting {arguments.hosts} hosts")
@@ -58,6 +59,7 @@ def main() -> None:
         hosts=arguments.hosts,
         gpus=day.gpus,
         minutes=arguments.minutes,
+        median_minutes=arguments.median,
         cores=os.cpu_count(),
         load_before=load_before,
         **said,

@@ -81,7 +81,7 @@ def test_a_policy_is_shown_before_it_acts_and_a_bad_one_is_refused_by_line(
     apply(mesh, TWO_HALVES)
     assert quota(mesh, "a-half")["guaranteed_gpu_milli"] == 2_000
     said = apply(mesh, TWO_HALVES + 'parent = "nobody"\n', exit_code=2)
-    assert "12" in said
+    assert "policy.toml:12: " in said
     assert "nobody" in said
     assert quota(mesh, "a-half")["guaranteed_gpu_milli"] == 2_000
     apply(mesh, "")
