@@ -39,8 +39,9 @@ class PlaceKept(
 ):
     """A waiting job is to have this place: nothing that may still be there at `at_ms` is put into
     it. `cause`: `preemption` (the attempts `victims` are asked to end in the same entry), or
-    `backfill` (the jobs `awaits` are expected to end by themselves). A job has one place at most; a
-    new one stands instead of it."""
+    `backfill` (the jobs `awaits` are expected to end by themselves). `sure_ms`: by then it is free
+    by what these state themselves; None = nobody can say. A job has one place at most; a new one
+    stands instead of it."""
 
     job_id: str
     ranks: tuple[KeptRank, ...]
@@ -49,6 +50,7 @@ class PlaceKept(
     alternative: Number = 0
     victims: tuple[str, ...] = ()
     awaits: tuple[str, ...] = ()
+    sure_ms: Instant | None = None
 
 
 class PlaceGivenUp(

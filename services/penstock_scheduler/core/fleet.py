@@ -34,7 +34,7 @@ from penstock_scheduler.core.demand import decide_demand
 from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.paying import decide_payers
-from penstock_scheduler.core.queue import heads
+from penstock_scheduler.core.queue import heads, upkeep
 from penstock_scheduler.core.queue.starts import decide_said
 from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks
@@ -157,6 +157,7 @@ def decide_tick(state: State, tick: Ticked, now_ns: int) -> list[JobFact]:
     facts += decide_impossible(state, now_ns)
     facts += heads.decide_passed(state, now_ns)
     facts += decide_demand(state, now_ns)
+    facts += upkeep.decide(state, facts, now_ns)
     before_ms = forget_before_ms(state, now_ns)
     if before_ms is not None:
         facts.append(JobIdsForgotten(before_ms))

@@ -28,6 +28,8 @@ NEW_MAX = 4
 """Places that one tick gives to jobs of a pool."""
 GAIN_MS_MIN = 5_000
 """For less than that a place is not made anew."""
+BETTER_EVERY_S = 5
+"""So often one of the places is looked at anew."""
 AWAITS_MAX = 1_024
 
 
@@ -62,7 +64,7 @@ def _is_of(place: Place, pool: Pool, state: State) -> bool:
 
 def _new(state: State, pool: Pool, most: int, mine: list[Place], ends: Ends) -> list[JobFact]:
     """A place for the first of the pool that has none, where one may be kept."""
-    looked_at = 0
+    looked_at, never = 0, set()
     for job_id, shape in state.line.in_order(pool.name, ends.now_ms * 1_000_000):
         looked_at += 1
         if looked_at > LOOKED_AT_MAX:
@@ -73,8 +75,9 @@ def _new(state: State, pool: Pool, most: int, mine: list[Place], ends: Ends) -> 
         yields = _yielding(mine, job, state) if len(mine) >= most else None
         if len(mine) >= most and yields is None:
             break
-        start = ends.first_fit(shape, job_id)
+        start = None if shape in never else ends.first_fit(shape, job_id, beside=True)
         if start is None or start.at_ms <= ends.now_ms:
+            never.add(shape)
             continue  # as things are it can never run, and holds up nobody; or it is next anyway
         facts: list[JobFact] = []
         if yields is not None:
@@ -92,28 +95,44 @@ def _yielding(mine: list[Place], job: Job, state: State) -> Place | None:
 
 
 def _better(state: State, mine: list[Place], ends: Ends) -> list[JobFact]:
-    """One of the places, a different one at each tick: earlier, or what it waited for is late."""
-    place = mine[(ends.now_ms // 1000) % len(mine)]
+    """One of the places, each time another: earlier, or what it waited for is late."""
+    turn, rest = divmod(ends.now_ms // 1000, BETTER_EVERY_S)
+    if rest:
+        return []
+    place = mine[turn % len(mine)]
     job = state.jobs[place.fact.job_id]
-    start = ends.first_fit(state.shape_of(job), place.fact.job_id)
+    start = ends.first_fit(state.shape_of(job), place.fact.job_id, beside=True)
     late = bool(place.fact.awaits) and place.fact.at_ms <= ends.now_ms
     if start is None or (start.at_ms > place.fact.at_ms - GAIN_MS_MIN and not late):
         return []
-    if late and start.at_ms < ends.now_ms + GAIN_MS_MIN and _ranks(start) == place.fact.ranks:
+    if late and _ranks(start) == place.fact.ranks and start.at_ms < ends.now_ms + GAIN_MS_MIN:
         return []
-    return [_kept(state, job, start, ends)]
+    better = _kept(state, job, start, ends)
+    if start.at_ms > ends.now_ms and _is_less_sure(better, place.fact):
+        return []
+    return [better]
+
+
+def _is_less_sure(better: PlaceKept, before: PlaceKept) -> bool:
+    """Whether a promise would be put off for something that is only expected."""
+    if before.sure_ms is None:
+        return False
+    return better.sure_ms is None or better.sure_ms > before.sure_ms
 
 
 def _kept(state: State, job: Job, start: Start, ends: Ends) -> PlaceKept:
-    names = {rank.node: None for rank in start.placed.ranks}
     awaits: dict[str, None] = {}
-    for name in names:
+    sure_ms: int | None = start.at_ms
+    for name in {rank.node: None for rank in start.placed.ranks}:
         for lease_id in sorted(state.nodes[name].leases):
             lease = state.leases[lease_id]
-            surely_ms = sure_end_ms(lease)
-            is_sure = surely_ms is not None and surely_ms <= start.at_ms
-            if not is_sure and ends.of(lease_id) <= start.at_ms:
+            if ends.of(lease_id) > start.at_ms:
+                continue
+            end_ms = sure_end_ms(lease)
+            if end_ms is None or end_ms > start.at_ms:
                 awaits[lease.job_id] = None
+            if sure_ms is not None:
+                sure_ms = None if end_ms is None else max(sure_ms, end_ms)
     return PlaceKept(
         job.spec.job_id,
         _ranks(start),
@@ -122,6 +141,7 @@ def _kept(state: State, job: Job, start: Start, ends: Ends) -> PlaceKept:
         start.placed.alternative,
         (),
         tuple(awaits)[:AWAITS_MAX],
+        sure_ms,
     )
 
 

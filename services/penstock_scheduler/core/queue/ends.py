@@ -103,12 +103,12 @@ class Ends:
             self._by_lease[lease_id] = end_ms
         return end_ms
 
-    def first_fit(self, shape: Shape, job_id: str) -> Start | None:
+    def first_fit(self, shape: Shape, job_id: str, *, beside: bool = False) -> Start | None:
         """The earliest instant at which a job of the shape has a place; None = none does, whoever
         ends. What is kept for itself does not count, what is kept for others does until they have
-        ended too."""
+        ended too; `beside`: for ever."""
         state = self._state
-        others = [place for place in state.places if place.fact.job_id != job_id]
+        others = [place for place in state.places if place.fact.job_id != job_id and not beside]
         instants = self._instants(others)
         for first_ms, last_ms in self._windows(shape):
             begin = bisect_left(instants, first_ms)

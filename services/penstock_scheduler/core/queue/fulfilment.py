@@ -22,7 +22,7 @@ from penstock_scheduler.core.topology import suits
 if TYPE_CHECKING:
     from penstock_scheduler.core.fold import State
 
-LATE_MS_MAX = 300_000
+LATE_MS_MAX = 3_600_000
 """So long after its time a place is kept for which others were asked to end."""
 
 
