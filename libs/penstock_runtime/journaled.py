@@ -122,6 +122,11 @@ class JournaledService(OfferTaker):
         return self._journal.last_seq
 
     @property
+    def speculative(self) -> bool:
+        """Whether the core holds what is not committed yet."""
+        return self._engine.speculative
+
+    @property
     def term(self) -> int:
         return self._journal.term
 

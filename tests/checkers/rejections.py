@@ -1,6 +1,7 @@
 """Was nobody told that a job can never run which the fleet could hold?
 
-Looks at the nodes as they were imaged when a job was called impossible, all of them empty and well.
+Looks at the nodes of its pool as they were imaged when a job was called impossible, all of them
+empty and well.
 It counts ranks as a person would, one node after the other. It does not know what was free.
 """
 
@@ -11,10 +12,10 @@ from collections.abc import Iterator
 
 from penstock_contracts.asks import LINK, NODE, SITE
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, GPU_MILLI_WHOLE, JobSpec
-from penstock_contracts.journal import JobRejected, JobSubmitted, NodeForgotten, NodeImaged
+from penstock_contracts.journal import JobRejected, NodeImaged
 from penstock_contracts.work import CONTAINERS
 from tests.checkers.history import History, Violation
-from tests.checkers.leases import facts_of
+from tests.checkers.queueing import follow_queue
 
 Place = tuple[str, str]
 """(node, link domain); the latter "" unless links matter."""
@@ -22,29 +23,29 @@ Place = tuple[str, str]
 
 def check_rejections(history: History) -> list[Violation]:
     """Every job that was called impossible and was not."""
-    specs: dict[str, JobSpec] = {}
-    images: dict[str, NodeImaged] = {}
     found = []
-    for at_ns, seq, fact in facts_of(history.jobs_entries):
-        if isinstance(fact, JobSubmitted):
-            specs[fact.spec.job_id] = fact.spec
-        elif isinstance(fact, NodeImaged):
-            images[fact.node] = fact
-        elif isinstance(fact, NodeForgotten):
-            images.pop(fact.node, None)
-        elif isinstance(fact, JobRejected) and fact.job_id in specs:
-            spec = specs[fact.job_id]
-            choices = range(len(spec.alternatives) + 1)
-            if any(_could_hold(spec.resolved(choice), images) for choice in choices):
-                sentence = f"JOBS {seq} rejects {fact.job_id}, which the fleet could hold"
-                found.append(
-                    Violation(
-                        code="rejected_possible",
-                        sentence=sentence,
-                        job_id=fact.job_id,
-                        at_ns=at_ns,
-                    )
+    for told, scene in follow_queue(history):
+        fact = told.fact
+        if not isinstance(fact, JobRejected) or fact.job_id not in scene.wanted:
+            continue
+        spec = scene.wanted[fact.job_id].spec
+        pool = scene.policy.pool_of_job(spec)
+        images = {
+            name: image
+            for name, image in scene.images.items()
+            if scene.policy.pool_of_node(image.labels) is pool
+        }
+        choices = range(len(spec.alternatives) + 1)
+        if any(_could_hold(spec.resolved(choice), images) for choice in choices):
+            sentence = f"JOBS {told.seq} rejects {fact.job_id}, which its pool could hold"
+            found.append(
+                Violation(
+                    code="rejected_possible",
+                    sentence=sentence,
+                    job_id=fact.job_id,
+                    at_ns=told.at_ns,
                 )
+            )
     return found
 
 

@@ -112,8 +112,20 @@ def _suffice(place: Kept, scene: Scene) -> Iterator[Broken]:
                 yield "victims_do_not_suffice", f"keeps {kept} of {what} on {node}, of {left}"
     for victim in fact.victims:
         on = {lease.node for lease in scene.leases.values() if lease.job_id == victim}
-        if not on & nodes:
+        if not on & nodes and not _makes_room(scene, wanted, scene.wanted.get(victim)):
             yield "victim_for_nothing", f"ends {victim}, which holds nothing where the place is"
+
+
+def _makes_room(scene: Scene, taker: Wanted, victim: Wanted | None) -> bool:
+    """Whether both count in a quota that may hold only so much."""
+    if victim is None:
+        return False
+    bounded = {
+        quota.name
+        for quota in scene.policy.path_of(taker.spec, taker.tenant)
+        if quota.maximum_gpu_milli is not None or quota.maximum_cpu_milli is not None
+    }
+    return any(one.name in bounded for one in scene.policy.path_of(victim.spec, victim.tenant))
 
 
 def _entitled(fact: PlaceKept, scene: Scene) -> Iterator[Broken]:
@@ -149,7 +161,7 @@ def _why_it_may(
     mine = scene.policy.path_of(taker.spec, taker.tenant)
     theirs = scene.policy.path_of(holder.spec, holder.tenant)
     if preempt == ALL and mine[:1] == theirs[:1]:
-        return ALL if holder.spec.priority < taker.spec.priority else ""
+        return ALL if holder.spec.priority <= taker.spec.priority else ""
     own = {quota.name for quota in mine}
     apart = [quota for quota in theirs if quota.name not in own]
     over = all(_held(scene, quota, gone) > quota.guaranteed_gpu_milli for quota in apart)

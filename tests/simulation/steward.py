@@ -23,7 +23,7 @@ from tests.simulation.kernel import Kernel
 from tests.simulation.officer import Officer
 from tests.simulation.policies import change_policy, draw_policy, spoil
 
-CARING_SHARE = 0.0
+CARING_SHARE = 0.7
 """Of worlds in which somebody sets a policy at all."""
 CHANGES = (0, 2, 5, 12)
 TRIES = (1, 1, 30)

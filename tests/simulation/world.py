@@ -31,7 +31,7 @@ from tests.simulation.http import Door
 from tests.simulation.joining import Guest
 from tests.simulation.kernel import Kernel
 from tests.simulation.ledger import Ledger
-from tests.simulation.outlook import outlooks
+from tests.simulation.outlook import lookout, outlooks
 from tests.simulation.services import Slot
 from tests.simulation.steward import Steward
 from tests.simulation.tenants import Tenant
@@ -47,6 +47,8 @@ OPERATOR_S = 5.0
 GUESTS = (0, 0, 1, 2, 4)
 """How many of the hosts join only when the world has begun, within:"""
 GUESTS_S = 600.0
+LOOKOUTS = 4
+"""How often copies of the scheduler are asked what they would do next."""
 TENANTS = ("ada", "bo", "cy", "dee")
 HOST_SIZES = ((1, 2, 4, 4, 8), (1, 1, 2, 2))
 """GPUs of a host; in a world of small ones there is little room."""
@@ -65,7 +67,7 @@ class World:
     """`lossy`: the broker syncs now and then, not on every acknowledgement."""
 
     def __init__(self, seed: int, size: Size, template: Path) -> None:
-        self.seed = seed
+        self.seed, self.until_s = seed, size.submitting_s
         self.kernel = Kernel(seed)
         rng = self.kernel.rng
         self.lossy = rng.random() < 0.15
@@ -140,6 +142,10 @@ class World:
         loop = self.kernel.loop
         for guest in self.guests:
             loop.call_later(self.kernel.rng.uniform(0.0, GUESTS_S), guest.come)
+        looking = random.Random(f"lookouts {self.seed}")
+        for number in range(LOOKOUTS):
+            moment_s = looking.uniform(GUESTS_S / 4, self.until_s)
+            loop.call_later(moment_s, self._look_out, number == 0)
         self.kernel.spawn("treasurer", self.treasury.live)
         self.kernel.spawn("steward", self.steward.live)
         for tenant in self.tenants:
@@ -154,6 +160,15 @@ class World:
         await bus.ensure_buckets(OBJECT_BUCKETS, objects=True)
         await bus.close()
         return 0
+
+    def _look_out(self, folded: bool) -> None:
+        """In mid-work: would all copies of the scheduler do the same next?"""
+        scheduler = self._active("scheduler")
+        if scheduler is not None:
+            now_ns = self.control_clock.now_ns()
+            seen = lookout(scheduler.service, self.history, now_ns, folded=folded)
+            if seen is not None:
+                self.history.lookouts.append(seen)
 
     def _sync(self) -> None:
         self.broker.sync()
