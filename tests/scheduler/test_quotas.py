@@ -8,17 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock_contracts.asks import Alternative
 from penstock_contracts.journal import LeaseGranted
 from penstock_contracts.queue_faults import policy_faults
 from penstock_contracts.queue_policy import Pool, QueuePolicy, Quota
 from penstock_scheduler.core.demand import blocked_of
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.queue.decay import decayed, grid_of, steady_ms, used_after
 from penstock_scheduler.core.queue.shares import Ask
 from tests.scheduler.driver import Driver, a_job, a_node
 from tests.scheduler.test_pools import obey
 
-HOUR_NS = 3_600_000_000_000
 ALONE = (Pool(name="default", backfill="none", preempt="none"),)
 
 
@@ -70,8 +69,6 @@ def test_the_maximum_of_a_parent_counts_what_all_its_children_hold() -> None:
 
 
 def test_of_several_choices_one_that_the_maximum_allows_is_taken() -> None:
-    from penstock_contracts.asks import Alternative
-
     driver = under(team("a", maximum_gpu_milli=2_000), team("b"))
     job = a_job(1, gpus=4, alternatives=(Alternative(gpus=2),))
     (grant,) = [f for f in driver.submit(job, tenant="a") if isinstance(f, LeaseGranted)]
@@ -267,52 +264,3 @@ def check_maxima(driver: Driver, before: dict[str, int], facts: list[Any]) -> No
             if quota.maximum_gpu_milli is not None:
                 now = state.shares.quotas[quota.name].held_gpu
                 assert now <= max(quota.maximum_gpu_milli, before[quota.name])
-
-
-def test_decay_halves_in_a_half_life_and_comes_to_rest_where_it_should() -> None:
-    half_life_s = 86_400
-    day = grid_of(86_400 * 1_000_000_000, half_life_s)
-    assert decayed(1_000_000, day) == 500_000
-    assert decayed(1_000_000, day // 2) in (707_106, 707_107)
-    steady = steady_ms(half_life_s)
-    long = used_after(0, 1_000, 40 * day, steady)
-    assert abs(long - 1_000 * steady) <= 1_000 * steady // 10**9
-    once, twice = used_after(0, 1_000, day, steady), 0
-    for _ in range(128):
-        twice = used_after(twice, 1_000, day // 128, steady)
-    assert abs(once - twice) <= once // 10**6
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 9), st.integers(60, 86_400), st.integers(1, 8)),
-        min_size=1,
-        max_size=30,
-    )
-)
-def test_nobody_starves_where_waiting_counts(shorter: list[tuple[int, int, int]]) -> None:
-    """Whatever comes later than a hundred classes and its own goes behind it, so only so much can
-    ever go before it."""
-    from penstock_scheduler.core.queue.order import DELAY_CLASSES_MAX, urgency_of
-    from penstock_scheduler.core.state import Job
-
-    pool = Pool(name="default")
-    aging_ns = pool.aging_s * 1_000_000_000
-
-    def job(since_ns: int, priority: int, expected_s: int, gpus: int) -> Job:
-        spec = a_job(1, gpus=gpus, priority=priority)
-        return Job(
-            tenant="a",
-            spec=spec,
-            digest="",
-            order=1,
-            submitted_ns=since_ns,
-            since_ns=since_ns,
-            expected_ms=expected_s * 1_000,
-        )
-
-    worst = urgency_of(job(0, 0, 366 * 86_400, 8_192), pool)
-    late_ns = (DELAY_CLASSES_MAX + 9) * aging_ns
-    for priority, expected_s, gpus in shorter:
-        assert urgency_of(job(late_ns, priority, expected_s, gpus), pool) >= worst

@@ -31,10 +31,11 @@ def urgency_of(job: Job, pool: Pool) -> int:
         return -2 * spec.priority - (job.yielded > 0)
     aging_ns = pool.aging_s * 1_000_000_000
     expected_ms = job.expected_ms or 0
-    gpus = max(1, -(-spec.ranks * spec.gpus * spec.gpu_milli // GPU_MILLI_WHOLE))
-    delay_ms = isqrt(AREA_FACTOR * expected_ms * gpus * pool.aging_s * 1_000)
-    delay_ns = min(delay_ms * 1_000_000, DELAY_CLASSES_MAX * aging_ns)
-    urgency = job.since_ns - spec.priority * aging_ns + delay_ns
+    urgency = job.since_ns - spec.priority * aging_ns
+    if expected_ms:
+        gpus = max(1, -(-spec.ranks * spec.gpus * spec.gpu_milli // GPU_MILLI_WHOLE))
+        delay_ms = isqrt(AREA_FACTOR * expected_ms * gpus * pool.aging_s * 1_000)
+        urgency += min(delay_ms * 1_000_000, DELAY_CLASSES_MAX * aging_ns)
     if spec.deadline_ms is None:
         return urgency
     last_ns = spec.deadline_ms * 1_000_000 - expected_ms * 1_000_000 - DEADLINE_MARGIN_NS

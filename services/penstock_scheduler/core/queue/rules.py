@@ -60,6 +60,8 @@ class Rules:
         }
         self._own = {pool.name: Leaf(pool.name) for pool in self.pools}
         self._leaves: dict[tuple[str, str, str], Leaf] = {}
+        self._only = self._own[self.pools[0].name] if self.is_plain else None
+        self._classes_claim = any(pool.preempt == "all" for pool in self.pools)
 
     @property
     def policy(self) -> QueuePolicy:
@@ -86,6 +88,8 @@ class Rules:
 
     def leaf_of(self, pool: str, tenant: str, project: str) -> Leaf:
         """Where a job counts: its project's quota, else its tenant's, else the pool itself."""
+        if self._only is not None:
+            return self._only
         key = (pool, tenant, project)
         leaf = self._leaves.get(key)
         if leaf is None:
@@ -101,6 +105,8 @@ class Rules:
         """Whom a job may have yield; see `Shape.claim`."""
         if spec.tier == SPOT:
             return CLAIM_NONE
+        if not self._classes_claim:
+            return 0
         return spec.priority + 1 if self.pool_named(spec.pool).preempt == "all" else 0
 
     def path(self, leaf: Leaf) -> tuple[Quota, ...]:
