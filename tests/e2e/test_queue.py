@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,54 @@ async def test_what_was_borrowed_is_given_back_after_it_was_saved_and_no_more_th
     until(lambda: file.read_text().split() == ["begun", "saved", "begun"], 20, "it runs again")
     attempts = {fact["attempt"] for fact in tenants.facts[job["job_id"]]}
     assert attempts == {1, 2}
+
+
+async def test_spot_work_yields_first_though_its_tenant_is_within_its_guarantee(
+    queue_mesh: Mesh, tenants: RawClient, tmp_path: Path
+) -> None:
+    mesh = queue_mesh
+    apply(mesh, TWO_HALVES)
+    jobs = [a_saving_job(tmp_path / f"{index}", grace_s=5) for index in range(3)]
+    spot = a_saving_job(tmp_path / "spot", grace_s=5, tier="spot")
+    await tenants.submit("alpha", spot, *jobs)
+    for job in (spot, *jobs):
+        await tenants.until_fact(job["job_id"], "running")
+    owner = a_job("sleep", "1", gpus=1)
+    await tenants.submit("beta", owner)
+    await tenants.until_fact(spot["job_id"], "preempted", timeout_s=30)
+    await tenants.until_fact(owner["job_id"], "succeeded", timeout_s=30)
+    assert heard(tenants, jobs, "preempted") == []
+
+
+async def test_reserved_nodes_are_cleared_in_time_and_given_to_nobody_else(
+    queue_mesh: Mesh, tenants: RawClient, tmp_path: Path
+) -> None:
+    mesh = queue_mesh
+    nodes = sorted(mesh.nodes())
+    jobs = [a_saving_job(tmp_path / f"{index}", grace_s=1) for index in range(4)]
+    await tenants.submit("gamma", *jobs)
+    for job in jobs:
+        await tenants.until_fact(job["job_id"], "running")
+    begin = datetime.now(UTC) + timedelta(seconds=4)
+    apply(
+        mesh,
+        f"""
+[[reservations]]
+name = "alpha-hour"
+start = {begin:%Y-%m-%dT%H:%M:%SZ}
+end = {begin + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}
+nodes = ["{nodes[0]}"]
+tenant = "alpha"
+""",
+    )
+    owner = a_job("true", gpus=2)
+    until(lambda: time.time() > begin.timestamp(), what="the reservation begins")
+    await tenants.submit("alpha", owner)
+    placed = await tenants.until_fact(owner["job_id"], "placed", timeout_s=30)
+    assert placed["nodes"] == [nodes[0]]
+    yielded = [j for j in jobs if any(f["fact"] == "queued" and f["attempt"] == 2
+                                      for f in tenants.facts[j["job_id"]])]  # fmt: skip
+    assert len(yielded) == 2
+    await tenants.until_ended(owner["job_id"])
+    why = mesh.cli_json("explain", yielded[0]["job_id"])
+    assert "alpha-hour" in str(why)

@@ -14,6 +14,7 @@ from penstock_contracts.queue_facts import BACKFILL, KeptRank, PlaceGivenUp, Pla
 from penstock_contracts.queue_policy import Pool
 from penstock_scheduler.core.queue.ends import Ends, Start
 from penstock_scheduler.core.queue.places import Place, sure_end_ms
+from penstock_scheduler.core.queue.reservations import in_the_way
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job
 
@@ -79,11 +80,23 @@ def _new(state: State, pool: Pool, most: int, mine: list[Place], ends: Ends) -> 
         if start is None or start.at_ms <= ends.now_ms:
             never.add(shape)
             continue  # as things are it can never run, and holds up nobody; or it is next anyway
+        if _is_meant_for_others(state, shape, start, ends.now_ms):
+            never.add(shape)
+            continue
         facts: list[JobFact] = []
         if yields is not None:
             facts.append(PlaceGivenUp(yields.fact.job_id, "a job of a higher class is first"))
         return [*facts, _kept(state, job, start, ends)]
     return []
+
+
+def _is_meant_for_others(state: State, shape: Shape, start: Start, now_ms: int) -> bool:
+    """Whether a node there is set aside for a tenant who is not to be kept from it until then."""
+    for name in {rank.node: None for rank in start.placed.ranks}:
+        window = in_the_way(state, state.nodes[name], shape, now_ms)
+        if window is not None and window.tenant:
+            return True
+    return False
 
 
 def _yielding(mine: list[Place], job: Job, state: State) -> Place | None:
