@@ -8,6 +8,8 @@ import pytest
 from penstock_contracts import journal, nodes
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Declined, Prepared, Started
+from penstock_contracts.queue_facts import PolicySet
+from penstock_contracts.queue_policy import Pool, QueuePolicy
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
@@ -236,6 +238,8 @@ def refused_while_the_other_is_busy() -> tuple[Driver, JobSpec, str, str]:
 
 def test_a_job_waits_for_a_node_that_is_busy_rather_than_ask_again_where_it_was_refused() -> None:
     driver, job, busy, refusing = refused_while_the_other_is_busy()
+    assert {rank.node for place in driver.core.state.places for rank in place.fact.ranks} == {busy}
+    driver.fold(PolicySet(1, QueuePolicy(pools=(Pool(name="all", backfill="none"),)), "key", 1))
     driver.tick(3_600)
     state = driver.core.state
     waiting = explain(state, state.jobs[job.job_id], Reasons())
