@@ -156,7 +156,7 @@ class Yielding(RuleBasedStateMachine):
         asked = {f.job_id for f in facts if isinstance(f, StopRequested) and f.reason == PREEMPTED}
         assert asked == named, "nobody has to go but for somebody"
         for job_id, place in places.items():
-            going = {*place.victims, *place.awaits}
+            going = {*place.victims, *place.awaits, job_id}
             kept = {uuid for rank in place.ranks for uuid in rank.devices}
             for lease in leases:
                 if kept.intersection(lease.uuids):
