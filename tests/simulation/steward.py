@@ -86,7 +86,7 @@ class Steward:
             bus = await self._officer.connect()
             last = QueuePolicy()
             if self._rng.random() >= FORGOTTEN_SHARE:
-                pools = tuple(_lenient(pool) for pool in self._policy.pools)
+                pools = tuple(_lenient(pool) for pool in self._policy.pools[-1:])
                 last = QueuePolicy(pools=pools, half_life_s=self._policy.half_life_s)
             command = self._officer.keyed(SetPolicy(key="", policy=last))
             self._note(command, await self._officer.insist(bus, SERVICE, "set_policy", command))
@@ -134,7 +134,7 @@ class Steward:
 
 
 def _lenient(pool: Pool) -> Pool:
-    """Under which nobody waits for long, and nobody yields."""
-    return msgspec.structs.replace(
-        pool, order="skip" if pool.order == "fifo" else pool.order, preempt="none", hold_s=10
-    )
+    """Of all nodes, as a job may wait that needs more than those of its pool; nobody waits there
+    for long, and nobody yields."""
+    order = "skip" if pool.order == "fifo" else pool.order
+    return msgspec.structs.replace(pool, node_labels={}, order=order, preempt="none", hold_s=10)
