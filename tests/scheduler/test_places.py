@@ -160,3 +160,15 @@ def test_a_core_begun_from_a_snapshot_keeps_the_same_places() -> None:
     assert other.state.nodes["n1"].kept == driver.core.state.nodes["n1"].kept
     fleets = [core.state.capacity.packer.fleet.room("n1") for core in (driver.core, other)]
     assert fleets[0] == fleets[1]
+
+
+def test_of_places_that_wait_only_for_each_other_the_later_is_given_up() -> None:
+    """Both counted on a lease that ends; nobody else will ever leave room for the two."""
+    driver, large = blocked(gpus_running=4, gpus_wanted=8)
+    keep(driver, large, "n1", range(8), HOUR_MS)
+    second = a_job(3, gpus=6)
+    driver.submit(second)
+    keep(driver, second, "n1", range(6), HOUR_MS)
+    facts = driver.end(a_job(1, gpus=4))
+    assert [f.job_id for f in facts if isinstance(f, PlaceGivenUp)] == [second.job_id]
+    assert list(placed(facts)) == [large.job_id]

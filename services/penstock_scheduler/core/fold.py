@@ -133,8 +133,7 @@ class State:
         job.alternative = fact.alternative
         job.ranks = [Rank(p.node, p.devices) for p in fact.ranks]
         for lease in leases_of(job, fact, seq, now_ns):
-            self._take(lease)
-            self.count(lease, 1, now_ns)
+            self._take(lease, now_ns)
         places.give_up(self, fact.job_id)
         budget_folds.granted(self, job, fact)
 
@@ -244,9 +243,10 @@ class State:
         ids = ((job.spec.job_id, job.attempt, rank) for rank in range(len(job.ranks)))
         return [self.leases[i] for i in ids if i in self.leases]
 
-    def restore_lease(self, lease: Lease) -> None:
+    def restore_lease(self, lease: Lease, now_ns: int = 0) -> None:
         """Puts back a lease of a snapshot; its node may have been removed since the grant."""
         self.leases[lease.id] = lease
+        self.count(lease, 1, now_ns)
         node = self.nodes.get(lease.node)
         if node is None:
             self.homeless.setdefault(lease.node, {})[lease.id] = None
@@ -254,11 +254,11 @@ class State:
         node.hold(lease)
         self.capacity.update(lease.node, node)
 
-    def _take(self, lease: Lease) -> None:
+    def _take(self, lease: Lease, now_ns: int) -> None:
         node = self.nodes.get(lease.node)
         if node is None:
             raise InvariantError(f"lease {lease.id} on unknown node {lease.node}")
-        self.restore_lease(lease)
+        self.restore_lease(lease, now_ns)
         if min(node.free, default=0) < 0 or node.cpu_free < 0 or node.memory_free < 0:
             raise InvariantError(f"node {lease.node} is over-committed by lease {lease.id}")
         self.touches.lease(lease)

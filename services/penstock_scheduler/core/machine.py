@@ -175,7 +175,6 @@ class SchedulerCore:
         state.jobs = {job.spec.job_id: job for job in snapshot.jobs}
         for lease in snapshot.leases:
             state.restore_lease(lease)
-            state.count(lease, 1, 0)
         state.budgets, state.demand = Budgets(snapshot.money), snapshot.demand
         state.failing = Failing(snapshot.failing)
         for job in snapshot.jobs:

@@ -78,7 +78,21 @@ def _why_broken(state: State, place: Place) -> str:
         for rank in ranks:
             if not set(rank.devices) <= _well(node):
                 return f"a device on {name} is not to be used"
+        if len(state.places) > 1 and _is_overbooked(state, place, node):
+            return f"another place is kept on {name}, and nothing is awaited there any more"
     return ""
+
+
+def _is_overbooked(state: State, place: Place, node: Node) -> bool:
+    """Whether places that were kept before leave it no room there even once all leases are over,
+    as what it counted on is gone: both would wait for each other."""
+    name = node.image.node
+    if any(place.counts_on(state.leases[one]) for one in node.leases):
+        return False
+    known = [one.fact.job_id for one in state.places]
+    later = known[known.index(place.fact.job_id) :]
+    room = room_if(state, name, node.leases, later)
+    return room is not None and not room.covers(demand_of(place.nodes[name], place.shape, node))
 
 
 def _well(node: Node) -> set[str]:
