@@ -261,7 +261,7 @@ async def test_stopping_with_the_work_ends_everything_and_says_stopped(
     await eventually(lambda: mesh.has(running, "Released") and mesh.has(prepared, "Released"))
     assert (mesh.end(running).reason, mesh.end(prepared).reason) == ("stopped", "stopped")
     assert len(mesh.segments) == 1
-    assert not alive(reaper)
+    await eventually(lambda: not alive(reaper))
     assert not (agent.directory / "reaper.pid").exists()
 
 

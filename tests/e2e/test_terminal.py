@@ -37,7 +37,7 @@ def test_a_terminal_shows_why_a_job_waits_and_ctrl_c_ends_it(mesh: Mesh) -> None
             stdin=slave, stdout=slave, stderr=slave, env=mesh.env, start_new_session=True,
         )  # fmt: skip
         os.close(slave)
-        assert "waiting" in read_until(master, "waiting")
+        assert "queued: " in read_until(master, "queued: ")  # and why
         waiting.send_signal(signal.SIGINT)
         read_until(master, "the job was cancelled")
         assert waiting.wait(TIMEOUT_S) == 130

@@ -14,7 +14,7 @@ _QUEUE = f"{_CORE}/queue"
 IN_QUEUE = (
     Mutation(
         name="a maximum counts only what is asked",
-        file=f"{_QUEUE}/shares.py",
+        file=f"{_QUEUE}/accounts.py",
         old=" or self.held_gpu + ask.gpu_milli <= gpu)",
         new=" or ask.gpu_milli <= gpu)",
         breaks="a quota holds more than it may",
@@ -29,8 +29,8 @@ IN_QUEUE = (
     Mutation(
         name="a snapshot forgets what quotas hold",
         file=f"{_CORE}/machine.py",
-        old="            state.count(lease, 1, 0)\n",
-        new="            state.count(lease, 0, 0)\n",
+        old="            state.restore_lease(lease)\n",
+        new="            state.restore_lease(lease)\n            state.count(lease, -1, 0)\n",
         breaks="a successor grants beyond a maximum",
     ),
     Mutation(
@@ -57,8 +57,8 @@ IN_QUEUE = (
     Mutation(
         name="spot work yields to spot work",
         file=f"{_QUEUE}/victims.py",
-        old="        if wants.claim < 0:\n",
-        new="        if wants.claim < -1:\n",
+        old="        if wants.claim < 0:\n            return\n",
+        new="        if wants.claim < -1:\n            return\n",
         breaks="work is lost for work that is worth no more",
     ),
     Mutation(

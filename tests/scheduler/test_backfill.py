@@ -44,6 +44,24 @@ def test_the_first_job_that_is_blocked_has_a_place_after_the_next_tick() -> None
     assert kept(driver.tick()) == [], "the second has none: one of a pool is kept at once"
 
 
+def test_a_place_that_was_not_promised_is_left_to_who_has_come_before_it_in_line() -> None:
+    driver = Driver(a_node("n1", 4))
+    run(driver, a_job(1, gpus=4))
+    driver.submit(a_job(2, gpus=4, priority=1))
+    assert kept(driver.tick()) == [a_job(2).job_id]
+    driver.submit(a_job(3, gpus=4, priority=9))
+    assert granted(driver.end(a_job(1, gpus=4))) == [a_job(3).job_id]
+
+
+def test_a_start_that_was_promised_is_kept_whoever_comes() -> None:
+    driver = Driver(a_node("n1", 4))
+    run(driver, a_job(1, gpus=4, time_limit_s=600))
+    driver.submit(a_job(2, gpus=4, priority=1))
+    driver.tick()
+    driver.submit(a_job(3, gpus=4, priority=9))
+    assert granted(driver.end(a_job(1, gpus=4))) == [a_job(2).job_id]
+
+
 def test_short_ones_run_before_a_blocked_job_and_long_ones_do_not() -> None:
     driver = Driver(a_node("n1", 4))
     run(driver, a_job(1, gpus=3, time_limit_s=3_600))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from penstock_contracts.journal import JobFact, LeaseGranted
-from penstock_contracts.queue_facts import PREEMPTION, PlaceGivenUp
+from penstock_contracts.queue_facts import BACKFILL, PREEMPTION, PlaceGivenUp
 from penstock_scheduler.core.budgets import refuses
 from penstock_scheduler.core.charges import with_site
 from penstock_scheduler.core.fold import State
@@ -67,6 +67,8 @@ def _fulfil(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact]:
             if cause == PREEMPTION:
                 continue  # those who fill its quotas are ending
             return (PlaceGivenUp(job_id, "quota"),)
+        if cause == BACKFILL and fulfilment.is_overtaken(state, job_id, shape.leaf.pool, now_ns):
+            return (PlaceGivenUp(job_id, "overtaken"),)
         deal = deal_of(state, job, shape, placed, now_ns)
         if deal is None:
             return (PlaceGivenUp(job_id, "budget"),)

@@ -46,6 +46,20 @@ def ready(state: State, now_ns: int) -> Iterator[tuple[str, Placed, str]]:
             del state.places.changed[place.fact.job_id]
 
 
+def is_overtaken(state: State, job_id: str, pool: str, now_ns: int) -> bool:
+    """Whether somebody for whom no place is kept yet has come before it in line meanwhile, and no
+    start was promised: then it takes its turn."""
+    kept = state.places.of(job_id)
+    if kept is None or kept.sure_ms is not None:
+        return False
+    for other, _ in state.line.in_order(pool, now_ns):
+        if other == job_id:
+            return False
+        if state.places.of(other) is None:
+            return True
+    return False
+
+
 def decide_late(state: State, now_ns: int) -> list[JobFact]:
     """Gives up what those who were asked to end have not left in time."""
     now_ms = now_ns // 1_000_000
