@@ -262,3 +262,13 @@ def test_who_waited_for_money_is_not_held_to_the_nodes_that_were_freed_meanwhile
     assert [grant.job_id for grant in ledger.grants()] == [
         job.job_id for job in (runs, next_one, poor)
     ]
+
+
+@pytest.mark.parametrize("dear", ["n1", "n2"])
+def test_who_cannot_pay_for_the_best_place_takes_one_that_costs_less(dear: str) -> None:
+    sites = {name: {"site": "dear" if name == dear else "fair"} for name in ("n1", "n2")}
+    ledger = Ledger(*(a_paying_node(name, gpus=1, labels=labels) for name, labels in sites.items()))
+    ledger.rates(a_price(), a_price("gpu", micro=2_000 * USD, version=2, site="dear"))
+    ledger.credit(USD)
+    ledger.submit(a_job(gpus=1, disconnect_s=60))
+    assert [rank.site for grant in ledger.grants() for rank in grant.ranks] == ["fair"]

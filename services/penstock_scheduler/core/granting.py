@@ -15,6 +15,7 @@ from penstock_contracts.queue_facts import BACKFILL, PREEMPTION, PlaceGivenUp
 from penstock_scheduler.core.budgets import refuses
 from penstock_scheduler.core.charges import with_site
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.payable import place_payable
 from penstock_scheduler.core.paying import Deal, deal_of
 from penstock_scheduler.core.placement import Placed, any_may_hold, place
 from penstock_scheduler.core.queue import fulfilment, guests, heads
@@ -104,8 +105,11 @@ def _try(
         return heads.decide_blocked(state, job, shape)
     deal = deal_of(state, job, shape, placed, now_ns)
     if deal is None:
-        line.leave_unpaid(shape)
-        return ()
+        payable = place_payable(state, job, shape, among, now_ns)
+        if payable is None:
+            line.leave_unpaid(shape)
+            return ()
+        placed, deal = payable
     return _granted(state, reasons, job, shape, placed, deal)
 
 

@@ -129,7 +129,7 @@ def _place_any(
     for alternative, option in enumerate((shape, *shape.alternatives)):
         if among is not None and alternative not in among:
             continue
-        ranks = _place(option, nodes, capacity)
+        ranks = place_option(option, nodes, capacity)
         if ranks is not None:
             return Placed(alternative, ranks)
     return None
@@ -151,9 +151,10 @@ def closed_to(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> Array
     return closed
 
 
-def _place(
+def place_option(
     shape: Shape, nodes: dict[str, Node], capacity: Capacity
 ) -> tuple[RankPlacement, ...] | None:
+    """Places every rank of a job of this shape, its alternatives aside."""
     packer = capacity.packer
     closed = closed_to(shape, nodes, capacity)
     if is_gang(shape):
