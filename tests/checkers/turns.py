@@ -41,9 +41,11 @@ def _overtaken(told: Told, scene: Scene) -> Iterator[tuple[str, str]]:
     for other in scene.waiting.values():
         before = other.number < mine.number and other.spec.priority == mine.spec.priority
         higher = other.spec.priority > mine.spec.priority
-        if other.attempt > 1 or not (before or higher) or not _beside(scene, mine, other, pool):
-            continue
         first = other.spec.job_id
+        if other.attempt > 1 or first in scene.places:  # who has a place waits for that
+            continue
+        if not (before or higher) or not _beside(scene, mine, other, pool):
+            continue
         if before and pool.order != TIERED and _alike(mine, other):
             yield "overtaken", f"grants {job_id}, though {first}, which is alike, had come before"
         elif _holds_up(scene, pool, other) and _could_run(scene, pool, other):
@@ -71,7 +73,10 @@ def _holds_up(scene: Scene, pool: Pool, other: Wanted) -> bool:
         return False
     held = pool.order == HOLD and scene.heads.get(pool.name) == other.spec.job_id
     path = scene.policy.path_of(other.spec, other.tenant)
-    limits = (quota.maximum_gpu_milli or quota.maximum_cpu_milli for quota in path)
+    limits = (
+        quota.maximum_gpu_milli or quota.maximum_cpu_milli or quota.guaranteed_gpu_milli
+        for quota in path
+    )  # whom a guarantee covers goes before whom it does not
     return (pool.order == FIFO or held) and not any(limits) and _is_plain(other.spec)
 
 
