@@ -272,3 +272,17 @@ def test_who_cannot_pay_for_the_best_place_takes_one_that_costs_less(dear: str) 
     ledger.credit(USD)
     ledger.submit(a_job(gpus=1, disconnect_s=60))
     assert [rank.site for grant in ledger.grants() for rank in grant.ranks] == ["fair"]
+
+
+def test_who_cannot_pay_today_begins_when_a_lower_price_holds() -> None:
+    ledger = Ledger()
+    soon_ms = ledger.now_ns // 1_000_000 + 60_000
+    ledger.rates(
+        a_price(micro=2_000 * USD), a_price(micro=USD, version=2, effective_from_ms=soon_ms)
+    )
+    ledger.credit(USD)
+    ledger.submit(a_job(gpus=1, disconnect_s=60))
+    ledger.tick(50)
+    assert ledger.grants() == []
+    ledger.tick(20)
+    assert len(ledger.grants()) == 1

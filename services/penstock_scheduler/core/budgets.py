@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from penstock_contracts.bounds import BIGINT_MAX
 from penstock_contracts.budgets import END_PREEMPTIBLE, GPU_TIME, STOP, WARN, BudgetState
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.prices import PriceVersion
@@ -148,6 +149,7 @@ class Budgets:
         self.number = kept.number
         self.rates = kept.rates
         self.rates_number = kept.rates_number
+        self._next_rate_ms = 0
         self.by_id: dict[str, Budget] = {}
         self._of_tenant: dict[str, dict[str, Budget]] = {}
         for budget in kept.budgets:
@@ -189,6 +191,14 @@ class Budgets:
         start = start_ms(spec, attempt) if capped else 0
         return Purse(tenant, spec.project, spec.tier, start, capped)
 
+    def look(self, now_ms: int) -> bool:
+        """Time has passed; True when another price may hold since this was told last."""
+        if now_ms < self._next_rate_ms:
+            return False
+        later = (rate.effective_from_ms for rate in self.rates if rate.effective_from_ms > now_ms)
+        self._next_rate_ms = min(later, default=BIGINT_MAX)
+        return True
+
     # -- folds
     def note(self, state: BudgetState, limit: int) -> None:
         self.number = max(self.number, state.number)
@@ -209,6 +219,7 @@ class Budgets:
     def note_rates(self, number: int, versions: tuple[PriceVersion, ...]) -> None:
         self.number = max(self.number, number)
         self.rates, self.rates_number = versions, number
+        self._next_rate_ms = 0
 
     def reserve(self, key: str, reserved: Mapping[str, int], seq: int) -> None:
         """A budget that is gone holds nothing."""

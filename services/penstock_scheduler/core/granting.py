@@ -34,6 +34,8 @@ def decide_next(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact
     if state.reservations.look(now_ns // 1_000_000):
         state.places.look_again()
         state.line.reconsider()
+    if state.budgets.look(now_ns // 1_000_000):
+        state.line.reconsider_all_unpaid()
     if state.places:
         facts = fulfilment.decide(state) or _fulfil(state, reasons, now_ns)
         if facts:
