@@ -149,3 +149,11 @@ def _shape_of(
         claim,
         bound_s(spec) if leaf is not None else 0,
     )
+
+
+def choices_of(shape: Shape) -> tuple[Shape, ...]:
+    """What it asks first, then each of its alternatives, in the order of their numbers: each alone,
+    so that what is found for one is not a place of another."""
+    if not shape.alternatives:
+        return (shape,)
+    return (msgspec.structs.replace(shape, alternatives=()), *shape.alternatives)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from penstock_contracts.journal import JobFact, RankPlacement, StopRequested
 from penstock_scheduler.core.gangs import is_gang
 from penstock_scheduler.core.placement import (
@@ -24,7 +22,7 @@ from penstock_scheduler.core.queue.futures import Future, room_if
 from penstock_scheduler.core.queue.kept import Kept
 from penstock_scheduler.core.queue.places import Place, demand_of
 from penstock_scheduler.core.queue.reservations import RESERVED
-from penstock_scheduler.core.shapes import Shape
+from penstock_scheduler.core.shapes import Shape, choices_of
 from penstock_scheduler.core.state import Lease, Node, may_stop
 
 if TYPE_CHECKING:
@@ -36,8 +34,7 @@ def place_short(state: State, shape: Shape, now_ns: int) -> Placed | None:
     before they are to start."""
     if not state.places:
         return None
-    own = msgspec.structs.replace(shape, alternatives=())
-    for alternative, option in enumerate((own, *shape.alternatives)):
+    for alternative, option in enumerate(choices_of(shape)):
         if not option.bound_s:
             continue
         until_ms = now_ns // 1_000_000 + 1000 * option.bound_s

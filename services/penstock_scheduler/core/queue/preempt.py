@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import (
     AttemptRunning,
@@ -35,7 +33,7 @@ from penstock_scheduler.core.queue.bounds import END_MARGIN_S
 from penstock_scheduler.core.queue.evictions import Eviction, evict
 from penstock_scheduler.core.queue.shares import ask_of
 from penstock_scheduler.core.queue.victims import Standing, Wants
-from penstock_scheduler.core.shapes import Shape
+from penstock_scheduler.core.shapes import Shape, choices_of
 from penstock_scheduler.core.state import Job
 
 if TYPE_CHECKING:
@@ -119,8 +117,7 @@ class Rounds:
         if self._standing is None:
             self._standing = Standing(state, now_ns)
         standing = self._standing
-        own = msgspec.structs.replace(shape, alternatives=()) if shape.alternatives else shape
-        for alternative, option in enumerate((own, *shape.alternatives)):
+        for alternative, option in enumerate(choices_of(shape)):
             wants = standing.wants(job, option)
             if not _may_claim(state, job, wants, standing):
                 continue
