@@ -28,9 +28,10 @@ def boottime_ns() -> int:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
+    """Whether the process runs; a zombie does not, nor one that is just being reaped."""
     try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text("utf-8")
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(") ")[2][:1]
+        return state not in ("Z", "X")
     except (FileNotFoundError, ProcessLookupError):
         return False
 
