@@ -25,6 +25,17 @@ HIDE = (
     "    print(os.getpid(), file=file)\n"
     "time.sleep(60)\n"
 )
+HOLD = (
+    "import os, signal, sys, time\n"
+    "if os.fork():\n"
+    "    time.sleep(60)\n"
+    "os.setsid()\n"
+    "memory = bytearray(400_000_000)\n"
+    "with open(sys.argv[1], 'w') as file:\n"
+    "    print(os.getpid(), file=file)\n"
+    "time.sleep(60)\n"
+)
+"""A daemon that the kernel takes some time to take apart."""
 """Forks, forks twice, changes its session each time, heeds no SIGTERM, forgets its environment and
 does it all again."""
 
@@ -42,10 +53,10 @@ async def client(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
     client.close()
 
 
-def hide(client: ReaperClient, key: str, slot: int) -> int:
+def hide(client: ReaperClient, key: str, slot: int, how: str = HIDE) -> int:
     """Have a job hide; returns the pid of what has hidden farthest."""
     program, file = client.directory / "hide.py", client.work / f"{key}.pid"
-    program.write_text(HIDE, "ascii")
+    program.write_text(how, "ascii")
     client.shell(key, f"exec python3 {program} {file}", slot=slot)
     return pid_in(file)
 
@@ -78,6 +89,16 @@ async def test_whoever_forks_changes_session_and_ignores_sigterm_is_gone_when_th
     assert gone_ns >= end["at_ns"]
     assert not any(map(alive, everybody))
     wait_until(lambda: not client.groups, "no control group is left")
+
+
+@pytest.mark.lesson(9)
+async def test_what_takes_time_to_die_is_dead_before_it_is_told_gone(client: ReaperClient) -> None:
+    """Its memory and its devices are free only then."""
+    hidden = hide(client, "k", 1, HOLD)
+    client.send(op="stop", key="k", reason="cancelled", grace_s=0)
+    if client.end_of("k")["gone_ns"] is None:
+        client.wait_for("gone", "k")
+    assert not alive(hidden)
 
 
 @pytest.mark.lesson(9)

@@ -15,7 +15,7 @@ import pytest
 
 from agent.reaper_client import ReaperClient, alive, pid_in, wait_until
 from penstock_node_agent.reaper.attempts import Attempt
-from penstock_node_agent.reaper.leftovers import kill_leftovers
+from penstock_node_agent.reaper.leftovers import Dying, kill_leftovers
 from penstock_node_agent.reaper.processes import TICK_NS
 
 DAEMON = "(setsid sh -c 'echo $$ >{file}; sleep 60' &) & sleep 60"
@@ -112,18 +112,23 @@ async def test_what_ran_for_a_state_directory_that_was_lost_ends_before_an_agent
         os.kill(orphaned, signal.SIGKILL)
 
 
+DYING = "(dying)"
+"""The mark of a process of which the kernel tells none any more."""
+
+
 class Table:
     """Processes as a reaper sees them: pid → (session, start in ticks, mark)."""
 
     def __init__(self, **rows: tuple[int, int, str]) -> None:
         self.rows = {int(name.removeprefix("p")): row for name, row in rows.items()}
+        self.own: list[int] = []
         self.killed: list[tuple[int, int]] = []
 
     def everything(self) -> list[int]:
         return list(self.rows)
 
     def children(self) -> list[int]:
-        return []
+        return self.own
 
     def slot_of(self, pid: int) -> int | None:
         return None
@@ -136,6 +141,8 @@ class Table:
 
     def mark_of(self, pid: int, prefix: str) -> str | None:
         mark = self.rows[pid][2]
+        if mark == DYING:
+            return None
         return mark.removeprefix(prefix) if mark.startswith(prefix) else ""
 
     def kill(self, pid: int, number: int) -> None:
@@ -162,3 +169,41 @@ def test_after_a_takeover_only_the_attempts_own_session_and_mark_count(
     left = kill_leftovers(table, "/state", {}, {"k": attempt})  # type: ignore[arg-type]
     assert table.killed == [(pid, signal.SIGKILL) for pid in killed]
     assert left == ({"k"} if killed else set())
+
+
+@pytest.mark.lesson(9)
+def test_a_child_that_no_longer_says_whose_it_is_keeps_the_attempt_from_being_gone() -> None:
+    table = Table(p600=(600, 130, DYING))
+    table.own = [600]
+    attempt = Attempt("k", 100 * TICK_NS + 1, "out", "err")
+    attempt.pid = 500
+    assert kill_leftovers(table, "/state", {}, {"k": attempt}) == {"k"}  # type: ignore[arg-type]
+    table.own.clear()
+    assert not kill_leftovers(table, "/state", {}, {"k": attempt})  # type: ignore[arg-type]
+
+
+@pytest.mark.lesson(9, 10)
+@pytest.mark.parametrize(
+    ("then", "gone"),
+    [
+        ((600, 90, DYING), False),
+        (None, True),
+        ((600, 950, ""), True),  # the number went to another
+    ],
+)
+def test_after_a_takeover_what_was_killed_counts_until_the_kernel_has_taken_it_apart(
+    then: tuple[int, int, str] | None, gone: bool
+) -> None:
+    table = Table(p600=(600, 90, "/state:k"))
+    attempt = Attempt("k", 100 * TICK_NS + 1, "out", "err")
+    attempt.pid, attempt.old = 500, True
+    dying: dict[int, Dying] = {}
+
+    def left() -> set[str]:
+        waiting = {"k": attempt}
+        return kill_leftovers(table, "/state", {}, waiting, dying=dying)  # type: ignore[arg-type]
+
+    assert left() == {"k"}
+    table.rows = {} if then is None else {600: then}
+    assert left() == (set() if gone else {"k"})
+    assert len(dying) == (0 if gone else 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from penstock_node_agent.reaper.attempts import SECOND_NS, Attempt, End
 from penstock_node_agent.reaper.containers import Containers
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.reaper.leftovers import kill_leftovers, marked_keys
+from penstock_node_agent.reaper.leftovers import Dying, kill_leftovers, marked_keys
 from penstock_node_agent.reaper.processes import Processes
 from penstock_node_agent.reaper.records import Records
 
@@ -38,6 +38,7 @@ class Clearing:
         self._disk, self._processes, self._boottime_ns = disk, processes, boottime_ns
         self._containers = containers
         self.waiting: dict[str, Attempt] = {}
+        self._dying: dict[int, Dying] = {}
         self._swept = False
 
     @property
@@ -89,7 +90,12 @@ class Clearing:
             return
         now = self._boottime_ns()
         left = kill_leftovers(
-            self._processes, self._directory, self._mains, self.waiting, self._containers.owns
+            self._processes,
+            self._directory,
+            self._mains,
+            self.waiting,
+            self._containers.owns,
+            self._dying,
         )
         for attempt in list(self.waiting.values()):
             unswept = attempt.held or (attempt.old and not self._swept)
