@@ -135,14 +135,17 @@ def _entitled(fact: PlaceKept, scene: Scene) -> Iterator[Broken]:
     if pool.preempt == NONE and fact.victims:
         yield "preempted_where_none_yields", f"ends {fact.victims} in pool {pool.name}"
         return
-    gone = {job_id for job_id, _ in scene.stopping if _is_stopping(scene, job_id)}
+    ending = {job_id for job_id, _ in scene.stopping if _is_stopping(scene, job_id)}
+    gone = set(ending)
     for victim in fact.victims:
         holder = scene.jobs.get(victim)
         if holder is None:
             yield "victim_of_no_life", f"ends {victim}, which has ended"
             continue
-        why = _why_it_may(scene, taker, holder, pool.preempt, gone, fact)
-        if not why:
+        ask = gpu_milli_of(taker.spec.resolved(fact.alternative))
+        path = scene.policy.path_of(taker.spec, taker.tenant)
+        covers = any(_held(scene, one, ending) + ask <= one.guaranteed_gpu_milli for one in path)
+        if not _why_it_may(scene, taker, holder, pool.preempt, gone, covers=covers):
             yield "victim_need_not_yield", f"ends {victim} for {fact.job_id}, which may not ask it"
         gone.add(victim)
 
@@ -153,9 +156,9 @@ def _is_stopping(scene: Scene, job_id: str) -> bool:
 
 
 def _why_it_may(
-    scene: Scene, taker: Wanted, holder: Wanted, preempt: str, gone: set[str], fact: PlaceKept
+    scene: Scene, taker: Wanted, holder: Wanted, preempt: str, gone: set[str], *, covers: bool
 ) -> str:
-    """By which right; empty = by none."""
+    """By which right; empty = by none. `covers`: whether a guarantee does the taker."""
     if holder.spec.tier == SPOT and taker.spec.tier != SPOT:
         return SPOT
     mine = scene.policy.path_of(taker.spec, taker.tenant)
@@ -165,9 +168,7 @@ def _why_it_may(
     own = {quota.name for quota in mine}
     apart = [quota for quota in theirs if quota.name not in own]
     over = all(_held(scene, quota, gone) > quota.guaranteed_gpu_milli for quota in apart)
-    ask = gpu_milli_of(taker.spec.resolved(fact.alternative))
-    entitled = any(_held(scene, one, set()) + ask <= one.guaranteed_gpu_milli for one in mine)
-    return "reclaim" if over and entitled and (mine != theirs) else ""
+    return "reclaim" if over and covers and mine != theirs else ""
 
 
 def _held(scene: Scene, quota: Quota, gone: set[str]) -> int:

@@ -75,6 +75,20 @@ def test_of_several_choices_one_that_the_maximum_allows_is_taken() -> None:
     assert grant.alternative == 1
 
 
+def test_choices_that_several_quotas_hold_back_are_tried_when_any_of_them_has_room_again() -> None:
+    driver = under(
+        team("a", parent="org", maximum_cpu_milli=2_000),
+        team("b", parent="org"),
+        Quota(name="org", maximum_gpu_milli=4_000),
+    )
+    running = a_job(1, gpus=4, cpu_milli=1_000)
+    driver.submit(running, tenant="b")
+    driver.start(running)
+    job = a_job(2, gpus=1, cpu_milli=4_000, alternatives=(Alternative(gpus=2, cpu_milli=1_000),))
+    assert granted(driver.submit(job, tenant="a")) == []
+    assert granted(driver.end(running)) == [job.job_id]
+
+
 def test_what_is_guaranteed_goes_first_and_what_is_idle_of_it_is_borrowed() -> None:
     driver = under(team("a", guaranteed_gpu_milli=6_000), team("b", guaranteed_gpu_milli=2_000))
     borrowed = [a_job(number, gpus=1) for number in range(1, 9)]

@@ -26,6 +26,7 @@ def granted(state: State, job: Job, fact: LeaseGranted) -> None:
     """What was reserved with the grant is held until the ledger has settled it."""
     if fact.reserved:
         state.budgets.reserve(grant_key(job.lease_seq, fact.job_id), fact.reserved, job.lease_seq)
+        state.line.turns.pay_anew(job.tenant)
     if state.budgets.acting(job.tenant, job.spec.project):
         state.payers[fact.job_id] = None
 
@@ -36,6 +37,7 @@ def leases_paid(state: State, fact: LeasesPaid, seq: int, now_ns: int) -> None:
         if job is None or job.attempt != paid.attempt or not job.lease_seq:
             continue
         state.budgets.reserve(grant_key(job.lease_seq, paid.job_id), paid.reserved, seq)
+        state.line.turns.pay_anew(job.tenant)
         for lease in state.leases_of(job):
             lease.paid_ms = paid.paid_ms
             state.touches.lease(lease)

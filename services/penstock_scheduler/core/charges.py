@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from penstock_contracts.asks import SITE
 from penstock_contracts.budgets import GPU_TIME
 from penstock_contracts.journal import RankPlacement
-from penstock_contracts.prices import PriceVersion, RankShape, bound_micro
+from penstock_contracts.prices import MS_PER_HOUR, PriceVersion, RankShape, bound_micro
 from penstock_scheduler.core.budgets import Budget
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.placement import Placed
@@ -58,6 +58,11 @@ class Charge:
         others = sorted(self._rates.keys() - prepaid)
         return not any(self._micro(currency, 1) for currency in others)
 
+    @property
+    def rate(self) -> int:
+        """What an hour costs, all currencies taken as one: to compare places."""
+        return sum(self._micro(currency, MS_PER_HOUR) for currency in self._rates)
+
     def _micro(self, currency: str, paid_ms: int) -> int:
         key = (currency, paid_ms)
         known = self._known.get(key)
@@ -101,6 +106,22 @@ def charge_of_job(state: State, job: Job, from_ns: int) -> Charge:
         for lease in state.leases_of(job)
     ]
     return _charge(state, job, ranks, from_ns)
+
+
+def charge_of_cheapest(
+    state: State, job: Job, shape: Shape, at: Iterable[tuple[Node, Sequence[int]]], now_ns: int
+) -> Charge | None:
+    """What a job costs on the cheapest of these: the node and the devices by index of one rank
+    each; None = they are too few. `shape`: one of its alternatives."""
+    counts: Counter[RankShape] = Counter()
+    for node, indices in at:
+        uuids = tuple(node.image.devices[index][0] for index in indices)
+        counts[_rank(node, uuids, shape.gpu_milli, shape.cpu_milli, shape.memory_mib)] += 1
+    charges = {rank: _charge(state, job, [rank], now_ns) for rank in counts}
+    ranks: list[RankShape] = []
+    for rank in sorted(counts, key=lambda one: charges[one].rate):
+        ranks += [rank] * min(counts[rank], shape.ranks - len(ranks))
+    return _charge(state, job, ranks, now_ns) if len(ranks) == shape.ranks else None
 
 
 def charge_anywhere(state: State, job: Job, shape: Shape, now_ns: int) -> Charge:

@@ -87,9 +87,9 @@ def _try(
     if _is_unpaid(state, shape):
         line.leave_unpaid(shape)
         return ()
-    among, quota = _allowed(state, shape, job_id)
-    if quota and not among:
-        line.hold_back(shape, quota)
+    among, quotas = _allowed(state, shape, job_id)
+    if quotas and not among:
+        line.hold_back(shape, quotas)
         return ()
     hopes = line.hopes(shape)
     placed = None
@@ -102,15 +102,14 @@ def _try(
                 placed = None
     if placed is None:
         if among is not None:
-            line.hold_back(shape, quota, partly=True)
+            line.hold_back(shape, quotas, partly=True)
             return ()
-        return heads.decide_blocked(state, job, shape)
+        return heads.decide_blocked(state, job, shape, now_ns)
     deal = deal_of(state, job, shape, placed, now_ns)
     if deal is None:
         payable = place_payable(state, job, shape, among, now_ns)
         if payable is None:
-            line.leave_unpaid(shape)
-            return ()
+            return heads.decide_blocked(state, job, shape, now_ns, has_room=True)
         placed, deal = payable
     return _granted(state, reasons, job, shape, placed, deal)
 
@@ -123,18 +122,20 @@ def _is_unpaid(state: State, shape: Shape) -> bool:
     return refuses(state.budgets.acting(purse.tenant, purse.project)) is not None
 
 
-def _allowed(state: State, shape: Shape, job_id: str) -> tuple[Collection[int] | None, str]:
-    """Which of its alternatives the maxima allow now, None = all; and the first quota whose maximum
-    says no."""
+def _allowed(
+    state: State, shape: Shape, job_id: str
+) -> tuple[Collection[int] | None, Collection[str]]:
+    """Which of its alternatives the maxima allow now, None = all; and of each other the quota whose
+    maximum says no."""
     leaf = shape.leaf
     if leaf is None or not leaf.quota:
-        return None, ""
+        return None, ()
     options = (shape, *shape.alternatives)
     held = [holding(state, leaf, ask_of(option), job_id) for option in options]
-    quota = next((quota.name for quota in held if quota is not None), "")
-    if not quota:
-        return None, ""
-    return [number for number, one in enumerate(held) if one is None], quota
+    quotas = dict.fromkeys(quota.name for quota in held if quota is not None)
+    if not quotas:
+        return None, ()
+    return [number for number, one in enumerate(held) if one is None], quotas
 
 
 def _granted(

@@ -7,7 +7,7 @@ something is freed, however many wait, in however many quotas. Whose turn it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from heapq import merge
 
 from penstock_scheduler.core.queue.order import Place
@@ -84,10 +84,11 @@ class Line(Queued):
         self._closed[demand] = None
         self._hopes.pop(demand, None)
 
-    def hold_back(self, shape: Shape, quota: str, *, partly: bool = False) -> None:
-        """The quota's maximum does not allow it now; `partly`: it allows some alternatives, which
+    def hold_back(self, shape: Shape, quotas: Collection[str], *, partly: bool = False) -> None:
+        """The maxima of these do not allow its alternatives now; `partly`: some are allowed, which
         fit nowhere now."""
-        self._held_back.setdefault(quota, {})[shape] = None
+        for quota in quotas:
+            self._held_back.setdefault(quota, {})[shape] = None
         if partly:
             self._alone[shape] = None
         self._close(shape, QUOTA)
@@ -111,11 +112,13 @@ class Line(Queued):
 
     def reconsider_unpaid(self, tenant: str) -> None:
         """What the tenant may spend has changed."""
+        self.turns.pay_anew(tenant)
         for shape in self._unpaid.pop(tenant, {}):
             self._look_at(shape, BUDGET)
 
     def reconsider_all_unpaid(self) -> None:
         """What things cost has changed."""
+        self.turns.go_on()
         for tenant in list(self._unpaid):
             self.reconsider_unpaid(tenant)
 

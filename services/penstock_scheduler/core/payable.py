@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock_scheduler.core.charges import site_of
+from penstock_scheduler.core.charges import charge_of_cheapest, site_of
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.paying import Deal, deal_of
-from penstock_scheduler.core.placement import Placed, place_option
+from penstock_scheduler.core.paying import Deal, deal_for, deal_of, stops_of
+from penstock_scheduler.core.placement import Placed, place_option, when_empty
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job, Node
 
@@ -55,6 +55,20 @@ def _of_option(
         names = (name for name, node in state.nodes.items() if class_of(node) in dear)
         option = msgspec.structs.replace(option, avoid=tuple(sorted({*avoid, *names})))
     return None
+
+
+def could_pay(state: State, job: Job, shape: Shape, now_ns: int) -> bool:
+    """Whether somebody could pay for it if there were room on all nodes that may take it: if not,
+    room is not what it waits for."""
+    stops = stops_of(state, shape)
+    if not stops:
+        return stops is not None
+    for alternative, option in enumerate((shape, *shape.alternatives)):
+        places = when_empty(option, state.capacity)
+        charge = charge_of_cheapest(state, job, option, places, now_ns)
+        if charge is not None and deal_for(stops, job, shape, alternative, charge) is not None:
+            return True
+    return False
 
 
 def class_of(node: Node) -> PriceClass:

@@ -70,22 +70,35 @@ def decide_heard(state: State, fact: BudgetFact) -> list[JobFact]:
 
 def deal_of(state: State, job: Job, shape: Shape, placed: Placed, now_ns: int) -> Deal | None:
     """What is reserved so that a job may begin where it fits; None = nobody can pay for it."""
+    stops = stops_of(state, shape)
+    if not stops:
+        return None if stops is None else FREE
+    charge = charge_of_placing(state, job, shape, placed, now_ns)
+    return deal_for(stops, job, shape, placed.alternative, charge)
+
+
+def stops_of(state: State, shape: Shape) -> list[Budget] | None:
+    """The budgets that pay for such a job and stop it; None = one is used up."""
     purse = shape.purse
     if purse is None:
-        return FREE
+        return []
     acting = state.budgets.acting(purse.tenant, purse.project)
     if refuses(acting) is not None:
         return None
-    stops = [budget for budget in acting if budget.stops]
-    if not stops:
-        return FREE
-    charge = charge_of_placing(state, job, shape, placed, now_ns)
-    if not charge.payable_from(stops):
+    return [budget for budget in acting if budget.stops]
+
+
+def deal_for(
+    stops: Sequence[Budget], job: Job, shape: Shape, alternative: int, charge: Charge
+) -> Deal | None:
+    """What is reserved of these for one of its alternatives at that charge; None = too little is
+    left."""
+    if shape.purse is None or not charge.payable_from(stops):
         return None
-    spec = job.spec.resolved(placed.alternative)
+    spec = job.spec.resolved(alternative)
     left = {budget.state.budget_id: budget.left for budget in stops}
     wanted_ms = full_ms(spec)
-    least_ms = min(purse.start_ms, wanted_ms)
+    least_ms = min(shape.purse.start_ms, wanted_ms)
     paid_ms = _most_ms(stops, charge, left, dict.fromkeys(left, 0), least_ms, wanted_ms)
     if paid_ms is None:
         return None

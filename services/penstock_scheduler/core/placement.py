@@ -6,7 +6,8 @@ alternatives the first that fits. Nothing here changes state. It does not know w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -210,17 +211,22 @@ def fits_elsewhere(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> 
 def _others_hold(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bool:
     if is_picky(shape):
         return could_ever(shape, capacity.topology, without=_not_elsewhere(shape, nodes))
-    left = shape.ranks
+    found = islice(when_empty(shape, capacity), shape.ranks)
+    return sum(1 for _ in found) == shape.ranks
+
+
+def when_empty(shape: Shape, capacity: Capacity) -> Iterator[tuple[Node, list[int]]]:
+    """One rank of it after the other, on empty nodes that take work and have not refused it: the
+    node, and the devices by index. Where its ranks have to be is not looked at."""
     for alike in capacity.kinds(_pool_of(shape)):
         if not ranks_on(shape, new_node(alike.image), 1):
             continue
         for name, image in alike.images.items():
             if name in shape.avoid or _may_never(image):
                 continue
-            left -= len(ranks_on(shape, new_node(image), left))
-            if left <= 0:
-                return True
-    return False
+            empty = new_node(image)
+            for devices in ranks_on(shape, empty, shape.ranks):
+                yield empty, devices
 
 
 def _not_elsewhere(shape: Shape, nodes: dict[str, Node]) -> list[str]:

@@ -107,6 +107,12 @@ class Turns:
             else:
                 self._stopped.pop(pool, None)
 
+    def pay_anew(self, tenant: str) -> None:
+        """What the tenant may spend has changed: so may whether a pool waits for its job."""
+        for pool, (_, shape) in list(self._stopped.items()):
+            if shape.purse is not None and shape.purse.tenant == tenant:
+                self.go_on(pool)
+
     def stopped_by(self, pool: str) -> str | None:
         """The job for which the pool waits."""
         found = self._stopped.get(pool)
