@@ -1,12 +1,12 @@
 """Who is next of those who ask for the same, where there are quotas?
 
 A tree like that of the quotas, each node knowing who is next below it; brought up to date along the
-paths that have changed, and only when asked. It does not know what fits.
+paths that have changed, when asked or when they are many. It does not know what fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
 from penstock_scheduler.core.queue.order import Place
@@ -16,6 +16,9 @@ from penstock_scheduler.core.shapes import Shape
 
 SPARE_MAX = 1_000
 """Entries that count no longer are removed when there are so many more than others."""
+DIRTY_MAX = 64
+"""More paths than that are not left for when somebody asks: or all that came meanwhile would be
+looked through at once."""
 
 Candidate = tuple[tuple[Key, ...], Place]
 """Keys from below the pool down to the leaf, and the place within: the smallest goes first."""
@@ -78,6 +81,8 @@ class Tournament:
         """The shape's first job may be another."""
         if shape.leaf is not None:
             self._dirty[shape.leaf] = None
+            if len(self._dirty) > DIRTY_MAX:
+                self._bring_up()
 
     def first(self) -> tuple[Candidate, Shape] | None:
         """Who is next, with the keys that say why."""
@@ -109,18 +114,25 @@ class Tournament:
             self._dirty.update(dict.fromkeys(changed))
         if self._dirty:
             dirty, self._dirty = self._dirty, {}
-            for leaf in dirty:
-                self._refresh(leaf)
+            self._refresh(dirty)
 
-    def _refresh(self, leaf: Leaf) -> None:
-        """Brings the way from a leaf to the pool up to date, as far as it lies in this tree."""
-        for account in self._shares.path(leaf):
-            turn = self._turns.get(id(account))
-            if turn is None:
-                continue
-            turn.next = self._next_in(turn)
-            if turn.above is not None:
-                self._rekey(turn)
+    def _refresh(self, leaves: Iterable[Leaf]) -> None:
+        """Brings the ways from leaves to the pool up to date, as far as they lie in this tree; what
+        many have in common once."""
+        levels: list[dict[Turn, None]] = []
+        for leaf in leaves:
+            path = self._shares.path(leaf)
+            while len(levels) < len(path):
+                levels.append({})
+            for below_pool, account in enumerate(reversed(path)):
+                turn = self._turns.get(id(account))
+                if turn is not None:
+                    levels[below_pool][turn] = None
+        for level in reversed(levels):
+            for turn in level:
+                turn.next = self._next_in(turn)
+                if turn.above is not None:
+                    self._rekey(turn)
 
     def _renew(self, turn: Turn) -> None:
         turn.below = []
