@@ -106,8 +106,8 @@ IN_QUEUE = (
     Mutation(
         name="the first in a strict line is passed over",
         file=f"{_QUEUE}/heads.py",
-        old='    if pool.order not in ("fifo", "hold") or job.passed',
-        new='    if pool.order not in ("hold",) or job.passed',
+        old='    in_turn = pool.order in ("fifo", "hold") and not job.passed',
+        new='    in_turn = pool.order in ("hold",) and not job.passed',
         breaks="a strict order is none",
     ),
     Mutation(
