@@ -32,10 +32,10 @@ from penstock_contracts.journal import (
 )
 from penstock_contracts.nodes import Device, NodeDescription, NodeRegistered
 from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
-from penstock_metering import device_time
-from penstock_metering.database import Database
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import Ingest, open_ledger
+from penstock_metering.devices import device_time
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import Ingest, open_ledger
 from penstock_metering.reading import Library
 
 START_MS = 1_800_000_000_000

@@ -24,14 +24,14 @@ from penstock_contracts.bills import BillsQuery, ClosePeriod
 from penstock_contracts.costs import CostVersion, SetCost, TariffBand
 from penstock_contracts.profits import By, ProfitQuery
 from penstock_contracts.queries import UsageQuery
-from penstock_metering.bill_views import answer_bills
-from penstock_metering.closing import close_period
-from penstock_metering.cost_book import set_cost
-from penstock_metering.database import Database
+from penstock_metering.bills.closing import close_period
+from penstock_metering.bills.views import answer_bills
+from penstock_metering.costs.book import set_cost
+from penstock_metering.costs.profits import answer_profit
 from penstock_metering.deriving import DERIVATIONS, Step
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import open_ledger
-from penstock_metering.profits import answer_profit
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import open_ledger
 from penstock_metering.reading import Library
 
 NOW_MS = START_MS + DAYS * DAY_MS

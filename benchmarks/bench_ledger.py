@@ -29,10 +29,10 @@ from measure.report import emit, say
 from penstock_bus.port import StoredMessage
 from penstock_contracts.ids import ulid
 from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
-from penstock_metering import schema
-from penstock_metering.database import Database
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import USAGE, open_ledger
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import USAGE, open_ledger
 
 START_MS = 1_800_000_000_000
 MINUTE_MS = 60_000

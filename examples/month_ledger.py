@@ -16,13 +16,13 @@ from penstock_contracts.costs import CostVersion, SetCost
 from penstock_contracts.errors import Refusal
 from penstock_contracts.price_book import SetPrice
 from penstock_contracts.profits import By, ProfitQuery, ProfitView
-from penstock_metering.cost_book import set_cost
-from penstock_metering.database import Database
+from penstock_metering.costs.book import set_cost
+from penstock_metering.costs.profits import answer_profit
 from penstock_metering.deriving import derive_all
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import open_ledger
-from penstock_metering.price_book import set_price
-from penstock_metering.profits import answer_profit
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import open_ledger
+from penstock_metering.rating.price_book import set_price
 from penstock_metering.reading import Library
 
 T = TypeVar("T")

@@ -18,12 +18,14 @@ import sqlalchemy as sa
 
 from penstock_contracts.ids import ulid
 from penstock_contracts.prices import PriceVersion, Tier
-from penstock_metering import schema, schema_device_time, schema_rating
 from penstock_metering.core.rows import LeaseRow, NodeChange
-from penstock_metering.database import Database
-from penstock_metering.lease_marks import AGAIN
-from penstock_metering.price_book import add_versions
-from penstock_metering.records import lease_values
+from penstock_metering.devices import tables as device_tables
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.records import lease_values
+from penstock_metering.rating import tables as rating_tables
+from penstock_metering.rating.marks import AGAIN
+from penstock_metering.rating.price_book import add_versions
 
 MONTH = "2026-10"
 START_MS = 1_790_812_800_000
@@ -65,7 +67,7 @@ def fill(database: Database, gpus: int, jobs: int, seed: int = 6) -> int:
         lines = (line for one in numbered for line in _lines(*one))
         _put(connection, database, schema.ledger_lines, lines)
         marks = ((seq, _job_id(seq, lease), 0, AGAIN) for seq, lease in numbered)
-        _put(connection, database, schema_rating.dirty_leases, marks)
+        _put(connection, database, rating_tables.dirty_leases, marks)
     return len(leases)
 
 
@@ -185,7 +187,7 @@ def _fill_nodes(
     _put(connection, database, schema.counters, counters)
     _put(connection, database, schema.device_models, models)
     _put(connection, database, schema.usage_batches, batches)
-    _put(connection, database, schema_device_time.dirty_device_days, ((name,) for name in names))
+    _put(connection, database, device_tables.dirty_device_days, ((name,) for name in names))
     _put(connection, database, schema.cursors, [("JOBS", 1 << 40), ("NODES", 1 << 40)])
 
 

@@ -30,9 +30,9 @@ from penstock_contracts.queries import (
 from penstock_metering.audit import Auditor
 from penstock_metering.commands import Commands
 from penstock_metering.deriving import Deriver
-from penstock_metering.exports import Exports
-from penstock_metering.fence import Superseded
-from penstock_metering.ingest import DatabaseBusy
+from penstock_metering.exports.pages import Exports
+from penstock_metering.ledger.fence import Superseded
+from penstock_metering.ledger.ingest import DatabaseBusy
 from penstock_metering.money_questions import MONEY_QUESTIONS, LookUp
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library

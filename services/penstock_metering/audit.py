@@ -19,8 +19,8 @@ from penstock_contracts.queries import Empty, Finding, MeteringAudit, MeteringAu
 from penstock_contracts.usage import AuditReply
 from penstock_metering.core.conservation import Balance
 from penstock_metering.deriving import Deriver
-from penstock_metering.fence import Superseded
-from penstock_metering.ingest import JOBS, NODES, USAGE, DatabaseBusy
+from penstock_metering.ledger.fence import Superseded
+from penstock_metering.ledger.ingest import JOBS, NODES, USAGE, DatabaseBusy
 from penstock_metering.progress import Progress
 from penstock_metering.reading import FINDINGS_MAX, Library
 from penstock_metering.threads import Run

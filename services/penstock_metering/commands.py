@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import is_ulid
-from penstock_metering import schema
-from penstock_metering.fence import Superseded
-from penstock_metering.ingest import DatabaseBusy, Ingest
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.fence import Superseded
+from penstock_metering.ledger.ingest import DatabaseBusy, Ingest
 from penstock_metering.threads import Run
 from penstock_runtime.clock import Clock
 

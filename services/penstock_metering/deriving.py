@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from penstock_metering import budget_accounts, device_time, rater
-from penstock_metering.ingest import DatabaseBusy, Ingest
+from penstock_metering.budgets import accounts as budget_accounts
+from penstock_metering.devices import device_time
+from penstock_metering.ledger.ingest import DatabaseBusy, Ingest
+from penstock_metering.rating import rater
 from penstock_metering.threads import Run
 from penstock_runtime.clock import Clock
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_contracts.streams import OWNERS, READERS
-from penstock_metering.ingest import DatabaseBusy
+from penstock_metering.ledger.ingest import DatabaseBusy
 from penstock_metering.progress import Progress
 from penstock_runtime.cursors import (
     come_back,

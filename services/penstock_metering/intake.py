@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from penstock_bus.port import Bus, BusRefusal, Outage, Reader, StoredMessage, StreamRewound
-from penstock_metering.ingest import STREAMS, DatabaseBusy, Ingest
+from penstock_metering.ledger.ingest import STREAMS, DatabaseBusy, Ingest
 from penstock_metering.progress import Progress
 from penstock_metering.threads import Run
 

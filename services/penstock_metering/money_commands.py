@@ -11,11 +11,11 @@ from penstock_contracts.budgets import AddCredit, SetBudget
 from penstock_contracts.costs import SetCost
 from penstock_contracts.price_book import SetPrice
 from penstock_contracts.rebuilding import RebuildLedger
-from penstock_metering.budget_book import add_credit, set_budget
-from penstock_metering.closing import close_period, credit_invoice, set_party
+from penstock_metering.bills.closing import close_period, credit_invoice, set_party
+from penstock_metering.budgets.book import add_credit, set_budget
 from penstock_metering.commands import Command
-from penstock_metering.cost_book import set_cost
-from penstock_metering.price_book import set_price
+from penstock_metering.costs.book import set_cost
+from penstock_metering.rating.price_book import set_price
 from penstock_metering.rebuilding import rebuild
 
 COMMANDS: dict[str, Command] = {

@@ -18,12 +18,12 @@ from penstock_contracts.costs import CostsQuery
 from penstock_contracts.price_book import PricesQuery
 from penstock_contracts.profits import ProfitQuery
 from penstock_contracts.rebuilding import StaleQuery
-from penstock_metering.bill_views import answer_accounts, answer_bills
-from penstock_metering.budget_book import look_up_budgets, look_up_credits
-from penstock_metering.cost_book import answer_costs
-from penstock_metering.job_accounts import answer_job_account
-from penstock_metering.price_book import answer_prices
-from penstock_metering.profits import answer_profit
+from penstock_metering.bills.job_accounts import answer_job_account
+from penstock_metering.bills.views import answer_accounts, answer_bills
+from penstock_metering.budgets.book import look_up_budgets, look_up_credits
+from penstock_metering.costs.book import answer_costs
+from penstock_metering.costs.profits import answer_profit
+from penstock_metering.rating.price_book import answer_prices
 from penstock_metering.rebuilding import answer_stale
 
 LookUp = Callable[[sa.Connection, Any, int], Any]

@@ -11,8 +11,8 @@ import uuid
 
 from penstock_bus.nats import connect
 from penstock_metering.config import Config
-from penstock_metering.database import Database
-from penstock_metering.predecessor import end_predecessor
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.predecessor import end_predecessor
 from penstock_metering.service import Metering
 from penstock_metering.threads import OneThread
 from penstock_runtime.clock import SystemClock

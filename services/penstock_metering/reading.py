@@ -25,17 +25,17 @@ from penstock_contracts.queries import (
     UsageView,
     jobs_page,
 )
-from penstock_metering import schema
-from penstock_metering import schema_device_time as device_time
 from penstock_metering.core.balances import NodeBalance
 from penstock_metering.core.book import CURRENCY
 from penstock_metering.core.conservation import Balance, balance
 from penstock_metering.core.fleet import NodeState
 from penstock_metering.core.rows import JobRow, LeaseRow
-from penstock_metering.costing import Asked, Use, use_by_job, use_by_tenant
-from penstock_metering.database import Database
+from penstock_metering.devices import tables as devices
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.records import GAP, read_job, read_lease
 from penstock_metering.money_questions import LookUp
-from penstock_metering.records import GAP, read_job, read_lease
+from penstock_metering.rating.costing import Asked, Use, use_by_job, use_by_tenant
 
 FINDINGS_MAX = 100
 _decode_spec = msgspec.json.Decoder(JobSpec).decode
@@ -142,7 +142,7 @@ class Library:
 
     def balance(self, answered: frozenset[str], settled_seq: int, now_ms: int) -> Balance:
         """What an audit compares, as far as it is derived."""
-        table = device_time.node_balances
+        table = devices.node_balances
         with self._engine.begin() as connection:
             rows = connection.execute(sa.select(table.c.node, table.c.balance).order_by("node"))
             nodes = ((row.node, _decode_balance(row.balance)) for row in rows)

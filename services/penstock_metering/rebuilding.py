@@ -9,9 +9,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from penstock_contracts.rebuilding import RebuildLedger, Stale, StaleQuery
-from penstock_metering import device_time, rater
-from penstock_metering.schema_device_time import dirty_device_days
-from penstock_metering.schema_rating import dirty_leases
+from penstock_metering.devices import device_time
+from penstock_metering.devices.tables import dirty_device_days
+from penstock_metering.rating import rater
+from penstock_metering.rating.tables import dirty_leases
 
 
 def rebuild(connection: sa.Connection, command: RebuildLedger, now_ms: int) -> Stale:

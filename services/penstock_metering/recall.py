@@ -16,7 +16,7 @@ from penstock_contracts.errors import MALFORMED
 from penstock_contracts.ids import ROOT
 from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import Answer, NodesQuery, NodesView
-from penstock_metering.ingest import NODES, DatabaseBusy, Ingest
+from penstock_metering.ledger.ingest import NODES, DatabaseBusy, Ingest
 from penstock_metering.progress import Progress
 from penstock_metering.threads import Run
 from penstock_runtime.clock import Clock

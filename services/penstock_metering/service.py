@@ -17,24 +17,24 @@ import sqlalchemy as sa
 from penstock_bus.port import Bus
 from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
-from penstock_metering.budget_keeper import BudgetKeeper
+from penstock_metering.budgets.keeper import BudgetKeeper
 from penstock_metering.commands import Commands
 from penstock_metering.config import RAW_KEPT_DAYS
-from penstock_metering.database import Database
 from penstock_metering.deriving import Deriver
-from penstock_metering.exports import Exports
-from penstock_metering.fence import Superseded, Writer, last_writer
+from penstock_metering.exports.pages import Exports
+from penstock_metering.exports.tracing import TracingFollower
+from penstock_metering.exports.usage_events import UsageEvents
 from penstock_metering.housekeeping import NAME, Housekeeper
-from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
 from penstock_metering.intake import Intake
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Superseded, Writer, last_writer
+from penstock_metering.ledger.ingest import DatabaseBusy, Ingest, open_ledger
+from penstock_metering.ledger.retention import Retention
 from penstock_metering.money_commands import COMMANDS
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library
 from penstock_metering.recall import Recall
-from penstock_metering.retention import Retention
 from penstock_metering.threads import Run
-from penstock_metering.tracing import TracingFollower
-from penstock_metering.usage_events import UsageEvents
 from penstock_runtime.background import Background
 from penstock_runtime.clock import Clock
 from penstock_runtime.leadership import Holder, Leadership, this_process

@@ -27,7 +27,7 @@ from penstock_contracts.journal import (
     LeaseGranted,
     RankReleased,
 )
-from penstock_metering.database import Database
+from penstock_metering.ledger.database import Database
 from tests.checkers.history import Ending, History
 from tests.checkers.observation import ledger_lines
 from tests.checkers.story import story_of

@@ -17,8 +17,8 @@ from penstock_contracts.journal import JobFact
 from penstock_contracts.nodes import NodeFact
 from penstock_contracts.output import piece_of
 from penstock_contracts.public import JobEvent, RequestRefusal
-from penstock_metering import schema
-from penstock_metering.database import Database
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database
 from penstock_runtime.cursors import Cursor
 from penstock_runtime.entries import Committed, entry_decoder
 from tests.checkers.books import BudgetSaid, Line

@@ -28,7 +28,7 @@ from penstock_contracts.nodes import Device
 from penstock_contracts.queries import Answer
 from penstock_contracts.streams import BUCKETS, OBJECT_BUCKETS, STREAMS
 from penstock_inventory.service import Inventory
-from penstock_metering.database import Database
+from penstock_metering.ledger.database import Database
 from penstock_metering.service import Metering
 from penstock_metering.threads import run_inline
 from penstock_runtime.clock import SystemClock

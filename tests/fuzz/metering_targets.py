@@ -24,9 +24,9 @@ from penstock_bus.port import StoredMessage
 from penstock_contracts.bounds import BIGINT_MAX
 from penstock_contracts.errors import MALFORMED
 from penstock_contracts.usage import DeviceCounter, Segment, UsageBatch
-from penstock_metering import schema
 from penstock_metering.core.segments import read_usage
-from penstock_metering.ingest import JOBS, NODES, USAGE
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.ingest import JOBS, NODES, USAGE
 
 MEMORY = Path("/dev/shm")
 """Thousands of commits need not wait for a disk."""

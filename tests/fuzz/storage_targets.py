@@ -30,7 +30,7 @@ from penstock_metering.answers import Answers
 from penstock_metering.audit import Auditor
 from penstock_metering.commands import Commands
 from penstock_metering.deriving import Deriver
-from penstock_metering.exports import Exports
+from penstock_metering.exports.pages import Exports
 from penstock_metering.money_commands import COMMANDS
 from penstock_metering.progress import Progress
 from penstock_metering.reading import Library

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from metering.conftest import Ledger
-from penstock_metering import schema
+from penstock_metering.ledger import schema
 
 Canonical = dict[str, list[Any]]
 

@@ -15,9 +15,9 @@ from penstock_contracts.bills import (
     ClosePeriod,
     PeriodClosed,
 )
-from penstock_metering import schema_bills
-from penstock_metering.bill_views import answer_bills
-from penstock_metering.closing import close_period
+from penstock_metering.bills import tables as bill_tables
+from penstock_metering.bills.closing import close_period
+from penstock_metering.bills.views import answer_bills
 from penstock_metering.core.months import month_bounds_ms, month_of
 
 HOUR_MS = 3_600_000
@@ -58,7 +58,7 @@ def facts(ledger: Ledger) -> dict[str, Any]:
 
 
 def imbalances(ledger: Ledger) -> list[Any]:
-    of = schema_bills.postings.c
+    of = bill_tables.postings.c
     with ledger.database.reading.begin() as connection:
         return list(
             connection.execute(

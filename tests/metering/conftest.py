@@ -17,12 +17,13 @@ from metering.postgresql import Server, postgresql_server, postgresql_url
 from metering.quick import QuickDatabase
 from metering.world import World
 from penstock_bus.port import StoredMessage
-from penstock_metering import device_time, schema
 from penstock_metering.core.conservation import Balance
-from penstock_metering.database import Database
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import open_ledger
-from penstock_metering.rater import rate_all
+from penstock_metering.devices import device_time
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import open_ledger
+from penstock_metering.rating.rater import rate_all
 from penstock_metering.reading import Library
 
 __all__ = ["postgresql_server", "postgresql_url"]

@@ -19,10 +19,10 @@ from metering.world import START_MS, World
 from penstock_bus.port import StoredMessage
 from penstock_contracts.prices import PriceVersion
 from penstock_contracts.usage import UsageBatch
-from penstock_metering import device_time
 from penstock_metering.deriving import derive_all
-from penstock_metering.price_book import add_versions, newest_version
-from penstock_metering.rater import rate_some
+from penstock_metering.devices import device_time
+from penstock_metering.rating.price_book import add_versions, newest_version
+from penstock_metering.rating.rater import rate_some
 
 Streams = Mapping[str, Sequence[StoredMessage]]
 KILLED_PERCENT = 30

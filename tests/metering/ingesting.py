@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from penstock_bus.port import StoredMessage
-from penstock_metering.database import Database
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import open_ledger
-from penstock_metering.rater import rate_all, rate_some
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import open_ledger
+from penstock_metering.rating.rater import rate_all, rate_some
 
 MESSAGES_AT_ONCE = 12
 RATED_AT_ONCE = 50

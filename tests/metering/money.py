@@ -23,13 +23,13 @@ from penstock_contracts.budgets import (
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
 from penstock_contracts.journal import LeaseGranted
-from penstock_metering.budget_accounts import step
-from penstock_metering.budget_book import (
+from penstock_metering.budgets.accounts import step
+from penstock_metering.budgets.book import (
     add_credit,
     look_up_budgets,
     set_budget,
 )
-from penstock_metering.budget_outbox import forget, waiting
+from penstock_metering.budgets.outbox import forget, waiting
 
 T = TypeVar("T")
 HOUR_MS = 3_600_000

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from metering.absent import ABSENT
 from metering.quick import QuickDatabase
-from penstock_metering.database import Database
+from penstock_metering.ledger.database import Database
 
 START_S_MAX = 60.0
 POLL_S = 0.01

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from penstock_metering.database import SQLITE, Database
-from penstock_metering.statements import Lookup, Writing
+from penstock_metering.ledger.database import SQLITE, Database
+from penstock_metering.ledger.statements import Lookup, Writing
 
 T = TypeVar("T")
 

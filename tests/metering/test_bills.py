@@ -31,12 +31,12 @@ from penstock_contracts.budgets import AddCredit
 from penstock_contracts.costs import CostVersion, SetCost
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
-from penstock_metering.bill_views import answer_accounts
-from penstock_metering.budget_book import add_credit
-from penstock_metering.closing import credit_invoice, set_party
+from penstock_metering.bills.closing import credit_invoice, set_party
+from penstock_metering.bills.job_accounts import answer_job_account
+from penstock_metering.bills.views import answer_accounts
+from penstock_metering.budgets.book import add_credit
 from penstock_metering.core.months import month_bounds_ms
-from penstock_metering.cost_book import set_cost
-from penstock_metering.job_accounts import answer_job_account
+from penstock_metering.costs.book import set_cost
 
 
 def test_a_credit_note_posts_to_the_open_month_and_changes_no_invoice(

@@ -29,7 +29,7 @@ from penstock_contracts.budgets import (
 )
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
-from penstock_metering import budget_keeper
+from penstock_metering.budgets import keeper as budget_keeper
 
 _decode = msgspec.json.Decoder(BudgetFact).decode
 

@@ -16,11 +16,11 @@ from penstock_contracts.budgets import (
 from penstock_contracts.errors import Refusal
 from penstock_contracts.journal import LeasePaid, LeasesPaid
 from penstock_contracts.prices import PriceVersion
-from penstock_metering.budget_accounts import LATE_MS, ROLL_MARGIN_MS
-from penstock_metering.budget_outbox import raise_number
-from penstock_metering.budget_telling import announce
+from penstock_metering.budgets.accounts import LATE_MS, ROLL_MARGIN_MS
+from penstock_metering.budgets.outbox import raise_number
+from penstock_metering.budgets.telling import announce
 from penstock_metering.core.months import month_bounds_ms, month_of
-from penstock_metering.price_book import add_versions
+from penstock_metering.rating.price_book import add_versions
 
 
 @pytest.fixture

@@ -31,10 +31,10 @@ from penstock_contracts.bills import (
     ClosePeriod,
 )
 from penstock_contracts.errors import Refusal
-from penstock_metering import rater
-from penstock_metering.bill_views import answer_accounts
-from penstock_metering.closing import close_period
+from penstock_metering.bills.closing import close_period
+from penstock_metering.bills.views import answer_accounts
 from penstock_metering.core.months import month_bounds_ms
+from penstock_metering.rating import rater
 
 
 def a_run_told_later(world: World) -> Job:

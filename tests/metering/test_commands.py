@@ -13,13 +13,13 @@ from metering.world import START_MS
 from penstock_contracts.errors import Refusal
 from penstock_contracts.price_book import PricesQuery, PricesView, SetPrice
 from penstock_metering import commands as commands_module
-from penstock_metering import schema
-from penstock_metering import schema_rating as tables
 from penstock_metering.commands import KEPT_MS, Command, Commands
-from penstock_metering.fence import Writer
-from penstock_metering.ingest import DatabaseBusy, open_ledger
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.fence import Writer
+from penstock_metering.ledger.ingest import DatabaseBusy, open_ledger
 from penstock_metering.money_commands import COMMANDS
-from penstock_metering.price_book import answer_prices
+from penstock_metering.rating import tables
+from penstock_metering.rating.price_book import answer_prices
 from penstock_metering.threads import run_inline
 from penstock_runtime.clock import VirtualClock
 

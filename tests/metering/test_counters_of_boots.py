@@ -9,7 +9,7 @@ from metering.test_device_time import anew, days_of, derived, spent
 from metering.world import World
 from penstock_contracts.journal import DemandNoted
 from penstock_contracts.nodes import NodeLivenessChanged
-from penstock_metering import device_time
+from penstock_metering.devices import device_time
 
 
 def test_counters_of_earlier_boots_are_not_loaded_and_an_older_one_does_not_replace_a_newer(

@@ -12,7 +12,7 @@ from penstock_contracts.budgets import (
 )
 from penstock_contracts.errors import Refusal
 from penstock_contracts.journal import BudgetNoted
-from penstock_metering.budget_book import (
+from penstock_metering.budgets.book import (
     look_up_credits,
     paid_in,
 )

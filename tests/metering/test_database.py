@@ -15,8 +15,8 @@ from metering.conftest import Ledger
 from metering.test_ingest import a_busy_world, comparable
 from penstock_contracts.errors import InvariantError
 from penstock_contracts.queries import JobsQuery, UsageQuery
-from penstock_metering import schema
-from penstock_metering.database import Database, UnsupportedDatabase, is_out
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database, UnsupportedDatabase, is_out
 
 
 def test_the_migrations_make_exactly_the_schema(ledger: Ledger) -> None:

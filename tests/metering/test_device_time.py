@@ -18,12 +18,11 @@ from metering.world import START_MS, World
 from penstock_contracts.journal import DemandNoted
 from penstock_contracts.nodes import NodeLivenessChanged
 from penstock_contracts.usage import DeviceSlice, Segment, UsageBatch
-from penstock_metering import device_time
-from penstock_metering import schema_device_time as tables
 from penstock_metering.core import cutting
 from penstock_metering.core.device_days import STATES, DeviceDay
-from penstock_metering.device_day_rows import read_days
-from penstock_metering.ingest import Ingest
+from penstock_metering.devices import device_time, tables
+from penstock_metering.devices.day_rows import read_days
+from penstock_metering.ledger.ingest import Ingest
 
 HOUR_MS = 3_600_000
 DAY = START_MS // (24 * HOUR_MS)

@@ -13,10 +13,10 @@ from metering.conftest import Ledger
 from metering.world import START_MS, World
 from penstock_contracts.errors import Refusal
 from penstock_contracts.exports import Charge, ExportPage, ExportQuery
-from penstock_metering import exports
-from penstock_metering.bills import read_lines
+from penstock_metering.bills.contents import read_lines
 from penstock_metering.core.months import month_of
-from penstock_metering.exports import Exports
+from penstock_metering.exports import pages as exports
+from penstock_metering.exports.pages import Exports
 from penstock_metering.threads import run_inline
 
 MONTH = month_of(START_MS)

@@ -16,12 +16,12 @@ from penstock_contracts.exports import Charge, ExportPage, ExportQuery
 from penstock_contracts.ids import ulid
 from penstock_contracts.price_book import SetPrice
 from penstock_contracts.profits import ProfitQuery, ProfitView
-from penstock_metering.closing import credit_invoice
+from penstock_metering.bills.closing import credit_invoice
 from penstock_metering.core.months import month_bounds_ms
-from penstock_metering.cost_book import set_cost
-from penstock_metering.exports import Exports
-from penstock_metering.price_book import set_price
-from penstock_metering.profits import answer_profit
+from penstock_metering.costs.book import set_cost
+from penstock_metering.costs.profits import answer_profit
+from penstock_metering.exports.pages import Exports
+from penstock_metering.rating.price_book import set_price
 from penstock_metering.threads import run_inline
 
 NOW_MS = month_bounds_ms(FEBRUARY)[1]

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 
 from metering.conftest import Ledger, LedgerFactory
 from metering.test_ingest import a_busy_world, comparable
-from penstock_metering import database
-from penstock_metering.database import Database
-from penstock_metering.fence import Superseded, Writer, last_writer
-from penstock_metering.ingest import DatabaseBusy, Ingest, open_ledger
-from penstock_metering.predecessor import end_predecessor
-from penstock_metering.rater import rate_all
+from penstock_metering.ledger import database
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Superseded, Writer, last_writer
+from penstock_metering.ledger.ingest import DatabaseBusy, Ingest, open_ledger
+from penstock_metering.ledger.predecessor import end_predecessor
+from penstock_metering.rating.rater import rate_all
 from penstock_runtime.leadership import start_of_process, this_process
 
 RivalOf = Callable[[Ledger], Ingest]

@@ -23,10 +23,10 @@ from penstock_contracts.nodes import NodeView
 from penstock_contracts.queries import Answer, JobQuery, JobView, NodesQuery, NodesView
 from penstock_mesh.backup_ledger import copy_ledger
 from penstock_metering import recall
-from penstock_metering.database import Database
-from penstock_metering.fence import Superseded, Writer
 from penstock_metering.housekeeping import Housekeeper
-from penstock_metering.ingest import Ingest, open_ledger
+from penstock_metering.ledger.database import Database
+from penstock_metering.ledger.fence import Superseded, Writer
+from penstock_metering.ledger.ingest import Ingest, open_ledger
 from penstock_metering.progress import Progress
 from penstock_metering.threads import run_inline
 from penstock_runtime.cursors import publish_cursor, read_cursors

@@ -18,7 +18,7 @@ from penstock_metering.core.demand import (
 from penstock_metering.core.device_days import STATES
 from penstock_metering.core.months import day_of
 from penstock_metering.deriving import derive_all
-from penstock_metering.device_day_rows import read_days
+from penstock_metering.devices.day_rows import read_days
 
 AT_MS = 1_000
 

@@ -18,7 +18,7 @@ from penstock_bus.port import StoredMessage
 from penstock_contracts.journal import JobFinished
 from penstock_contracts.queries import JobsQuery, UsageQuery
 from penstock_contracts.usage import DeviceCounter, DeviceSlice, UsageBatch
-from penstock_metering.ingest import DatabaseBusy
+from penstock_metering.ledger.ingest import DatabaseBusy
 
 ALL = UsageQuery()
 

@@ -12,12 +12,12 @@ from penstock_contracts.costs import CostsQuery, CostsView, CostVersion, SetCost
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
 from penstock_contracts.profits import NOT_SOLD, By, ProfitQuery, ProfitView
-from penstock_metering.bills import read_lines
-from penstock_metering.closing import close_period
+from penstock_metering.bills.closing import close_period
+from penstock_metering.bills.contents import read_lines
 from penstock_metering.core.months import MS_PER_DAY, month_of
-from penstock_metering.cost_book import answer_costs, read_costs, set_cost
+from penstock_metering.costs.book import answer_costs, read_costs, set_cost
+from penstock_metering.costs.profits import answer_profit, day_costs, period_costs, read_books
 from penstock_metering.deriving import derive_all
-from penstock_metering.profits import answer_profit, day_costs, period_costs, read_books
 
 MONTH = month_of(START_MS)
 HOUR_MS = 3_600_000

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from metering.conftest import LedgerFactory
 from metering.world import World
 from penstock_contracts.usage import Segment, UsageBatch
-from penstock_metering import schema
 from penstock_metering.core.segments import PAYLOAD_KEPT_MAX
-from penstock_metering.store import QUARANTINE_MAX
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.store import QUARANTINE_MAX
 
 
 def test_lies_are_counted_for_ever_and_kept_up_to_a_number(make_ledger: LedgerFactory) -> None:

@@ -19,10 +19,10 @@ from penstock_contracts.bills import ClosePeriod, PeriodClosed
 from penstock_contracts.errors import Refusal
 from penstock_contracts.ids import ulid
 from penstock_contracts.price_book import SetPrice
-from penstock_metering import rater
-from penstock_metering.closing import close_period
+from penstock_metering.bills.closing import close_period
 from penstock_metering.core.months import month_bounds_ms, month_of, next_month
-from penstock_metering.price_book import set_price
+from penstock_metering.rating import rater
+from penstock_metering.rating.price_book import set_price
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -26,9 +26,10 @@ from metering.play import Play
 from metering.world import World
 from penstock_bus.port import StoredMessage
 from penstock_contracts.usage import Segment, UsageBatch
-from penstock_metering import device_time, schema
 from penstock_metering.deriving import derive_all
-from penstock_metering.rater import forget_open
+from penstock_metering.devices import device_time
+from penstock_metering.ledger import schema
+from penstock_metering.rating.rater import forget_open
 
 STEPS = 40
 SOME = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))

@@ -14,11 +14,11 @@ from metering.test_rating import a_world_of_one_hour, add_price
 from metering.world import Job, World
 from penstock_contracts.nodes import NodeRegistered
 from penstock_contracts.queries import UsageQuery
-from penstock_metering import schema_rating as tables
+from penstock_metering.bills.tables import periods
 from penstock_metering.core.months import month_bounds_ms, month_of, next_month
 from penstock_metering.core.parts import RUNNING
-from penstock_metering.rater import LEASES_AT_ONCE, forget_open, rate_all, rate_some
-from penstock_metering.schema_bills import periods
+from penstock_metering.rating import tables
+from penstock_metering.rating.rater import LEASES_AT_ONCE, forget_open, rate_all, rate_some
 
 HOUR_MS = 3_600_000
 DERIVED = (tables.rated, tables.usage_days, tables.device_sales, tables.dirty_leases)

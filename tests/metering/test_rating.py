@@ -14,7 +14,7 @@ from metering.world import START_MS, World
 from penstock_contracts.prices import PriceVersion, Unit, money_micro
 from penstock_contracts.queries import JobsQuery, UsageQuery
 from penstock_metering.core.book import DEFAULT_PRICES
-from penstock_metering.price_book import add_versions, read_versions
+from penstock_metering.rating.price_book import add_versions, read_versions
 
 HOUR = 3_600_000_000
 

@@ -16,9 +16,9 @@ from penstock_bus.memory_broker import MemoryBroker
 from penstock_contracts.ids import ulid
 from penstock_contracts.rebuilding import RebuildLedger, Stale, StaleQuery
 from penstock_metering.deriving import derive_all
+from penstock_metering.devices.tables import device_days
+from penstock_metering.rating.tables import rated
 from penstock_metering.rebuilding import answer_stale, rebuild
-from penstock_metering.schema_device_time import device_days
-from penstock_metering.schema_rating import rated
 
 KEY = ulid(1, 1)
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from metering.canonical import canonical
 from metering.conftest import Ledger
 from metering.world import World
-from penstock_metering import schema
+from penstock_metering.bills.tables import periods
 from penstock_metering.core.months import month_bounds_ms, month_of
-from penstock_metering.rater import forget_open, rate_all
-from penstock_metering.retention import DAY_MS, Retention, forget_some
-from penstock_metering.schema_bills import periods
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.retention import DAY_MS, Retention, forget_some
+from penstock_metering.rating.rater import forget_open, rate_all
 from penstock_metering.threads import run_inline
 from penstock_runtime.clock import VirtualClock
 

@@ -29,7 +29,8 @@ from penstock_contracts.queries import (
     UsageQuery,
     UsageView,
 )
-from penstock_metering import audit, database, intake, service
+from penstock_metering import audit, intake, service
+from penstock_metering.ledger import database
 from penstock_runtime.cursors import read_cursors
 
 

@@ -9,8 +9,8 @@ from metering.test_rated import HOUR_MS, derived, rows_of
 from metering.test_rating import a_world_of_one_hour, add_price
 from metering.world import World
 from penstock_contracts.queries import UsageQuery
-from penstock_metering import schema_rating as tables
 from penstock_metering.core.parts import PREPARING, RUNNING, SETTLING
+from penstock_metering.rating import tables
 
 
 @pytest.mark.lesson(18)

@@ -18,8 +18,8 @@ from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Bus
 from penstock_contracts.ids import span_id, trace_id
-from penstock_metering import otlp, tracing
 from penstock_metering.core.spans import PHASES
+from penstock_metering.exports import otlp, tracing
 
 
 @pytest.fixture

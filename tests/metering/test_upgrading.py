@@ -11,8 +11,8 @@ from alembic.config import Config
 from metering.conftest import Ledger
 from metering.world import START_MS
 from penstock_contracts.queries import UsageQuery
-from penstock_metering.database import Database
-from penstock_metering.rater import rate_all
+from penstock_metering.ledger.database import Database
+from penstock_metering.rating.rater import rate_all
 
 JOB = "01MCC5RM000000000000000001"
 HOUR_MS = 3_600_000

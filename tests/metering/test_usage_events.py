@@ -22,8 +22,8 @@ from penstock_bus.port import Bus, StoredMessage
 from penstock_contracts.ids import segment_id
 from penstock_contracts.metered import MeteredUse
 from penstock_metering import intake
-from penstock_metering import usage_events as shell
 from penstock_metering.core.usage_events import LeaseOf, Place, SegmentLine, tell
+from penstock_metering.exports import usage_events as shell
 
 LEASE = LeaseOf("acme", "vision", "spot", "berlin", "n1", 2)
 

@@ -12,14 +12,14 @@ _METERING = "services/penstock_metering"
 IN_METERING = (
     Mutation(
         name="ledger's cursor not in its transaction",
-        file=f"{_METERING}/store.py",
+        file=f"{_METERING}/ledger/store.py",
         old="        self._upsert_cursors.run(connection, [*changes.cursors.items()])\n",
         new="",
         breaks="a restart counts what was counted",
     ),
     Mutation(
         name="ledger insert without a conflict clause",
-        file=f"{_METERING}/segment_rows.py",
+        file=f"{_METERING}/ledger/segment_rows.py",
         old="        self._insert_raw = database.insert_absent(schema.raw_segments)\n",
         new="        self._insert_raw = database.insert(schema.raw_segments)\n",
         breaks="a repeated segment stops the ledger",
@@ -36,7 +36,7 @@ IN_METERING = (
     ),
     Mutation(
         name="ledger's fence removed",
-        file=f"{_METERING}/fence.py",
+        file=f"{_METERING}/ledger/fence.py",
         old="        if term != self.term:\n",
         new="        if term < self.term:\n",
         breaks="two writers of the ledger",

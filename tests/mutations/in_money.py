@@ -64,7 +64,7 @@ IN_MONEY = (
     ),
     Mutation(
         name="an attempt's charge is added again each time",
-        file=f"{_METERING}/budget_accounts.py",
+        file=f"{_METERING}/budgets/accounts.py",
         old='account["spent"] += found.charged - grant["charged"]',
         new='account["spent"] += found.charged',
         breaks="credit is spent twice",
@@ -78,7 +78,7 @@ IN_MONEY = (
     ),
     Mutation(
         name="only the newest segments of a lease are rated",
-        file=f"{_METERING}/lease_marks.py",
+        file=f"{_METERING}/rating/marks.py",
         old="            if seq < first_new.get(key, NO_SEGMENT + 1):\n",
         new="            if seq > first_new.get(key, -1) or first_new[key] == NO_SEGMENT:\n",
         breaks="use is not billed",

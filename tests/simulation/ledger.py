@@ -15,9 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from penstock_metering import rater, schema
-from penstock_metering.database import Database
 from penstock_metering.deriving import derive_all
+from penstock_metering.ledger import schema
+from penstock_metering.ledger.database import Database
+from penstock_metering.rating import rater
 from tests.checkers.books import Books, Line, Row
 from tests.checkers.observation import ledger_lines
 

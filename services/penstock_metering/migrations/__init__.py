@@ -1,1 +1,1 @@
-"""How does an existing database become what `schema` describes? One file per step in `versions`."""
+"""How does an existing database become what `ledger.schema` says? One file a step in `versions`."""

@@ -1,10 +1,10 @@
-"""How does Alembic reach the database? Through the connection that `database` hands over."""
+"""How does Alembic reach the database? Through the connection that `ledger.database` hands over."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from penstock_metering.schema import metadata
+from penstock_metering.ledger.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
