@@ -18,8 +18,8 @@ from measure.report import emit, say
 from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import NodeImaged
-from penstock_scheduler.core.capacity import Capacity
-from penstock_scheduler.core.placement import fits_when_empty, place
+from penstock_scheduler.core.placing.capacity import Capacity
+from penstock_scheduler.core.placing.placement import fits_when_empty, place
 from penstock_scheduler.core.state import Node, new_node, shape_of
 
 NODES = 10_000

@@ -27,7 +27,7 @@ from penstock_inventory.core.presence import Presence
 from penstock_runtime.rubbish import only_when_swept
 from penstock_scheduler.core.events import JobsRequested, NodeChanged, Ticked
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.placing.placement import place
 from penstock_scheduler.core.state import Shape, shape_of
 
 DEVICES = 8

@@ -18,12 +18,12 @@ from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
 from penstock_contracts.queue_messages import QueueQuery
 from penstock_contracts.work import inputs_of, outputs_of
 from penstock_runtime.journaled import JournaledService
-from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.queue.views import policy_view, queue_view
 from penstock_scheduler.core.state import Job
-from penstock_scheduler.core.views import audit, job_view, jobs_view, nodes_view
+from penstock_scheduler.core.telling.explain import explain
+from penstock_scheduler.core.telling.views import audit, job_view, jobs_view, nodes_view
 
 _encode = msgspec.json.Encoder().encode
 _job_query = msgspec.json.Decoder(JobQuery)

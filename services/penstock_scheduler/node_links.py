@@ -25,8 +25,8 @@ from penstock_contracts.leases import (
     lease_digest,
 )
 from penstock_contracts.nodes import Heartbeat
-from penstock_scheduler.core.desired import changes_of, orders_of
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.orders.desired import changes_of, orders_of
 
 log = logging.getLogger(__name__)
 

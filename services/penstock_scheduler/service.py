@@ -28,10 +28,10 @@ from penstock_scheduler import inputs
 from penstock_scheduler.answers import answer_queries
 from penstock_scheduler.config import Config
 from penstock_scheduler.core.events import ExpectationOffered, GapFound, Nudged, Ticked
-from penstock_scheduler.core.expectation import expected_shapes
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.packing.policies import DEFAULT, POLICIES, Policy
+from penstock_scheduler.core.placing.expectation import expected_shapes
 from penstock_scheduler.fact_publisher import FactPublisher
 from penstock_scheduler.node_links import NodeLinks
 from penstock_scheduler.obeying import obey_commands

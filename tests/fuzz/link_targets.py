@@ -23,7 +23,7 @@ from penstock_contracts.nodes import Heartbeat
 from penstock_contracts.queries import Answer, JobQuery, JobsQuery, NodesQuery
 from penstock_contracts.registry import BY_NAME
 from penstock_scheduler.answers import answer_queries
-from penstock_scheduler.core.desired import orders_of
+from penstock_scheduler.core.orders.desired import orders_of
 from penstock_scheduler.node_links import NodeLinks
 
 encode = msgspec.json.encode

@@ -34,9 +34,9 @@ from penstock_contracts.nodes import (
 from penstock_runtime.entries import Committed, encode_entry, entry_decoder
 from penstock_runtime.transition import Draft, Transition
 from penstock_scheduler import inputs
-from penstock_scheduler.core.desired import changes_of
 from penstock_scheduler.core.events import NodeReported
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.orders.desired import changes_of
+from penstock_scheduler.core.telling.views import findings
 from penstock_scheduler.public_facts import public_messages
 from scheduler.driver import a_node
 

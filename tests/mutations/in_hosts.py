@@ -84,7 +84,7 @@ IN_HOSTS = (
     ),
     Mutation(
         name="containers where there are none",
-        file="services/penstock_scheduler/core/topology.py",
+        file="services/penstock_scheduler/core/placing/topology.py",
         old="    return has_labels and all(word in image.offers for word in needs)\n",
         new="    return has_labels\n",
         breaks="a job is sent from node to node that cannot run it",

@@ -20,7 +20,7 @@ IN_PLACEMENT = (
     ),
     Mutation(
         name="packer not told of a node's return",
-        file=f"{_CORE}/node_folds.py",
+        file=f"{_CORE}/folds/nodes.py",
         old="    state.capacity.update(fact.node, node)\n    state.line.reconsider(node)\n",
         new="    if old is None or old.image.devices != fact.devices or not node.open:\n"
         "        state.capacity.update(fact.node, node)\n"
@@ -29,7 +29,7 @@ IN_PLACEMENT = (
     ),
     Mutation(
         name="packer not told of a device that is sick",
-        file=f"{_CORE}/capacity.py",
+        file=f"{_CORE}/placing/capacity.py",
         old="        if entry is None or entry.image is not node.image or",
         new="        if entry is None or entry.image.devices != node.image.devices or",
         breaks="work is placed where it cannot run",
@@ -50,21 +50,21 @@ IN_PLACEMENT = (
     ),
     Mutation(
         name="closed nodes open to single ranks",
-        file=f"{_CORE}/placement.py",
+        file=f"{_CORE}/placing/placement.py",
         old="packer.choose(pack_shape(shape), closed)",
         new="packer.choose(pack_shape(shape))",
         breaks="labels and jobs to keep apart from count for nothing",
     ),
     Mutation(
         name="apart only from what will come",
-        file=f"{_CORE}/wishes.py",
+        file=f"{_CORE}/placing/wishes.py",
         old="[name for name, node in nodes.items() if shape.apart in node.apart]",
         new="[]",
         breaks="jobs share a node that were to be kept apart",
     ),
     Mutation(
         name="near demanded is near wished",
-        file=f"{_CORE}/domains.py",
+        file=f"{_CORE}/placing/domains.py",
         old="            yield from (near,) if self.shape.near_required else"
         " LEVELS[LEVELS.index(near) :]\n        if not self.shape.near_required:\n"
         "            yield ANYWHERE\n",
@@ -73,28 +73,28 @@ IN_PLACEMENT = (
     ),
     Mutation(
         name="racks known by their own name alone",
-        file=f"{_CORE}/topology.py",
+        file=f"{_CORE}/placing/topology.py",
         old="self._number((site, rack))",
         new="self._number((rack,))",
         breaks="racks of two sites are taken for one",
     ),
     Mutation(
         name="spread counted by node",
-        file=f"{_CORE}/gangs.py",
+        file=f"{_CORE}/placing/gangs.py",
         old="            beside = places.spreads == spread\n",
         new="            beside = places.columns == places.columns[place]\n",
         breaks="more ranks are in one rack than a job allows",
     ),
     Mutation(
         name="demands forgotten when a job is called impossible",
-        file=f"{_CORE}/placement.py",
+        file=f"{_CORE}/placing/placement.py",
         old="        and (not is_picky(option) or could_ever(option, capacity.topology))\n",
         new="",
         breaks="a job waits for ever for what there is not",
     ),
     Mutation(
         name="alternatives forgotten when a job is called impossible",
-        file=f"{_CORE}/placement.py",
+        file=f"{_CORE}/placing/placement.py",
         old="        for option in (shape, *shape.alternatives)\n    )\n",
         new="        for option in (shape,)\n    )\n",
         breaks="a job is rejected that could run",

@@ -14,11 +14,11 @@ from packing.live_scheduler import live_scheduler
 from penstock_bus import memory
 from penstock_bus.memory_broker import MemoryBroker
 from penstock_bus.port import Bus
-from penstock_scheduler.core.expectation import expected_shapes
 from penstock_scheduler.core.packing.fleet import empty_node
 from penstock_scheduler.core.packing.packer import Choice, Packer
 from penstock_scheduler.core.packing.shapes import PackShape
 from penstock_scheduler.core.packing.workload import count_shapes
+from penstock_scheduler.core.placing.expectation import expected_shapes
 from penstock_scheduler.simulate.arrivals import inflated
 from penstock_scheduler.simulate.expectations import (
     LIST,

@@ -28,7 +28,7 @@ from penstock_scheduler.core.events import (
     Ticked,
 )
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.telling.views import findings
 from penstock_scheduler.node_links import NodeLinks
 from tests.scheduler.driver import EPOCH_NS, SECOND_NS, a_job, a_node
 

@@ -17,8 +17,8 @@ from penstock_contracts.asks import LEVELS
 from penstock_contracts.journal import NodeImaged, RankPlacement
 from penstock_scheduler.core.packing.fleet import NodeRoom
 from penstock_scheduler.core.packing.packer import Packer
+from penstock_scheduler.core.placing.topology import Topology
 from penstock_scheduler.core.state import Node, Shape, new_node, shape_of
-from penstock_scheduler.core.topology import Topology
 from tests.scheduler.driver import a_job
 
 MODELS = ("H100", "L4")

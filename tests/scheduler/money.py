@@ -12,7 +12,7 @@ from penstock_contracts.nodes import NodeDescription
 from penstock_contracts.prices import PriceVersion
 from penstock_contracts.work import PAID_TIME
 from penstock_scheduler.core.events import BudgetHeard
-from penstock_scheduler.core.explain import explain
+from penstock_scheduler.core.telling.explain import explain
 from tests.scheduler.driver import Driver, a_node
 
 HOUR_MS = 3_600_000

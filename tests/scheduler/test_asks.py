@@ -11,10 +11,10 @@ from penstock_contracts.asks import Alternative
 from penstock_contracts.jobs import QUEUED, JobSpec
 from penstock_contracts.journal import JobRejected, LeaseGranted
 from penstock_contracts.leases import Declined, Exited, Released
-from penstock_scheduler.core.desired import order_of
 from penstock_scheduler.core.events import NodeChanged
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.views import job_view
+from penstock_scheduler.core.orders.desired import order_of
+from penstock_scheduler.core.telling.views import job_view
 from tests.scheduler.driver import Driver, a_job, a_node
 
 

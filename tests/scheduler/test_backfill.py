@@ -13,7 +13,7 @@ from penstock_contracts.journal import LeaseGranted, PlaceGivenUp, PlaceKept
 from penstock_contracts.nodes import NodeCordoned
 from penstock_contracts.queue_policy import Pool, QueuePolicy
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.queue.bounds import END_MARGIN_S, START_MARGIN_S
+from penstock_scheduler.core.queue.keeping.bounds import END_MARGIN_S, START_MARGIN_S
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 from tests.scheduler.test_pools import obey
 

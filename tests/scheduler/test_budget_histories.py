@@ -20,9 +20,9 @@ from penstock_contracts.budgets import grant_key
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Exited, Released
 from penstock_contracts.prices import QUANTITY_PER_UNIT, billed_ms
-from penstock_scheduler.core.desired import orders_of
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.orders.desired import orders_of
+from penstock_scheduler.core.telling.views import findings
 from tests.scheduler.driver import a_job
 from tests.scheduler.money import USD, Ledger, a_paying_node, a_price
 

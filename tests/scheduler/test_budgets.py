@@ -10,10 +10,10 @@ from penstock_contracts.journal import (
 )
 from penstock_contracts.leases import Exited, Released
 from penstock_contracts.nodes import NodeRegistered
-from penstock_scheduler.core.desired import orders_of
 from penstock_scheduler.core.events import JobsRequested, NodeChanged
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.orders.desired import orders_of
+from penstock_scheduler.core.telling.views import findings
 from tests.scheduler.driver import a_job, a_node
 from tests.scheduler.money import GPU_HOUR, USD, Ledger, a_paying_node, a_price, of
 

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from penstock_contracts import nodes
 from penstock_contracts.journal import JobRejected
-from penstock_scheduler.core import capacity, requests
-from penstock_scheduler.core.capacity import Capacity
+from penstock_scheduler.core import requests
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.placement import fits_when_empty, place, ranks_on
+from penstock_scheduler.core.placing import capacity
+from penstock_scheduler.core.placing.capacity import Capacity
+from penstock_scheduler.core.placing.placement import fits_when_empty, place, ranks_on
 from penstock_scheduler.core.state import Shape, new_node, shape_of
 from tests.scheduler.driver import Driver, a_job, a_node
 

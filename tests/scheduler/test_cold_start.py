@@ -16,7 +16,7 @@ from penstock_contracts.journal import LeaseGranted
 from penstock_contracts.leases import Exited, Released
 from penstock_scheduler.core.events import JobsRequested, NodeChanged
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.telling.views import findings
 from tests.scheduler.driver import EPOCH_NS, Driver, a_job, a_node
 
 NODES = 10_000

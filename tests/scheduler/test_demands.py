@@ -14,7 +14,7 @@ import pytest
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.journal import JobRejected, LeaseGranted
 from penstock_contracts.work import OFFERS, Container, Input, Output, Secret
-from penstock_scheduler.core.desired import order_of
+from penstock_scheduler.core.orders.desired import order_of
 from tests.scheduler.driver import Driver, a_job, a_node
 
 NOT_A_DEMAND = {"job_id", "command", "name", "env", "labels", "priority", "retries"}

@@ -8,7 +8,7 @@ import pytest
 from penstock_contracts import journal
 from penstock_contracts.jobs import JobSpec
 from penstock_runtime.entries import Committed
-from penstock_scheduler.core.resting import REST_NS_FIRST
+from penstock_scheduler.core.resting.nodes import REST_NS_FIRST
 from penstock_scheduler.core.state import DEVICE_FAILURES_MAX
 from penstock_scheduler.public_facts import public_messages
 from tests.scheduler.driver import Driver, a_job, a_node

@@ -9,10 +9,10 @@ from penstock_contracts.expectations import ExpectedShape, WorkloadExpected
 from penstock_contracts.journal import JobRejected, LeaseGranted
 from penstock_contracts.nodes import NodeRegistered
 from penstock_scheduler.core.events import ExpectationOffered, JobsRequested, NodeChanged
-from penstock_scheduler.core.expectation import FACT_BYTES_MAX, Expectation
 from penstock_scheduler.core.machine import SchedulerCore
 from penstock_scheduler.core.packing.popularity import LEARN_FIRST, PRIOR
 from penstock_scheduler.core.packing.shapes import RowKey
+from penstock_scheduler.core.placing.expectation import FACT_BYTES_MAX, Expectation
 from penstock_scheduler.core.state import shape_of
 from tests.scheduler.driver import Driver, a_job, a_node
 

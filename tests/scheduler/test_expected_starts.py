@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from penstock_contracts.journal import PlaceKept, RankReleased
 from penstock_contracts.queue_facts import BACKFILL, KeptRank
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.placement import place
-from penstock_scheduler.core.queue.ends import END_UNKNOWN_MS, Ends, expected_end_ms
+from penstock_scheduler.core.placing.placement import place
+from penstock_scheduler.core.queue.keeping.ends import END_UNKNOWN_MS, Ends, expected_end_ms
 from tests.scheduler.driver import Driver, a_job, a_node
 
 RUNNING = st.fixed_dictionaries(

@@ -13,17 +13,17 @@ from penstock_contracts import nodes
 from penstock_contracts.explanations import Explanation, Obstacles, Shortfall
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, QUEUED
 from penstock_contracts.journal import LeaseGranted
-from penstock_scheduler.core import reasons
-from penstock_scheduler.core.capacity import pack_shape
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.packing.obstacles import obstacles
 from penstock_scheduler.core.packing.shapes import row_key
 from penstock_scheduler.core.packing.workload import may_use
-from penstock_scheduler.core.reasons import Reasons
+from penstock_scheduler.core.placing.capacity import pack_shape
+from penstock_scheduler.core.placing.wishes import closed_columns
 from penstock_scheduler.core.state import Job, Shape
-from penstock_scheduler.core.waits import obstacles_of
-from penstock_scheduler.core.wishes import closed_columns
+from penstock_scheduler.core.telling import reasons
+from penstock_scheduler.core.telling.explain import explain
+from penstock_scheduler.core.telling.reasons import Reasons
+from penstock_scheduler.core.telling.waits import obstacles_of
 from tests.scheduler.driver import Driver, a_job, a_node
 
 NAMES = ("n1", "n2", "n3", "n4")

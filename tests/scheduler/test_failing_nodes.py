@@ -9,12 +9,12 @@ import pytest
 from penstock_contracts.journal import NodeImaged
 from penstock_contracts.nodes import NodeRegistered
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.explain import explain
-from penstock_scheduler.core.failing import FAILURES_MIN, OF_TENANT_MAX, WINDOW_NS
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.reasons import Reasons
-from penstock_scheduler.core.resting import LASTED_MS
-from penstock_scheduler.core.views import nodes_view
+from penstock_scheduler.core.resting.failing import FAILURES_MIN, OF_TENANT_MAX, WINDOW_NS
+from penstock_scheduler.core.resting.nodes import LASTED_MS
+from penstock_scheduler.core.telling.explain import explain
+from penstock_scheduler.core.telling.reasons import Reasons
+from penstock_scheduler.core.telling.views import nodes_view
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
 TENANTS = ("acme", "blue", "cyan")

@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import given, settings
 
 from penstock_contracts.asks import LEVELS, LINK, NODE
-from penstock_scheduler.core import topology
-from penstock_scheduler.core.capacity import pack_shape
-from penstock_scheduler.core.gangs import place_gang
-from penstock_scheduler.core.wishes import closed_columns, could_ever
+from penstock_scheduler.core.placing import topology
+from penstock_scheduler.core.placing.capacity import pack_shape
+from penstock_scheduler.core.placing.gangs import place_gang
+from penstock_scheduler.core.placing.wishes import closed_columns, could_ever
 from tests.scheduler.gang_world import (
     Machine,
     Reference,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock_contracts.journal import LeaseGranted
-from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.placing.placement import place
 from penstock_scheduler.core.queue.order import Place
 from penstock_scheduler.core.state import Shape
 from tests.scheduler.driver import Driver, a_job, a_node

@@ -31,7 +31,7 @@ from penstock_contracts.leases import (
 from penstock_runtime.entries import Committed
 from penstock_scheduler.core.events import NodeChanged, NodeReported
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.telling.views import findings
 from penstock_scheduler.public_facts import public_messages
 from tests.scheduler.driver import Driver, a_job, a_node
 

@@ -12,7 +12,7 @@ import pytest
 from penstock_bus.port import Message, NoResponders
 from penstock_contracts.leases import DesiredAck, LeaseRenewal, NodeDesired, lease_digest
 from penstock_contracts.nodes import Heartbeat
-from penstock_scheduler.core.desired import orders_of
+from penstock_scheduler.core.orders.desired import orders_of
 from penstock_scheduler.node_links import AHEAD_MAX, AHEAD_TOTAL_MAX, BELIEVE_NS, NodeLinks
 from tests.scheduler.driver import Driver, a_job, a_node
 

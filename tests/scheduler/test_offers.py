@@ -7,8 +7,8 @@ from typing import Any
 from penstock_contracts.journal import JobRejected, LeaseGranted
 from penstock_contracts.nodes import NO_NEW_WORK, NodeRegistered
 from penstock_contracts.work import Container, Input, Secret
-from penstock_scheduler.core.desired import order_of
 from penstock_scheduler.core.events import NodeChanged
+from penstock_scheduler.core.orders.desired import order_of
 from penstock_scheduler.core.state import Lease
 from tests.scheduler.driver import Driver, a_job, a_node
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock_contracts.queue_policy import Pool
-from penstock_scheduler.core.queue.decay import decayed, grid_of, steady_ms, used_after
 from penstock_scheduler.core.queue.order import DELAY_CLASSES_MAX, urgency_of
+from penstock_scheduler.core.queue.quotas.decay import decayed, grid_of, steady_ms, used_after
 from penstock_scheduler.core.state import Job
 from tests.scheduler.driver import a_job
 

@@ -10,8 +10,8 @@ import pytest
 from penstock_contracts.jobs import RANKS_MAX
 from penstock_contracts.leases import NodeDesired
 from penstock_scheduler.core import state
-from penstock_scheduler.core.desired import orders_of
-from penstock_scheduler.core.order_room import NODE_UNITS, UNIT_BYTES, order_units
+from penstock_scheduler.core.orders.desired import orders_of
+from penstock_scheduler.core.orders.room import NODE_UNITS, UNIT_BYTES, order_units
 from scheduler.driver import Driver, a_job, a_node
 
 MESSAGE_BYTES_MAX = 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock_contracts.leases import Exited, Started
-from penstock_scheduler.core.desired import changes_of, orders_of
+from penstock_scheduler.core.orders.desired import changes_of, orders_of
 from tests.scheduler.driver import Driver, a_job, a_node
 
 

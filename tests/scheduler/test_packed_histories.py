@@ -15,10 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from penstock_contracts import nodes
 from penstock_contracts.expectations import ExpectedShape
-from penstock_scheduler.core.capacity import Capacity, kinds_of, pack_shape, room_of
 from penstock_scheduler.core.events import ExpectationOffered, NodeChanged
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.placement import place
+from penstock_scheduler.core.placing.capacity import Capacity, kinds_of, pack_shape, room_of
+from penstock_scheduler.core.placing.placement import place
 from penstock_scheduler.core.state import shape_of
 from tests.scheduler.driver import Driver, a_job, a_node
 

@@ -11,8 +11,8 @@ from penstock_contracts.journal import (
     StopRequested,
 )
 from penstock_contracts.leases import Exited, Released, Started
-from penstock_scheduler.core.desired import orders_of
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.orders.desired import orders_of
+from penstock_scheduler.core.telling.views import findings
 from tests.scheduler.driver import a_job, a_node
 from tests.scheduler.money import GPU_HOUR, Ledger, of
 

@@ -12,9 +12,9 @@ from penstock_contracts.asks import Alternative
 from penstock_contracts.journal import LeaseGranted
 from penstock_contracts.queue_faults import policy_faults
 from penstock_contracts.queue_policy import Pool, QueuePolicy, Quota
-from penstock_scheduler.core.demand import blocked_of
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.queue.shares import Ask
+from penstock_scheduler.core.queue.quotas.shares import Ask
+from penstock_scheduler.core.telling.demand import blocked_of
 from tests.scheduler.driver import Driver, a_job, a_node
 from tests.scheduler.test_pools import obey
 

@@ -11,11 +11,11 @@ from penstock_contracts.leases import Declined, Prepared, Started
 from penstock_contracts.queue_facts import PolicySet
 from penstock_contracts.queue_policy import Pool, QueuePolicy
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.queue.resting_jobs import TRIES_MAX
-from penstock_scheduler.core.reasons import Reasons
-from penstock_scheduler.core.resting import REST_NS_FIRST, REST_NS_MAX, rest_ns
+from penstock_scheduler.core.resting.jobs import TRIES_MAX
+from penstock_scheduler.core.resting.nodes import REST_NS_FIRST, REST_NS_MAX, rest_ns
+from penstock_scheduler.core.telling.explain import explain
+from penstock_scheduler.core.telling.reasons import Reasons
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
 

@@ -10,7 +10,7 @@ from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.nodes import NodeRegistered
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.explain import explain
+from penstock_scheduler.core.telling.explain import explain
 from penstock_scheduler.inputs import decode_request
 from tests.scheduler.driver import EPOCH_NS, Driver, a_job, a_node
 

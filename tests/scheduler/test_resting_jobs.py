@@ -9,16 +9,16 @@ import pytest
 from penstock_contracts import journal
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.leases import Declined
-from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.queue.resting_jobs import (
+from penstock_scheduler.core.resting.jobs import (
     REST_NS_FIRST,
     REST_NS_MAX,
     TRIES_MAX,
     rest_ns,
 )
-from penstock_scheduler.core.reasons import Reasons
-from penstock_scheduler.core.views import findings
+from penstock_scheduler.core.telling.explain import explain
+from penstock_scheduler.core.telling.reasons import Reasons
+from penstock_scheduler.core.telling.views import findings
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 
 

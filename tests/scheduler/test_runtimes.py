@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import JobSpec
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.queue import runtimes
-from penstock_scheduler.core.queue.runtimes import (
+from penstock_scheduler.core.queue.keeping import runtimes
+from penstock_scheduler.core.queue.keeping.runtimes import (
     Runtimes,
     RuntimesKept,
     bucket_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock_contracts.queries import JobsQuery
-from penstock_scheduler.core import views
+from penstock_scheduler.core.telling import views
 from tests.scheduler.driver import Driver, a_job, a_node
 
 

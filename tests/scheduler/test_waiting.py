@@ -11,11 +11,11 @@ from penstock_contracts.nodes import NodeCordoned, NodeRemoved
 from penstock_contracts.queue_facts import BACKFILL, KeptRank, PlaceKept
 from penstock_contracts.queue_policy import Pool, QueuePolicy, Quota, Reservation
 from penstock_scheduler.core.events import NodeChanged
-from penstock_scheduler.core.explain import explain
 from penstock_scheduler.core.machine import SchedulerCore
-from penstock_scheduler.core.queue.ends import END_UNKNOWN_MS
+from penstock_scheduler.core.queue.keeping.ends import END_UNKNOWN_MS
 from penstock_scheduler.core.queue.starts import SAID_AFTER_NS
-from penstock_scheduler.core.reasons import Reasons
+from penstock_scheduler.core.telling.explain import explain
+from penstock_scheduler.core.telling.reasons import Reasons
 from tests.scheduler.driver import SECOND_NS, Driver, a_job, a_node
 from tests.scheduler.test_pools import obey, one_pool
 

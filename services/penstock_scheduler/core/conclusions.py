@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from penstock_contracts.journal import AttemptEnded, JobFact, JobFinished, RankExited
 from penstock_contracts.leases import YIELDS
-from penstock_scheduler.core.queue.resting_jobs import (
+from penstock_scheduler.core.resting.jobs import (
     CANNOT_START,
     NOT_STARTED,
     TRIES_MAX,

@@ -29,17 +29,17 @@ from penstock_contracts.nodes import (
     NodeRemoved,
     NodeUncordoned,
 )
-from penstock_scheduler.core import resting
-from penstock_scheduler.core.demand import decide_demand
 from penstock_scheduler.core.events import Ticked
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.paying import decide_payers
+from penstock_scheduler.core.money.paying import decide_payers
 from penstock_scheduler.core.queue import heads, upkeep
 from penstock_scheduler.core.queue.starts import decide_said
 from penstock_scheduler.core.remembering import forget_before_ms
 from penstock_scheduler.core.reports import lose_ranks
 from penstock_scheduler.core.requests import decide_impossible
+from penstock_scheduler.core.resting import nodes as resting
 from penstock_scheduler.core.state import Job, Lease, may_stop
+from penstock_scheduler.core.telling.demand import decide_demand
 
 DISCONNECT_MARGIN_NS = 5_000_000_000
 """Between the instant by which a reaper has ended a disconnected attempt and our saying so."""

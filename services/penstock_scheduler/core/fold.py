@@ -14,25 +14,26 @@ from penstock_contracts.errors import InvariantError
 from penstock_contracts.expectations import WorkloadExpected
 from penstock_contracts.ids import ulid
 from penstock_contracts.jobs import PLACED, SUCCEEDED, TRANSITIONS, JobSpec
-from penstock_scheduler.core import beginning_folds, budget_folds, ending_folds, node_folds
-from penstock_scheduler.core.budgets import Budgets
-from penstock_scheduler.core.capacity import Capacity
-from penstock_scheduler.core.expectation import Expectation
-from penstock_scheduler.core.failing import Failing
+from penstock_scheduler.core.folds import beginnings, endings, nodes
 from penstock_scheduler.core.leases import leases_of
-from penstock_scheduler.core.line import Line
+from penstock_scheduler.core.money import folds as money_folds
+from penstock_scheduler.core.money.budgets import Budgets
+from penstock_scheduler.core.orders.touches import Touches
+from penstock_scheduler.core.placing.capacity import Capacity
+from penstock_scheduler.core.placing.expectation import Expectation
 from penstock_scheduler.core.queue import folds as queue_folds
-from penstock_scheduler.core.queue import places
+from penstock_scheduler.core.queue.keeping import places
+from penstock_scheduler.core.queue.keeping.places import Places
+from penstock_scheduler.core.queue.keeping.reservations import Reservations
+from penstock_scheduler.core.queue.keeping.runtimes import Runtimes
+from penstock_scheduler.core.queue.line import Line
 from penstock_scheduler.core.queue.order import place_of
-from penstock_scheduler.core.queue.places import Places
-from penstock_scheduler.core.queue.reservations import Reservations
-from penstock_scheduler.core.queue.resting_jobs import RestingJobs
-from penstock_scheduler.core.queue.rules import SPOT, Leaf, Rules
-from penstock_scheduler.core.queue.runtimes import Runtimes
-from penstock_scheduler.core.queue.shares import Shares
+from penstock_scheduler.core.queue.quotas.rules import SPOT, Leaf, Rules
+from penstock_scheduler.core.queue.quotas.shares import Shares
+from penstock_scheduler.core.resting.failing import Failing
+from penstock_scheduler.core.resting.jobs import RestingJobs
 from penstock_scheduler.core.shapes import owned_by, paid_from, shape_of
 from penstock_scheduler.core.state import Job, Lease, LeaseId, Node, Rank, Shape
-from penstock_scheduler.core.touches import Touches
 
 
 class State:
@@ -135,7 +136,7 @@ class State:
         for lease in leases_of(job, fact, seq, now_ns):
             self._take(lease, now_ns)
         places.give_up(self, fact.job_id)
-        budget_folds.granted(self, job, fact)
+        money_folds.granted(self, job, fact)
 
     def _rank_released(self, fact: journal.RankReleased, seq: int, now_ns: int) -> None:
         lease = self.leases.pop((fact.job_id, fact.attempt, fact.rank), None)
@@ -269,26 +270,26 @@ _FOLDS: dict[type, Callable[[State, Any, int, int], None]] = {
     journal.JobSubmitted: State._job_submitted,
     journal.JobRejected: State._job_rejected,
     journal.LeaseGranted: State._lease_granted,
-    journal.AttemptPreparing: beginning_folds.attempt_preparing,
-    journal.RankPrepared: beginning_folds.rank_prepared,
-    journal.GangReady: beginning_folds.gang_ready,
-    journal.RankStarted: beginning_folds.rank_started,
-    journal.AttemptRunning: beginning_folds.attempt_running,
-    journal.RankExited: ending_folds.rank_exited,
+    journal.AttemptPreparing: beginnings.attempt_preparing,
+    journal.RankPrepared: beginnings.rank_prepared,
+    journal.GangReady: beginnings.gang_ready,
+    journal.RankStarted: beginnings.rank_started,
+    journal.AttemptRunning: beginnings.attempt_running,
+    journal.RankExited: endings.rank_exited,
     journal.RankReleased: State._rank_released,
-    journal.StopRequested: ending_folds.stop_requested,
-    journal.CancelRequested: ending_folds.cancel_requested,
-    journal.AttemptEnded: ending_folds.attempt_ended,
-    journal.JobsWoken: ending_folds.jobs_woken,
+    journal.StopRequested: endings.stop_requested,
+    journal.CancelRequested: endings.cancel_requested,
+    journal.AttemptEnded: endings.attempt_ended,
+    journal.JobsWoken: endings.jobs_woken,
     journal.JobFinished: State._job_finished,
-    journal.NodeImaged: node_folds.node_imaged,
-    journal.NodeForgotten: node_folds.node_forgotten,
+    journal.NodeImaged: nodes.node_imaged,
+    journal.NodeForgotten: nodes.node_forgotten,
     journal.JobIdsForgotten: State._job_ids_forgotten,
     WorkloadExpected: State._workload_expected,
-    journal.LeasesPaid: budget_folds.leases_paid,
-    journal.BudgetNoted: budget_folds.budget_noted,
-    journal.RatesNoted: budget_folds.rates_noted,
-    journal.DemandNoted: budget_folds.demand_noted,
+    journal.LeasesPaid: money_folds.leases_paid,
+    journal.BudgetNoted: money_folds.budget_noted,
+    journal.RatesNoted: money_folds.rates_noted,
+    journal.DemandNoted: money_folds.demand_noted,
     journal.PolicySet: queue_folds.policy_set,
     journal.PlaceKept: places.place_kept,
     journal.PlaceGivenUp: places.place_given_up,

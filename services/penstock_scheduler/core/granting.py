@@ -12,18 +12,19 @@ from collections.abc import Collection, Sequence
 
 from penstock_contracts.journal import JobFact, LeaseGranted
 from penstock_contracts.queue_facts import BACKFILL, PREEMPTION, PlaceGivenUp
-from penstock_scheduler.core.budgets import refuses
-from penstock_scheduler.core.charges import with_site
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.payable import place_payable
-from penstock_scheduler.core.paying import Deal, deal_of
-from penstock_scheduler.core.placement import Placed, any_may_hold, place
-from penstock_scheduler.core.queue import fulfilment, guests, heads
-from penstock_scheduler.core.queue.promises import holding
-from penstock_scheduler.core.queue.shares import ask_of
-from penstock_scheduler.core.reasons import Reasons
+from penstock_scheduler.core.money.budgets import refuses
+from penstock_scheduler.core.money.charges import with_site
+from penstock_scheduler.core.money.payable import place_payable
+from penstock_scheduler.core.money.paying import Deal, deal_of
+from penstock_scheduler.core.placing.placement import Placed, any_may_hold, place
+from penstock_scheduler.core.queue import heads
+from penstock_scheduler.core.queue.keeping import fulfilment, guests
+from penstock_scheduler.core.queue.quotas.promises import holding
+from penstock_scheduler.core.queue.quotas.shares import ask_of
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job, Node
+from penstock_scheduler.core.telling.reasons import Reasons
 
 
 def decide_next(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact]:

@@ -15,9 +15,6 @@ from penstock_contracts.errors import InvariantError
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import JobFact, NodeImaged
 from penstock_contracts.queue_policy import PolicyVersion
-from penstock_scheduler.core.budget_folds import find_payer
-from penstock_scheduler.core.budgets import Budgets, Kept
-from penstock_scheduler.core.capacity import Capacity
 from penstock_scheduler.core.events import (
     BudgetHeard,
     CancelAsked,
@@ -31,28 +28,31 @@ from penstock_scheduler.core.events import (
     RequestBroken,
     Ticked,
 )
-from penstock_scheduler.core.expectation import Counted
-from penstock_scheduler.core.failing import Failing, Instants
 from penstock_scheduler.core.fleet import decide_node, decide_tick
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.gaps import apply_after_gap, decide_gap
 from penstock_scheduler.core.granting import decide_next
-from penstock_scheduler.core.learning import decide_due, decide_offered
+from penstock_scheduler.core.money.budgets import Budgets, Kept
+from penstock_scheduler.core.money.folds import find_payer
+from penstock_scheduler.core.money.paying import decide_heard
 from penstock_scheduler.core.packing.compiled import HAS_NUMBA
 from penstock_scheduler.core.packing.policies import DEFAULT, Policy
-from penstock_scheduler.core.paying import decide_heard
-from penstock_scheduler.core.queue import places
+from penstock_scheduler.core.placing.capacity import Capacity
+from penstock_scheduler.core.placing.expectation import Counted
+from penstock_scheduler.core.placing.learning import decide_due, decide_offered
 from penstock_scheduler.core.queue.folds import obey
-from penstock_scheduler.core.queue.places import PlaceImage
-from penstock_scheduler.core.queue.preempt import Rounds
-from penstock_scheduler.core.queue.rules import UNSET, Rules
-from penstock_scheduler.core.queue.runtimes import Runtimes, RuntimesKept
+from penstock_scheduler.core.queue.keeping import places
+from penstock_scheduler.core.queue.keeping.places import PlaceImage
+from penstock_scheduler.core.queue.keeping.runtimes import Runtimes, RuntimesKept
+from penstock_scheduler.core.queue.quotas.rules import UNSET, Rules
+from penstock_scheduler.core.queue.quotas.shares import Shares, SharesKept
 from penstock_scheduler.core.queue.setting import decide_policy
-from penstock_scheduler.core.queue.shares import Shares, SharesKept
-from penstock_scheduler.core.reasons import Reasons
+from penstock_scheduler.core.queue.yielding.preempt import Rounds
 from penstock_scheduler.core.reports import decide_report
 from penstock_scheduler.core.requests import decide_broken, decide_cancel, decide_submit
+from penstock_scheduler.core.resting.failing import Failing, Instants
 from penstock_scheduler.core.state import Job, Lease
+from penstock_scheduler.core.telling.reasons import Reasons
 
 
 class Snapshot(msgspec.Struct, kw_only=True):

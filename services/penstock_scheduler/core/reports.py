@@ -32,10 +32,10 @@ from penstock_contracts.leases import (
     Released,
     Started,
 )
-from penstock_scheduler.core import resting
 from penstock_scheduler.core.conclusions import DEVICE_FAILED, conclude
 from penstock_scheduler.core.events import NodeReported
 from penstock_scheduler.core.fold import State
+from penstock_scheduler.core.resting import nodes as resting
 from penstock_scheduler.core.state import Job, Lease, is_failure
 
 

@@ -28,17 +28,17 @@ from penstock_contracts.journal import (
     RequestRefused,
     StopRequested,
 )
-from penstock_scheduler.core.affording import not_admitted
-from penstock_scheduler.core.backlog import Share, size_of
 from penstock_scheduler.core.events import CancelAsked, JobsRequested, RequestBroken
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.placement import fits_when_empty
+from penstock_scheduler.core.money.affording import not_admitted
+from penstock_scheduler.core.placing.placement import fits_when_empty
 from penstock_scheduler.core.queue.admission import not_queued, quotas_of
-from penstock_scheduler.core.queue.rules import Leaf
+from penstock_scheduler.core.queue.backlog import Share, size_of
+from penstock_scheduler.core.queue.quotas.rules import Leaf
 from penstock_scheduler.core.remembering import REMEMBERED_REFUSED
 from penstock_scheduler.core.shapes import Shape, shape_of
 from penstock_scheduler.core.state import DIGEST_LOST, Job
-from penstock_scheduler.core.waits import needs_of
+from penstock_scheduler.core.telling.waits import needs_of
 
 LIVE_JOBS_MAX = 500_000
 """More unfinished jobs than this are refused: memory is bounded."""

@@ -10,10 +10,10 @@ import msgspec
 
 from penstock_contracts.jobs import CPU_MILLI_DEFAULT, JobSpec
 from penstock_contracts.work import PAID_TIME, needs
-from penstock_scheduler.core.order_room import order_units
-from penstock_scheduler.core.purse import Purse
-from penstock_scheduler.core.queue.bounds import bound_s
-from penstock_scheduler.core.queue.rules import Leaf
+from penstock_scheduler.core.money.purse import Purse
+from penstock_scheduler.core.orders.room import order_units
+from penstock_scheduler.core.queue.keeping.bounds import bound_s
+from penstock_scheduler.core.queue.quotas.rules import Leaf
 
 
 class Shape(msgspec.Struct, frozen=True, cache_hash=True):

@@ -13,8 +13,8 @@ import msgspec
 from penstock_contracts.jobs import GPU_MILLI_WHOLE, QUEUED, RANKS_MAX, JobSpec
 from penstock_contracts.journal import NodeImaged, RankExited
 from penstock_contracts.leases import Rendezvous
-from penstock_scheduler.core.order_room import NODE_UNITS, order_units
-from penstock_scheduler.core.queue.kept import Kept
+from penstock_scheduler.core.orders.room import NODE_UNITS, order_units
+from penstock_scheduler.core.queue.keeping.kept import Kept
 from penstock_scheduler.core.shapes import Shape as Shape
 from penstock_scheduler.core.shapes import apart_of as apart_of
 from penstock_scheduler.core.shapes import paid_from as paid_from

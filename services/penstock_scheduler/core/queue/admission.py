@@ -12,7 +12,7 @@ from penstock_contracts.errors import Refusal
 from penstock_contracts.jobs import JobSpec
 from penstock_contracts.queue_policy import Quota
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.queue.shares import Ask, ask_of
+from penstock_scheduler.core.queue.quotas.shares import Ask, ask_of
 
 UNKNOWN_POOL, OVER_QUOTA, QUEUE_FULL = "unknown_pool", "over_quota", "queue_full"
 

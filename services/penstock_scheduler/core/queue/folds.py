@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from penstock_contracts.jobs import QUEUED
 from penstock_contracts.journal import HeadHeld, HeadPassed, PolicySet, StartsExpected
 from penstock_contracts.queue_policy import PolicyVersion
-from penstock_scheduler.core.line import Line
-from penstock_scheduler.core.node_folds import put_in_pool
-from penstock_scheduler.core.queue import places
-from penstock_scheduler.core.queue.reservations import Reservations
-from penstock_scheduler.core.queue.rules import Rules
-from penstock_scheduler.core.queue.shares import Shares
+from penstock_scheduler.core.folds.nodes import put_in_pool
+from penstock_scheduler.core.queue.keeping import places
+from penstock_scheduler.core.queue.keeping.reservations import Reservations
+from penstock_scheduler.core.queue.line import Line
+from penstock_scheduler.core.queue.quotas.rules import Rules
+from penstock_scheduler.core.queue.quotas.shares import Shares
 from penstock_scheduler.core.state import Job
 
 if TYPE_CHECKING:

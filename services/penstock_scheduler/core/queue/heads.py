@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from penstock_contracts.journal import JobFact
 from penstock_contracts.queue_facts import HeadHeld, HeadPassed
-from penstock_scheduler.core.payable import could_pay
-from penstock_scheduler.core.placement import may_ever_run
+from penstock_scheduler.core.money.payable import could_pay
+from penstock_scheduler.core.placing.placement import may_ever_run
 from penstock_scheduler.core.queue.order import place_of
 from penstock_scheduler.core.shapes import Shape, plain
 from penstock_scheduler.core.state import Job

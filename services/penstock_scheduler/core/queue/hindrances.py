@@ -13,10 +13,10 @@ from penstock_contracts.queue_facts import PREEMPTION, PlaceKept
 from penstock_contracts.queue_policy import Reservation
 from penstock_scheduler.core.fold import State
 from penstock_scheduler.core.queue.admission import in_units, never_allows, over_maximum
-from penstock_scheduler.core.queue.futures import Future
-from penstock_scheduler.core.queue.promises import holding
-from penstock_scheduler.core.queue.reservations import holds, keeps_out
-from penstock_scheduler.core.queue.shares import ask_of
+from penstock_scheduler.core.queue.keeping.futures import Future
+from penstock_scheduler.core.queue.keeping.reservations import holds, keeps_out
+from penstock_scheduler.core.queue.quotas.promises import holding
+from penstock_scheduler.core.queue.quotas.shares import ask_of
 from penstock_scheduler.core.queue.starts import is_unknown
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from penstock_contracts.journal import JobFact, StartExpected, StartsExpected
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.queue.bounds import END_MARGIN_S
-from penstock_scheduler.core.queue.ends import END_UNKNOWN_MS, Ends, expected_ms
-from penstock_scheduler.core.queue.places import Place
-from penstock_scheduler.core.queue.promises import holding
-from penstock_scheduler.core.queue.shares import Account, Ask, ask_of
+from penstock_scheduler.core.queue.keeping.bounds import END_MARGIN_S
+from penstock_scheduler.core.queue.keeping.ends import END_UNKNOWN_MS, Ends, expected_ms
+from penstock_scheduler.core.queue.keeping.places import Place
+from penstock_scheduler.core.queue.quotas.promises import holding
+from penstock_scheduler.core.queue.quotas.shares import Account, Ask, ask_of
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Job, Node
 

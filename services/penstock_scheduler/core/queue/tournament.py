@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
 from penstock_scheduler.core.queue.order import Place
-from penstock_scheduler.core.queue.rules import Leaf
-from penstock_scheduler.core.queue.shares import Account, Key, Shares, ask_of
+from penstock_scheduler.core.queue.quotas.rules import Leaf
+from penstock_scheduler.core.queue.quotas.shares import Account, Key, Shares, ask_of
 from penstock_scheduler.core.shapes import Shape
 
 SPARE_MAX = 1_000

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 
-from penstock_scheduler.core.queue.decay import GRID_BITS
 from penstock_scheduler.core.queue.order import Place
-from penstock_scheduler.core.queue.shares import Account, Key, Shares, ask_of
+from penstock_scheduler.core.queue.quotas.decay import GRID_BITS
+from penstock_scheduler.core.queue.quotas.shares import Account, Key, Shares, ask_of
 from penstock_scheduler.core.queue.tournament import SPARE_MAX, Candidate, Tournament
 from penstock_scheduler.core.shapes import Shape
 

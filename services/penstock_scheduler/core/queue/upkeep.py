@@ -17,7 +17,7 @@ from penstock_contracts.journal import (
     PlaceKept,
     StopRequested,
 )
-from penstock_scheduler.core.queue import backfill, fulfilment, guests, reservations
+from penstock_scheduler.core.queue.keeping import backfill, fulfilment, guests, reservations
 
 if TYPE_CHECKING:
     from penstock_scheduler.core.fold import State

@@ -20,8 +20,8 @@ from penstock_contracts.queue_messages import (
 )
 from penstock_contracts.queue_policy import PolicyVersion, Pool, Quota
 from penstock_scheduler.core.fold import State
-from penstock_scheduler.core.queue.places import Place
-from penstock_scheduler.core.queue.shares import Account
+from penstock_scheduler.core.queue.keeping.places import Place
+from penstock_scheduler.core.queue.quotas.shares import Account
 
 KEPT_SHOWN_MAX = 64
 """Places of one pool."""
