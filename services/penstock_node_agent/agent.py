@@ -25,8 +25,8 @@ from penstock_node_agent.core.machine import Instructions, changes, handle, judg
 from penstock_node_agent.core.usage import batch_now, next_batch
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.journal import Journal
-from penstock_node_agent.outbox import Lane, Parcel
-from penstock_node_agent.packing import next_report
+from penstock_node_agent.telling.outbox import Lane, Parcel
+from penstock_node_agent.telling.packing import next_report
 from penstock_runtime.clock import Clock
 from penstock_runtime.outages import until_answered
 

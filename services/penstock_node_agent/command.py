@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from penstock_node_agent.config import Config
+from penstock_node_agent.devices.trust import TrustConfig, trust
 from penstock_node_agent.drivers import check_setting
 from penstock_node_agent.ports import parse_port_range
-from penstock_node_agent.trust import TrustConfig, trust
 from penstock_runtime.config import ConfigError, command_for
 
 
@@ -21,7 +21,7 @@ def run(config: Config) -> int:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if config.join is not None:
-        from penstock_node_agent.join_command import enter
+        from penstock_node_agent.joining.command import enter
 
         enter(config, config.join)
     from penstock_node_agent.service import serve
@@ -30,7 +30,7 @@ def run(config: Config) -> int:
 
 
 def check(config: Config) -> int:
-    from penstock_node_agent.check_command import run_check
+    from penstock_node_agent.checking.command import run_check
 
     return run_check(config)
 

@@ -11,7 +11,6 @@ import logging
 from typing import Any, Protocol
 
 from penstock_bus.port import Bus
-from penstock_node_agent.container_command import Places
 from penstock_node_agent.core import events
 from penstock_node_agent.core.instructions import (
     Clear,
@@ -26,17 +25,18 @@ from penstock_node_agent.core.instructions import (
     Stop,
 )
 from penstock_node_agent.core.state import HELD, READYING, SPAWNING, State
+from penstock_node_agent.devices.mps import PIPE_VARIABLE
 from penstock_node_agent.disk_watch import DiskWatch
-from penstock_node_agent.environment import job_environment
 from penstock_node_agent.host import Host
-from penstock_node_agent.logs import LogShipper
-from penstock_node_agent.mps import PIPE_VARIABLE
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import memo_of
-from penstock_node_agent.slots import Slots
-from penstock_node_agent.spawn_request import limits_of
-from penstock_node_agent.spool_room import SpoolRoom
-from penstock_node_agent.workbench import SECRETS_VARIABLE, Tools, Workbench
+from penstock_node_agent.telling.logs import LogShipper
+from penstock_node_agent.telling.spool_room import SpoolRoom
+from penstock_node_agent.workplace.container_command import Places
+from penstock_node_agent.workplace.environment import job_environment
+from penstock_node_agent.workplace.slots import Slots
+from penstock_node_agent.workplace.spawn_request import limits_of
+from penstock_node_agent.workplace.workbench import SECRETS_VARIABLE, Tools, Workbench
 
 log = logging.getLogger(__name__)
 

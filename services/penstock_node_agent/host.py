@@ -15,18 +15,18 @@ from typing import NamedTuple, Protocol
 
 from penstock_node_agent import reaper_package
 from penstock_node_agent.config import Config
-from penstock_node_agent.containers import Podman, podman_of
+from penstock_node_agent.devices.owners import KeyOfSlot, ProcessOwners
 from penstock_node_agent.drivers.port import DeviceDriver
-from penstock_node_agent.environment import base_environment
-from penstock_node_agent.owners import KeyOfSlot, ProcessOwners
 from penstock_node_agent.ports import PortRange, can_bind, parse_port_range
 from penstock_node_agent.programs import Run, run
 from penstock_node_agent.reaper.channel import socket_path
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.secret_files import SecretFiles
-from penstock_node_agent.spool_room import SpoolBounds
-from penstock_node_agent.spool_watch import OnGrown, SpoolWatch
-from penstock_node_agent.work_files import WorkFiles
+from penstock_node_agent.telling.spool_room import SpoolBounds
+from penstock_node_agent.telling.spool_watch import OnGrown, SpoolWatch
+from penstock_node_agent.workplace.containers import Podman, podman_of
+from penstock_node_agent.workplace.environment import base_environment
+from penstock_node_agent.workplace.secret_files import SecretFiles
+from penstock_node_agent.workplace.work_files import WorkFiles
 from penstock_runtime.clock import Clock, SystemClock
 
 MIB = 1 << 20

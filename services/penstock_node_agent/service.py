@@ -22,19 +22,19 @@ from penstock_node_agent.agent import Agent
 from penstock_node_agent.condition import metrics, why_not_ready
 from penstock_node_agent.config import Config
 from penstock_node_agent.core.events import AgentStarted, NodeStopping, Reconnected
-from penstock_node_agent.device_care import DeviceCare
+from penstock_node_agent.devices.care import DeviceCare
+from penstock_node_agent.devices.readings import Sampler, in_use, work_of
 from penstock_node_agent.draining import drain
 from penstock_node_agent.drivers import driver_for
 from penstock_node_agent.drivers.simulated import SimulatedDriver
 from penstock_node_agent.effects import Effects
 from penstock_node_agent.host import Host, this_host
+from penstock_node_agent.joining.standing import PUT_OUT, standing_of
 from penstock_node_agent.journal import Journal
-from penstock_node_agent.readings import Sampler, in_use, work_of
 from penstock_node_agent.reaper_link import ReaperLink
 from penstock_node_agent.recollection import recollect
-from penstock_node_agent.slots import Slots
-from penstock_node_agent.standing import PUT_OUT, standing_of
 from penstock_node_agent.supervision import Supervisor
+from penstock_node_agent.workplace.slots import Slots
 from penstock_runtime.health import Health
 from penstock_runtime.logs import configure_logging
 from penstock_runtime.process import (

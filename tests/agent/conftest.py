@@ -13,7 +13,7 @@ from agent.living import Living
 from agent.nvml_host import NvmlHost
 from agent.scripted import AgentProcess, Mesh
 from nvml.library import NO_COMPILER, build
-from penstock_node_agent import device_watch
+from penstock_node_agent.devices import watch as device_watch
 
 
 @pytest.fixture

@@ -37,10 +37,10 @@ from penstock_contracts.streams import FILES, SECRETS
 from penstock_gateway.depot import Depot
 from penstock_gateway.depot_files import FileKeeper
 from penstock_gateway.depot_secrets import SecretKeeper
-from penstock_node_agent.depot_link import DepotLink
-from penstock_node_agent.files import Files
-from penstock_node_agent.unready import Unready
-from penstock_node_agent.work_files import WorkFiles
+from penstock_node_agent.workplace.depot_link import DepotLink
+from penstock_node_agent.workplace.files import Files
+from penstock_node_agent.workplace.unready import Unready
+from penstock_node_agent.workplace.work_files import WorkFiles
 
 TENANT = "acme"
 UPLOAD = "0" * 32

@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from penstock_mesh.ports import any_free_port
-from penstock_node_agent import check_devices, check_host
-from penstock_node_agent.check import FAIL, OK, WARN, Finding, check
-from penstock_node_agent.check_devices import cdi_finding, nvidia_cards
+from penstock_node_agent.checking import devices as check_devices
+from penstock_node_agent.checking import host as check_host
+from penstock_node_agent.checking.devices import cdi_finding, nvidia_cards
+from penstock_node_agent.checking.findings import FAIL, OK, WARN, Finding, check
 from penstock_node_agent.command import command
 from penstock_node_agent.config import Config
 
@@ -171,7 +172,7 @@ async def test_a_look_that_breaks_or_hangs_is_a_finding_among_the_others(
     def broken(config: Config) -> list[Finding]:
         raise RuntimeError("what nobody thought of")
 
-    monkeypatch.setattr("penstock_node_agent.check.LOOK_S", 0.5)
+    monkeypatch.setattr("penstock_node_agent.checking.findings.LOOK_S", 0.5)
     monkeypatch.setattr(check_host, "look_at_clock", hang)
     monkeypatch.setattr(check_host, "look_at_disk", broken)
     report = await check(settings(tmp_path))
@@ -203,7 +204,7 @@ def test_options_before_the_word_check_are_refused_not_ignored() -> None:
 
 
 def test_trying_control_groups_leaves_none_behind() -> None:
-    module = "penstock_node_agent.check_groups"
+    module = "penstock_node_agent.checking.groups"
     identity = "check-of-a-test"
     told = subprocess.run(
         [sys.executable, "-m", module, identity], capture_output=True, check=True, timeout=30

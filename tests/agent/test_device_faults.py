@@ -13,9 +13,11 @@ from agent.living import LONG_S, Living
 from agent.scripted import Mesh
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.nodes import Device
-from penstock_node_agent import device_checks, idle_tests, workbench
+from penstock_node_agent.devices import checks as device_checks
+from penstock_node_agent.devices import idle_tests
+from penstock_node_agent.devices.trust import TrustConfig, trust
 from penstock_node_agent.drivers.port import MemoryUse
-from penstock_node_agent.trust import TrustConfig, trust
+from penstock_node_agent.workplace import workbench
 
 BAD, GOOD, OTHER = "SIM-n1-1", "SIM-n1-2", "SIM-n1-3"
 HELD = MemoryUse(used_mib=40_000, pids=(4711,))

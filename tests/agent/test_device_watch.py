@@ -16,9 +16,9 @@ from agent.living import LONG_S, Gpus, Living
 from agent.scripted import Mesh
 from penstock_bus.port import NoResponders, Outage
 from penstock_contracts.leases import Declined
-from penstock_node_agent import device_watch
 from penstock_node_agent.core.devices import GONE
-from penstock_node_agent.device_watch import DeviceWatch
+from penstock_node_agent.devices import watch as device_watch
+from penstock_node_agent.devices.watch import DeviceWatch
 from penstock_runtime.clock import VirtualClock
 
 

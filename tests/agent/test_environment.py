@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.builders import an_order
-from penstock_node_agent.environment import job_environment
+from penstock_node_agent.workplace.environment import job_environment
 
 BASE = {"PATH": "/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 

@@ -19,9 +19,9 @@ from penstock_contracts.streams import FILES
 from penstock_contracts.work import Input, Output
 from penstock_gateway.depot_files import FileKeeper
 from penstock_gateway.refused import Refused
-from penstock_node_agent.depot_link import DepotLink
-from penstock_node_agent.files import Files
-from penstock_node_agent.work_files import WorkFiles
+from penstock_node_agent.workplace.depot_link import DepotLink
+from penstock_node_agent.workplace.files import Files
+from penstock_node_agent.workplace.work_files import WorkFiles
 
 TEXT = os.urandom(3 * CHUNK_BYTES + 17)
 

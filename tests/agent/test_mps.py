@@ -16,9 +16,9 @@ from agent.living import LONG_S, Living
 from agent.scripted import Mesh
 from penstock_contracts.leases import Declined
 from penstock_contracts.work import FRACTIONS
-from penstock_node_agent import mps
 from penstock_node_agent.core.machine import handle
-from penstock_node_agent.mps import PROGRAM, Mps
+from penstock_node_agent.devices import mps
+from penstock_node_agent.devices.mps import PROGRAM, Mps
 from penstock_node_agent.programs import run
 
 GPU = "SIM-n1-0"
@@ -144,7 +144,7 @@ async def test_a_node_says_when_its_daemon_ends_and_when_it_runs_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mps, "CHECK_S", 0.1)
-    monkeypatch.setattr("penstock_node_agent.device_care.PIPES", str(control.pipes))
+    monkeypatch.setattr("penstock_node_agent.devices.care.PIPES", str(control.pipes))
     monkeypatch.setenv("PATH", control.environment["PATH"])
     living.start(sample_s=LONG_S, mps="on", stop_work_on_exit=True)
     await eventually(mesh.reachable)

@@ -7,7 +7,7 @@ import msgspec
 from agent.builders import a_node, started
 from penstock_contracts.leases import Described, Exited, NodeReport, Preparing, ReportItem
 from penstock_node_agent.core.machine import handle
-from penstock_node_agent.packing import BYTES_MAX, ITEMS_MAX, next_report
+from penstock_node_agent.telling.packing import BYTES_MAX, ITEMS_MAX, next_report
 
 
 def steps(count: int, message: str) -> list[ReportItem]:

@@ -23,11 +23,11 @@ from penstock_contracts.samples import NodeSample, WorkSample
 from penstock_contracts.streams import LOG_MESSAGE_BYTES_MAX
 from penstock_node_agent.core import events
 from penstock_node_agent.core.machine import handle
-from penstock_node_agent.dcgm import metrics_of
+from penstock_node_agent.devices.dcgm import metrics_of
+from penstock_node_agent.devices.owners import ProcessOwners
+from penstock_node_agent.devices.readings import Sampler, Work, work_of
 from penstock_node_agent.drivers.port import DriverSilent, ProcessReading, Reading
 from penstock_node_agent.host import nobodys
-from penstock_node_agent.owners import ProcessOwners
-from penstock_node_agent.readings import Sampler, Work, work_of
 from penstock_runtime.metrics import Metric, Metrics
 
 NOW_MS = 1_700_000_000_000

@@ -17,7 +17,7 @@ from penstock_contracts.streams import SECRETS
 from penstock_contracts.work import Secret
 from penstock_gateway.depot_secrets import SecretKeeper
 from penstock_gateway.refused import Refused
-from penstock_node_agent.depot_link import DepotLink
+from penstock_node_agent.workplace.depot_link import DepotLink
 
 
 @pytest.fixture

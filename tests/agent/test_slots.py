@@ -13,7 +13,7 @@ from penstock_node_agent.core.instructions import Clear, Forget, Instruction, Sh
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.core.state import State, check
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.slots import Slots
+from penstock_node_agent.workplace.slots import Slots
 
 
 def follow(state: State, *given: events.AnyEvent) -> list[Instruction]:

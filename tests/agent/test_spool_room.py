@@ -16,14 +16,14 @@ from agent.builders import a_node, an_end, an_order, ordered
 from penstock_bus.port import Appended, Outage
 from penstock_contracts.leases import Exited, LeaseOrder
 from penstock_contracts.output import Piece, piece_of
-from penstock_node_agent import spool_room as spool_room_module
 from penstock_node_agent.core import events
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.core.state import State
-from penstock_node_agent.logs import CHUNK_BYTES_MAX, LogShipper
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.slots import Slots
-from penstock_node_agent.spool_room import SpoolBounds, SpoolRoom
+from penstock_node_agent.telling import spool_room as spool_room_module
+from penstock_node_agent.telling.logs import CHUNK_BYTES_MAX, LogShipper
+from penstock_node_agent.telling.spool_room import SpoolBounds, SpoolRoom
+from penstock_node_agent.workplace.slots import Slots
 
 BLOCK = spool_room_module.BLOCK_BYTES
 OnDone = Callable[[Appended | Exception], None]

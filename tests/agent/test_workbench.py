@@ -19,12 +19,12 @@ from penstock_node_agent.core import events
 from penstock_node_agent.core.instructions import Finish, Ready
 from penstock_node_agent.core.machine import handle
 from penstock_node_agent.core.state import check
-from penstock_node_agent.files import Files
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.secret_files import SecretFiles
-from penstock_node_agent.slots import Slots
-from penstock_node_agent.unready import Unready
-from penstock_node_agent.workbench import Tools, Workbench
+from penstock_node_agent.workplace.files import Files
+from penstock_node_agent.workplace.secret_files import SecretFiles
+from penstock_node_agent.workplace.slots import Slots
+from penstock_node_agent.workplace.unready import Unready
+from penstock_node_agent.workplace.workbench import Tools, Workbench
 from penstock_runtime.clock import SystemClock
 
 
@@ -217,7 +217,7 @@ async def test_what_cannot_be_had_here_is_declined_and_says_why(bench: Bench) ->
 async def test_devices_are_looked_at_until_they_are_free_and_only_those_nobody_else_uses(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock_node_agent.workbench.HELD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock_node_agent.workplace.workbench.HELD_AGAIN_S", 0.01)
     bench.checks = bench
     bench.take(started(checks=True))
     bench.take(events.ReaperReady(at_ns=3))

@@ -16,7 +16,7 @@ from penstock_client.failures import Refused
 from penstock_contracts.depot import CHUNK_BYTES
 from penstock_contracts.streams import FILES
 from penstock_contracts.work import Secret
-from penstock_node_agent.depot_link import DepotLink
+from penstock_node_agent.workplace.depot_link import DepotLink
 
 
 @pytest.fixture

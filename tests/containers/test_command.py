@@ -6,7 +6,13 @@ from typing import Any
 
 from agent.builders import an_order
 from penstock_contracts.work import Container, Mount
-from penstock_node_agent.container_command import Owner, Places, arguments, inside, name_of
+from penstock_node_agent.workplace.container_command import (
+    Owner,
+    Places,
+    arguments,
+    inside,
+    name_of,
+)
 
 OWNER = Owner("m1", "n1", "0123456789abcdef")
 PLACES = Places("/state/job/3")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from penstock_node_agent.container_command import Owner
-from penstock_node_agent.containers import Podman, PodmanSettings, owner_in
 from penstock_node_agent.programs import Ran
-from penstock_node_agent.pulling import fault_of, steps_of
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.unready import Unready
+from penstock_node_agent.workplace.container_command import Owner
+from penstock_node_agent.workplace.containers import Podman, PodmanSettings, owner_in
+from penstock_node_agent.workplace.pulling import fault_of, steps_of
+from penstock_node_agent.workplace.unready import Unready
 
 IMAGE = "registry.example/team/train:2"
 REFUSED = (

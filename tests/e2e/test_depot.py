@@ -11,7 +11,7 @@ import pytest
 
 from e2e.conftest import MeshFactory
 from e2e.mesh import Mesh, until
-from penstock_node_agent.secret_files import SecretFiles
+from penstock_node_agent.workplace.secret_files import SecretFiles
 
 SECRET = "hunter2-" + "0123456789abcdef" * 3
 OPEN = "no-secret-" + "0123456789abcdef" * 3

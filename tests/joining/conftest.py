@@ -29,8 +29,8 @@ from penstock_mesh.certificates import ensure_certificate
 from penstock_mesh.credentials import Trust
 from penstock_mesh.ports import any_free_port
 from penstock_mesh.private_file import write_private
-from penstock_node_agent.joining import join
-from penstock_node_agent.membership import MembershipFiles
+from penstock_node_agent.joining.admission import join
+from penstock_node_agent.joining.membership import MembershipFiles
 from penstock_node_agent.reaper.disk import Disk
 from penstock_runtime.clock import SystemClock
 from penstock_runtime.process import StopSignal

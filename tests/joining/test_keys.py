@@ -18,8 +18,8 @@ from penstock_bus.jwt import render_creds, sign_account
 from penstock_bus.nkey import KeyPair, KeyType
 from penstock_contracts.ids import ROOT
 from penstock_contracts.roles import ORDERS_PREFIX, STREAM_NAMES
-from penstock_node_agent.joining import NotAdmitted, join, renew
-from penstock_node_agent.membership import MembershipFiles
+from penstock_node_agent.joining.admission import NotAdmitted, join, renew
+from penstock_node_agent.joining.membership import MembershipFiles
 
 OUT_S_MAX = 5
 

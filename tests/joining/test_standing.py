@@ -14,11 +14,11 @@ from penstock_bus.jwt import render_creds
 from penstock_bus.port import Outage
 from penstock_contracts.errors import Refusal
 from penstock_contracts.nodes import NodeCommand
-from penstock_node_agent import standing
 from penstock_node_agent.config import Config
-from penstock_node_agent.joining import NotAdmitted
-from penstock_node_agent.membership import MembershipFiles
-from penstock_node_agent.standing import (
+from penstock_node_agent.joining import standing
+from penstock_node_agent.joining.admission import NotAdmitted
+from penstock_node_agent.joining.membership import MembershipFiles
+from penstock_node_agent.joining.standing import (
     EXIT_NOT_ADMITTED,
     PUT_OUT,
     Standing,

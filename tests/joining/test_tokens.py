@@ -17,8 +17,8 @@ from penstock_bus.credentials import expiry_s
 from penstock_bus.nkey import KeyPair
 from penstock_bus.pinning import fingerprint
 from penstock_contracts.joining import CREDENTIAL_S
-from penstock_node_agent.joining import NotAdmitted, join
-from penstock_node_agent.membership import Membership, MembershipUnreadable
+from penstock_node_agent.joining.admission import NotAdmitted, join
+from penstock_node_agent.joining.membership import Membership, MembershipUnreadable
 
 
 async def refusal(token: str, directory: Path, node: str = "n") -> str:

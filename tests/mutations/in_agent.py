@@ -100,7 +100,7 @@ IN_AGENT = (
     ),
     Mutation(
         name="log offset confirmed before it is stored",
-        file=f"{_AGENT}/logs.py",
+        file=f"{_AGENT}/telling/logs.py",
         old="        if isinstance(result, Exception):\n            self.failures += 1\n",
         new="        if isinstance(result, str):\n            self.failures += 1\n",
         breaks="output is missing",
@@ -108,7 +108,7 @@ IN_AGENT = (
     ),
     Mutation(
         name="report dropped when the broker is away",
-        file=f"{_AGENT}/outbox.py",
+        file=f"{_AGENT}/telling/outbox.py",
         old="        if isinstance(result, Exception):\n            if self.failures == 0",
         new="        if isinstance(result, Exception):\n"
         "            self._parcel = None\n"

@@ -49,7 +49,7 @@ IN_HOSTS = (
     ),
     Mutation(
         name="a device without an answer is called free",
-        file=f"{_AGENT}/device_checks.py",
+        file=f"{_AGENT}/devices/checks.py",
         old="        return {uuid: fault.reason for uuid, fault in left.items()}\n",
         new="        return {}\n",
         breaks="a device is used while memory of the last job is held",
@@ -63,7 +63,7 @@ IN_HOSTS = (
     ),
     Mutation(
         name="containers of other meshes taken for ours",
-        file=f"{_AGENT}/container_command.py",
+        file=f"{_AGENT}/workplace/container_command.py",
         old='            "penstock.mesh": self.mesh,\n',
         new="",
         breaks="another mesh's work on the host is removed",
@@ -77,7 +77,7 @@ IN_HOSTS = (
     ),
     Mutation(
         name="a registry that is away is the job's fault",
-        file=f"{_AGENT}/pulling.py",
+        file=f"{_AGENT}/workplace/pulling.py",
         old='        return Unready("registry_unreachable", sentence, NODE)\n',
         new='        return Unready("registry_unreachable", sentence, JOB)\n',
         breaks="a job fails that another node could have run",
@@ -98,7 +98,7 @@ IN_HOSTS = (
     ),
     Mutation(
         name="output dropped while there is room",
-        file=f"{_AGENT}/spool_room.py",
+        file=f"{_AGENT}/telling/spool_room.py",
         old="            excess = sum(tails.values()) - self._bounds.attempt_bytes\n",
         new="            excess = sum(tails.values())\n",
         breaks="output is lost that could have waited",

@@ -29,7 +29,7 @@ IN_MONEY = (
     ),
     Mutation(
         name="spawn request without paid time",
-        file=f"{_AGENT}/spawn_request.py",
+        file=f"{_AGENT}/workplace/spawn_request.py",
         old='        limits["paid_ms"] = order.paid_ms\n',
         new="        pass\n",
         breaks="nothing ends what nobody pays for",

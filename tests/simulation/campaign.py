@@ -22,7 +22,7 @@ import msgspec
 from penstock_inventory import reception
 from penstock_metering import deriving
 from penstock_metering.budgets import keeper as budget_keeper
-from penstock_node_agent import idle_tests
+from penstock_node_agent.devices import idle_tests
 from penstock_scheduler.core.packing.policies import DEFAULT
 from penstock_scheduler.warming import load_machine_code
 from tests.checkers.history import Violation

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from penstock_bus.memory import connect
 from penstock_bus.port import Bus
-from penstock_node_agent import containers
 from penstock_node_agent.config import Config
 from penstock_node_agent.host import Host
 from penstock_node_agent.ports import PortRange
@@ -22,7 +21,8 @@ from penstock_node_agent.reaper.loop import Reaper
 from penstock_node_agent.reaper.podman import Podman
 from penstock_node_agent.reaper_package import START_S_MAX, ReaperDidNotStart
 from penstock_node_agent.service import live
-from penstock_node_agent.spool_room import SpoolBounds
+from penstock_node_agent.telling.spool_room import SpoolBounds
+from penstock_node_agent.workplace import containers
 from penstock_runtime.process import StopSignal
 from tests.simulation.host_containers import NoPodman, SimulatedPodman
 from tests.simulation.host_processes import SimulatedProcesses

@@ -13,9 +13,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock_node_agent.container_command import Owner
 from penstock_node_agent.programs import Hear, Ran
 from penstock_node_agent.reaper.container_life import LEASE_LABEL
+from penstock_node_agent.workplace.container_command import Owner
 from tests.simulation.clocks import HostClock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host_programs import Program, Programs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from penstock_node_agent.spool_watch import PAUSE_S, OnGrown
+from penstock_node_agent.telling.spool_watch import PAUSE_S, OnGrown
 from tests.simulation.loop import PROCESS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from penstock_contracts.leases import Exited
-from penstock_node_agent.containers import Podman, PodmanSettings
+from penstock_node_agent.workplace.containers import Podman, PodmanSettings
 from tests.checkers.containers import check_containers
 from tests.simulation.host_podman import RUN_S
 from tests.simulation.host_story import Story

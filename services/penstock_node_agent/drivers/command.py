@@ -39,7 +39,7 @@ from penstock_node_agent.drivers.port import (
     Vitals,
     Xid,
 )
-from penstock_node_agent.environment import base_environment
+from penstock_node_agent.workplace.environment import base_environment
 
 TIMEOUT_S = 10.0
 OUTPUT_BYTES_MAX = 1 << 20

@@ -44,8 +44,8 @@ Look = Callable[[Config], Awaitable[list[Finding]]]
 
 async def check(config: Config) -> Report:
     """Look at everything that an agent with these settings would use."""
-    from penstock_node_agent.check_devices import look_at_containers, look_at_devices
-    from penstock_node_agent.check_host import (
+    from penstock_node_agent.checking.devices import look_at_containers, look_at_devices
+    from penstock_node_agent.checking.host import (
         look_at_broker,
         look_at_clock,
         look_at_control_groups,

@@ -18,15 +18,15 @@ import msgspec
 import yaml
 
 from penstock_contracts.nodes import Device
-from penstock_node_agent.check import FAIL, OK, WARN, Finding
+from penstock_node_agent.checking.findings import FAIL, OK, WARN, Finding
 from penstock_node_agent.config import Config
-from penstock_node_agent.containers import CDI_KINDS, podman_of
 from penstock_node_agent.drivers import check_setting, driver_for
 from penstock_node_agent.drivers.command import CommandUnavailable
 from penstock_node_agent.drivers.nvml_calls import NvmlUnavailable
 from penstock_node_agent.drivers.port import DriverSilent
 from penstock_node_agent.programs import run
 from penstock_node_agent.reaper.podman import podman_environment
+from penstock_node_agent.workplace.containers import CDI_KINDS, podman_of
 
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAY_CLASS = "0x10de", "0x03"

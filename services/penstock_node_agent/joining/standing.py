@@ -23,8 +23,8 @@ from penstock_bus.port import Bus, BusRefusal, Outage
 from penstock_contracts.roles import NODE_INBOX_PREFIX, ORDERS_PREFIX
 from penstock_node_agent.config import Config
 from penstock_node_agent.host import ReaperDoor
-from penstock_node_agent.joining import NotAdmitted, renew
-from penstock_node_agent.membership import Membership, MembershipFiles
+from penstock_node_agent.joining.admission import NotAdmitted, renew
+from penstock_node_agent.joining.membership import Membership, MembershipFiles
 from penstock_node_agent.reaper.disk import Disk
 from penstock_runtime.process import StopSignal
 

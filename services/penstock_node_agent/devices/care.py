@@ -19,13 +19,13 @@ from penstock_node_agent.config import Config
 from penstock_node_agent.core.attempts import concerned
 from penstock_node_agent.core.events import AbilitiesChanged, DeviceErred, DevicesSeen
 from penstock_node_agent.core.state import OVER, State
-from penstock_node_agent.device_checks import DeviceChecks, Occupancy
-from penstock_node_agent.device_watch import DeviceWatch
+from penstock_node_agent.devices.checks import DeviceChecks, Occupancy
+from penstock_node_agent.devices.idle_tests import IdleTests, OperatorTest
+from penstock_node_agent.devices.mps import Mps
+from penstock_node_agent.devices.trust import take_trusted
+from penstock_node_agent.devices.watch import DeviceWatch
 from penstock_node_agent.host import Host
-from penstock_node_agent.idle_tests import IdleTests, OperatorTest
-from penstock_node_agent.mps import Mps
 from penstock_node_agent.reaper_package import identity
-from penstock_node_agent.trust import take_trusted
 
 Take = Callable[[DevicesSeen | DeviceErred | AbilitiesChanged], None]
 NVML = "nvml"

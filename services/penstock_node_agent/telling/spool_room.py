@@ -20,8 +20,8 @@ from typing import NamedTuple
 from penstock_node_agent.core.events import LogsDropped
 from penstock_node_agent.core.spools import progress
 from penstock_node_agent.core.state import Drop, Spool, State
-from penstock_node_agent.logs import Tail
 from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.telling.logs import Tail
 
 PUNCH_BYTES_MIN = 1 << 20
 """Less is not worth a system call: most jobs never write as much."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from penstock_node_agent.core.devices import MEMORY_HELD, Fault
 from penstock_node_agent.core.occupancy import what_is_left
-from penstock_node_agent.device_watch import DeviceWatch
+from penstock_node_agent.devices.idle_tests import IdleTests
+from penstock_node_agent.devices.watch import DeviceWatch
 from penstock_node_agent.drivers.port import DRIVER_ERROR, DeviceDriver, DriverSilent, MemoryUse
-from penstock_node_agent.idle_tests import IdleTests
 
 BEFORE_S = 5.0
 """How long a lease waits for its devices to be clean before it is declined."""

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock_bus.join_token import NoToken, decode
-from penstock_node_agent.check import FAIL, OK, WARN, Finding
+from penstock_node_agent.checking.findings import FAIL, OK, WARN, Finding
 from penstock_node_agent.config import Config
-from penstock_node_agent.membership import MembershipFiles, MembershipUnreadable
+from penstock_node_agent.joining.membership import MembershipFiles, MembershipUnreadable
 from penstock_node_agent.ports import can_bind, parse_port_range
 from penstock_node_agent.programs import run
 from penstock_node_agent.reaper.disk import Disk
@@ -61,7 +61,7 @@ async def look_at_system(config: Config) -> list[Finding]:
 
 async def look_at_control_groups(config: Config) -> list[Finding]:
     """By a program that tries it and leaves, for a process cannot try it and stay where it is."""
-    argv = (sys.executable, "-m", "penstock_node_agent.check_groups", f"check-{os.getpid()}")
+    argv = (sys.executable, "-m", "penstock_node_agent.checking.groups", f"check-{os.getpid()}")
     ran = await run(argv, {"PATH": os.environ.get("PATH", os.defpath)}, PROBE_S)
     if ran.code != 0:
         fix = "mount a cgroup file system, or see that the agent may write there"

@@ -14,10 +14,10 @@ import click
 import msgspec
 
 from penstock_bus.port import Outage
-from penstock_node_agent.check_command import warn_of
+from penstock_node_agent.checking.command import warn_of
 from penstock_node_agent.config import Config
-from penstock_node_agent.joining import NotAdmitted, join
-from penstock_node_agent.membership import MembershipFiles, MembershipUnreadable
+from penstock_node_agent.joining.admission import NotAdmitted, join
+from penstock_node_agent.joining.membership import MembershipFiles, MembershipUnreadable
 from penstock_node_agent.reaper.disk import Disk
 
 STANDARD_INPUT = "-"

@@ -10,7 +10,7 @@ import asyncio
 import click
 import msgspec
 
-from penstock_node_agent.check import FAIL, OK, WARN, Finding, Report, check
+from penstock_node_agent.checking.findings import FAIL, OK, WARN, Finding, Report, check
 from penstock_node_agent.config import Config
 
 EXIT_UNFIT = 1

@@ -20,7 +20,7 @@ from penstock_node_agent.core.events import LogsCut, LogsDelivered
 from penstock_node_agent.core.spools import progress
 from penstock_node_agent.core.state import Spool, State
 from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.slots import STREAMS, Slots
+from penstock_node_agent.workplace.slots import STREAMS, Slots
 
 CHUNK_BYTES_MAX = 128 * 1024
 FLYING_BYTES_MAX = 1 << 20

@@ -24,7 +24,7 @@ from penstock_contracts.ids import ROOT
 from penstock_contracts.joining import Admission, JoinRequest
 from penstock_contracts.queries import Answer
 from penstock_contracts.roles import JOINER_INBOX_PREFIX
-from penstock_node_agent.membership import Membership, MembershipFiles
+from penstock_node_agent.joining.membership import Membership, MembershipFiles
 
 CONNECT_S = 10.0
 ANSWER_S = 10.0

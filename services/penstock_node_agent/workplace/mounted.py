@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock_contracts.work import FILE
-from penstock_node_agent.unready import JOB, NODE, Unready
+from penstock_node_agent.workplace.unready import JOB, NODE, Unready
 
 
 def split_place(place: str, prefixes: Sequence[str], tenant: str) -> tuple[str, str]:

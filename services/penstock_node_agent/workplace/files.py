@@ -17,11 +17,11 @@ from typing import TypeVar
 from penstock_contracts.depot import CHUNK_BYTES, FILE_BYTES_MAX, File
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.work import OBJECT, Input, Output, StoredOutput
-from penstock_node_agent.depot_link import AT_ONCE, DepotLink
-from penstock_node_agent.mounted import split_place
 from penstock_node_agent.reaper.privileges import find
-from penstock_node_agent.unready import JOB, NODE, Unready
-from penstock_node_agent.work_files import Ids, Incoming, NoFile, Outgoing, WorkFiles
+from penstock_node_agent.workplace.depot_link import AT_ONCE, DepotLink
+from penstock_node_agent.workplace.mounted import split_place
+from penstock_node_agent.workplace.unready import JOB, NODE, Unready
+from penstock_node_agent.workplace.work_files import Ids, Incoming, NoFile, Outgoing, WorkFiles
 
 BLOCK_BYTES = AT_ONCE * CHUNK_BYTES
 UPLOAD_DIGITS = 32

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from penstock_node_agent.unready import JOB, NODE, Unready
+from penstock_node_agent.workplace.unready import JOB, NODE, Unready
 
 LINE_LETTERS_MAX = 300
 NO_SUCH_IMAGE = (

@@ -31,7 +31,7 @@ from penstock_contracts.errors import MALFORMED, Refusal
 from penstock_contracts.ids import ROOT
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.queries import Answer, Empty
-from penstock_node_agent.unready import JOB, NODE, Unready
+from penstock_node_agent.workplace.unready import JOB, NODE, Unready
 
 ANSWER_S = 5.0
 KEEP_S = 300.0

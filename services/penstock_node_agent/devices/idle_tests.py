@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from penstock_node_agent.core.devices import MEMORY_HELD, SANITY, Fault
-from penstock_node_agent.device_watch import DeviceWatch
+from penstock_node_agent.devices.watch import DeviceWatch
 from penstock_node_agent.programs import NOT_STARTED, Ran, Run
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,12 @@ from penstock_bus.credentials import account_of
 from penstock_contracts.leases import LeaseOrder
 from penstock_contracts.work import CONTAINERS, FILE, Container
 from penstock_node_agent.config import Config
-from penstock_node_agent.container_command import (
+from penstock_node_agent.joining.membership import MembershipFiles
+from penstock_node_agent.programs import Ran, Run
+from penstock_node_agent.reaper.containers import SETTINGS_NAME
+from penstock_node_agent.reaper.disk import Disk
+from penstock_node_agent.reaper.podman import podman_environment
+from penstock_node_agent.workplace.container_command import (
     DIRECTORY_LABEL,
     Owner,
     Places,
@@ -30,14 +35,9 @@ from penstock_node_agent.container_command import (
     inside,
     name_of,
 )
-from penstock_node_agent.membership import MembershipFiles
-from penstock_node_agent.mounted import split_place
-from penstock_node_agent.programs import Ran, Run
-from penstock_node_agent.pulling import fault_of, steps_of
-from penstock_node_agent.reaper.containers import SETTINGS_NAME
-from penstock_node_agent.reaper.disk import Disk
-from penstock_node_agent.reaper.podman import podman_environment
-from penstock_node_agent.unready import JOB, NODE, Unready
+from penstock_node_agent.workplace.mounted import split_place
+from penstock_node_agent.workplace.pulling import fault_of, steps_of
+from penstock_node_agent.workplace.unready import JOB, NODE, Unready
 
 LOOK_S = 20.0
 COMMAND_S = 30.0

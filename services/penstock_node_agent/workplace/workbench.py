@@ -20,11 +20,11 @@ from penstock_contracts.work import Container, Output, StoredOutput
 from penstock_node_agent.core.events import Finished, Readied
 from penstock_node_agent.core.state import FINISHING, OVER, Lease, State
 from penstock_node_agent.core.turns import BUSY
-from penstock_node_agent.depot_link import DepotLink
-from penstock_node_agent.files import Files
 from penstock_node_agent.host import Host
-from penstock_node_agent.slots import Slots
-from penstock_node_agent.unready import JOB, NODE, Unready
+from penstock_node_agent.workplace.depot_link import DepotLink
+from penstock_node_agent.workplace.files import Files
+from penstock_node_agent.workplace.slots import Slots
+from penstock_node_agent.workplace.unready import JOB, NODE, Unready
 from penstock_runtime.clock import Clock
 
 SECRETS_VARIABLE = "PENSTOCK_SECRETS"

@@ -26,7 +26,7 @@ from penstock_contracts.samples import (
 )
 from penstock_node_agent.core.events import DeviceRead, DevicesRead
 from penstock_node_agent.core.state import RUNNING, State
-from penstock_node_agent.dcgm import metrics_of
+from penstock_node_agent.devices.dcgm import metrics_of
 from penstock_node_agent.drivers.port import DriverSilent, ProcessReading, Reading
 from penstock_node_agent.host import Host
 from penstock_runtime.metrics import Metric
