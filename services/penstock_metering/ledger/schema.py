@@ -185,6 +185,7 @@ REVISION = "0005"
 
 
 import penstock_metering.bills.tables  # noqa: E402
+import penstock_metering.budgets.tables  # noqa: E402
 import penstock_metering.costs.tables  # noqa: E402
 import penstock_metering.devices.tables  # noqa: E402
 import penstock_metering.rating.tables  # noqa: E402, F401
