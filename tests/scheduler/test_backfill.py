@@ -53,6 +53,18 @@ def test_a_place_that_was_not_promised_is_left_to_who_has_come_before_it_in_line
     assert granted(driver.end(a_job(1, gpus=4))) == [a_job(3).job_id]
 
 
+def test_a_place_is_not_left_to_who_is_only_shorter() -> None:
+    driver = Driver(a_node("n1", 4))
+    run(driver, a_job(1, gpus=4))
+    long, short = a_job(2, gpus=4, time_limit_s=86_400), a_job(3, gpus=4, time_limit_s=60)
+    driver.submit(long)
+    assert kept(driver.tick()) == [long.job_id]
+    driver.submit(short)
+    line = driver.core.state.line.in_order("default", driver.now_ns)
+    assert [job_id for job_id, _ in line] == [short.job_id, long.job_id]
+    assert granted(driver.end(a_job(1, gpus=4))) == [long.job_id]
+
+
 def test_a_start_that_was_promised_is_kept_whoever_comes() -> None:
     driver = Driver(a_node("n1", 4))
     run(driver, a_job(1, gpus=4, time_limit_s=600))

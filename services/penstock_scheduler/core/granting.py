@@ -71,7 +71,7 @@ def _fulfil(state: State, reasons: Reasons, now_ns: int) -> Sequence[JobFact]:
             if cause == PREEMPTION:
                 continue  # those who fill its quotas are ending
             return (PlaceGivenUp(job_id, "quota"),)
-        if cause == BACKFILL and fulfilment.is_overtaken(state, job_id, shape.leaf.pool, now_ns):
+        if cause == BACKFILL and fulfilment.is_overtaken(state, job_id, now_ns):
             return (PlaceGivenUp(job_id, "overtaken"),)
         deal = deal_of(state, job, shape, placed, now_ns)
         if deal is None:

@@ -7,6 +7,7 @@ more, or with a device that is gone or sick, is given up. It does not know how p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from penstock_contracts.journal import JobFact, RankPlacement
@@ -16,6 +17,7 @@ from penstock_scheduler.core.placing.topology import suits
 from penstock_scheduler.core.queue.keeping.futures import room_if
 from penstock_scheduler.core.queue.keeping.places import Place, demand_of
 from penstock_scheduler.core.queue.keeping.reservations import in_the_way
+from penstock_scheduler.core.queue.quotas.shares import ask_of
 from penstock_scheduler.core.shapes import Shape
 from penstock_scheduler.core.state import Node
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 LATE_MS_MAX = 3_600_000
 """So long after its time a place is kept for which others were asked to end."""
+LOOKED_AT_MAX = 64
+"""So many who wait are looked at for one who has come before."""
 
 
 def decide(state: State) -> list[JobFact]:
@@ -46,17 +50,25 @@ def ready(state: State, now_ns: int) -> Iterator[tuple[str, Placed, str]]:
             del state.places.changed[place.fact.job_id]
 
 
-def is_overtaken(state: State, job_id: str, pool: str, now_ns: int) -> bool:
+def is_overtaken(state: State, job_id: str, now_ns: int) -> bool:
     """Whether somebody for whom no place is kept yet has come before it in line meanwhile, and no
-    start was promised: then it takes its turn."""
-    kept = state.places.of(job_id)
-    if kept is None or kept.sure_ms is not None:
+    start was promised: then it takes its turn. Where short ones go first, being shorter is not
+    enough: its place would be taken again and again."""
+    place, job = state.places.get(job_id), state.jobs[job_id]
+    leaf = state.shape_of(job).leaf
+    if place is None or leaf is None or place.fact.sure_ms is not None:
         return False
-    for other, _ in state.line.in_order(pool, now_ns):
-        if other == job_id:
-            return False
-        if state.places.of(other) is None:
-            return True
+    strictly = state.rules.pool_named(leaf.pool).order != "tiered"
+    is_covered = state.shares.entitled(leaf, ask_of(place.shape))
+    for other_id, shape in islice(state.line.in_order(leaf.pool, now_ns), LOOKED_AT_MAX):
+        if other_id == job_id:
+            break
+        if state.places.of(other_id) is None:
+            other = state.jobs[other_id].spec
+            if strictly or other.priority > job.spec.priority or other.deadline_ms is not None:
+                return True
+            if not is_covered and shape.leaf and state.shares.entitled(shape.leaf, ask_of(shape)):
+                return True
     return False
 
 
