@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import socket
+from itertools import islice
 from pathlib import Path
 
 EPHEMERAL_RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -58,13 +59,18 @@ def any_free_port(bind: str) -> int:
 
     Drawn at random: meshes that start at the same moment shall not try the same one.
     """
+    return any_free_ports(bind, 1)[0]
+
+
+def any_free_ports(bind: str, count: int) -> list[int]:
+    """The same, so many different ones."""
     low, high = ephemeral_range()
     candidates = [*range(PORT_FIRST, low), *range(high + 1, PORT_LAST + 1)]
     drawn: list[int] = random.sample(candidates, min(PORT_TRIES_MAX, len(candidates)))
-    for port in drawn:
-        if is_free(bind, port):
-            return port
-    raise PortsError(f"no free port on {bind} outside the ephemeral range {low}-{high}")
+    free = list(islice((port for port in drawn if is_free(bind, port)), count))
+    if len(free) < count:
+        raise PortsError(f"no free port on {bind} outside the ephemeral range {low}-{high}")
+    return free
 
 
 def ephemeral_range() -> tuple[int, int]:

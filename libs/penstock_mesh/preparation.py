@@ -24,7 +24,7 @@ from penstock_mesh.command_lines import SERVICES, Addresses, node_creds
 from penstock_mesh.credentials import Trust
 from penstock_mesh.data_directory import DataDirectory
 from penstock_mesh.fleet import Node, SimulatedGroup
-from penstock_mesh.ports import any_free_port, choose_port
+from penstock_mesh.ports import any_free_ports, choose_port
 from penstock_mesh.private_file import write_private
 
 LOOPBACK = "127.0.0.1"
@@ -90,15 +90,17 @@ def choose_addresses(options: MeshOptions, directory: DataDirectory) -> Addresse
     certificate, key = options.tls_certificate, options.tls_key
     if options.listen is not None and not secure:
         certificate, key = directory.certificate, directory.certificate_key
+    unasked = [name for name in SERVICES if name != GATEWAY]
+    monitor_port, *health_ports = any_free_ports(LOOPBACK, 1 + len(unasked))
     return Addresses(
         bind=options.bind,
         nats_bind=nats_bind,
         nats_url=f"{'nats' if certificate is None else 'tls'}://{nats_host}:{port}",
         nats_port=port,
-        monitor_port=any_free_port(LOOPBACK),
+        monitor_port=monitor_port,
         http_url=f"{'https' if secure else 'http'}://{host}:{http_port}",
         http_port=http_port,
-        health_ports={name: any_free_port(LOOPBACK) for name in SERVICES if name != GATEWAY},
+        health_ports=dict(zip(unasked, health_ports, strict=True)),
         tls_certificate=certificate,
         tls_key=key,
     )

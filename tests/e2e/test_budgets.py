@@ -51,7 +51,7 @@ def test_gpu_hours_are_never_passed_though_everybody_who_could_say_so_stands_sti
         "run", "--tenant", "acme", "--gpus", "1", "--grace", "1s",
         "--", "sh", "-c", STUBBORN, str(beats),
     )  # fmt: skip
-    until(beats.exists, what="the job runs")
+    until(lambda: beats.exists() and beats.read_text().split(), what="the job runs")
     frozen = [pid for role in ("scheduler", "metering", "agent") for pid in mesh.pids_of(role)]
     for pid in frozen:
         mesh.kill(pid, signal.SIGSTOP)
