@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from penstock_contracts.asks import SITE
 from penstock_contracts.jobs import GPU_MILLI_WHOLE
 from penstock_contracts.journal import NodeImaged, RankPlacement
 from penstock_contracts.nodes import is_instance
@@ -217,15 +218,21 @@ def _others_hold(shape: Shape, nodes: dict[str, Node], capacity: Capacity) -> bo
 
 def when_empty(shape: Shape, capacity: Capacity) -> Iterator[tuple[Node, list[int]]]:
     """One rank of it after the other, on empty nodes that take work and have not refused it: the
-    node, and the devices by index. Where its ranks have to be is not looked at."""
+    node, and the devices by index. Where its ranks have to be is not looked at; of nodes with the
+    same hardware at the same site, for which the price is the same, there are as many as it has."""
     for alike in capacity.kinds(_pool_of(shape)):
         if not ranks_on(shape, new_node(alike.image), 1):
             continue
+        found: dict[str, int] = {}
         for name, image in alike.images.items():
-            if name in shape.avoid or _may_never(image):
+            site = image.labels.get(SITE, "")
+            left = shape.ranks - found.get(site, 0)
+            if not left or name in shape.avoid or _may_never(image):
                 continue
             empty = new_node(image)
-            for devices in ranks_on(shape, empty, shape.ranks):
+            ranks = ranks_on(shape, empty, left)
+            found[site] = shape.ranks - left + len(ranks)
+            for devices in ranks:
                 yield empty, devices
 
 
