@@ -50,15 +50,15 @@ IN_QUEUE = (
     Mutation(
         name="who holds what is guaranteed to him yields too",
         file=f"{_QUEUE}/yielding/victims.py",
-        old="        if wants.guarantor is None or not self._is_over(",
-        new="        if wants.guarantor is None or None is self._is_over(",
+        old="            if account.held_gpu - less <= account.guaranteed:\n",
+        new="            if account.held_gpu - less < 0:\n",
         breaks="a guarantee is taken away",
     ),
     Mutation(
         name="spot work yields to spot work",
-        file=f"{_QUEUE}/yielding/victims.py",
-        old="        if wants.claim < 0:\n            return\n",
-        new="        if wants.claim < -1:\n            return\n",
+        file=f"{_QUEUE}/quotas/rules.py",
+        old="            return CLAIM_NONE\n",
+        new="            return 0\n",
         breaks="work is lost for work that is worth no more",
     ),
     Mutation(
